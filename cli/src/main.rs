@@ -1,0 +1,2 @@
+//! The `facereel` command.
+fn main() {}

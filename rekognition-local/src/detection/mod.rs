@@ -1,0 +1,1 @@
+//! Real face detection in a real video file.

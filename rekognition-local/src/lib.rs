@@ -1,0 +1,3 @@
+//! Stands in for the two Rekognition video calls that facereel makes.
+
+pub mod detection;
