@@ -1,1 +1,29 @@
-//! The Lambda functions of the analyze-video state machine.
+//! The Lambda functions of the `analyze-video` state machine.
+//!
+//! A module a function, each one public entry point that takes its clients, its config and its event:
+//!
+//! | function | module |
+//! |---|---|
+//! | start-detection | [`start_detection`] |
+//! | resume-execution | [`resume_execution`] |
+//! | list-pages | [`list_pages`] |
+//! | fetch-page | [`fetch_page`] |
+//! | summarize | [`summarize`] |
+//!
+//! Between them lie the [`video`] (the object, looked at before anything is paid), the [`job`] (named by its content),
+//! the [`waiters`] (task tokens that wait for a job), the [`completion`] (a finished job told to its waiters) and
+//! the [`results`] (where everything lies in S3).
+
+pub mod aws;
+pub mod completion;
+pub mod fetch_page;
+pub mod input;
+pub mod job;
+pub mod list_pages;
+pub mod results;
+pub mod resume_execution;
+pub mod serve;
+pub mod start_detection;
+pub mod summarize;
+pub mod video;
+pub mod waiters;

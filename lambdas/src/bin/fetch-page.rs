@@ -1,0 +1,8 @@
+//! The Lambda function behind the iterations of the `FetchPages` state.
+
+use lambdas::{fetch_page::fetch_page, serve::serve};
+
+#[tokio::main]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    serve(fetch_page).await
+}

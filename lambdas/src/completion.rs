@@ -1,0 +1,119 @@
+//! A finished job, told to everyone who waits for it.
+
+use crate::{
+    aws::{AwsError, Clients},
+    job::{JobStatus, VideoMetadata},
+    waiters::{self, TaskToken, Waiter},
+};
+
+/// Step Functions takes at most 32,768 characters as a cause
+/// (<https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskFailure.html>).
+const MAX_CAUSE_CHARS: usize = 32_768;
+
+/// How a job ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Its pages can be read.
+    Succeeded(VideoMetadata),
+    /// It ended without a result.
+    Failed {
+        /// Rekognition's own reason.
+        reason: String,
+    },
+}
+
+impl Outcome {
+    /// The outcome, once there is one.
+    #[must_use]
+    pub fn of(status: JobStatus) -> Option<Self> {
+        match status {
+            JobStatus::Succeeded(metadata) => Some(Self::Succeeded(metadata)),
+            JobStatus::Failed { reason } => Some(Self::Failed { reason }),
+            JobStatus::InProgress | JobStatus::Gone => None,
+        }
+    }
+}
+
+/// Tells each waiter how its job ended, and removes it.
+///
+/// A waiter whose task has ended by itself (late, or told twice) is removed as well: nobody is left to tell.
+///
+/// # Errors
+/// The first [`AwsError`], after everyone who could be told was told. What is left is told at the next attempt.
+pub async fn tell(
+    clients: &Clients,
+    bucket: &str,
+    job_id: &str,
+    outcome: &Outcome,
+    waiters: Vec<Waiter>,
+) -> Result<(), AwsError> {
+    let mut first_error = None;
+    for waiter in waiters {
+        let told = match outcome {
+            Outcome::Succeeded(metadata) => {
+                let output = waiter.job.clone().finished(job_id, metadata);
+                let output = serde_json::to_string(&output).expect("a finished job is plain data");
+                send_success(clients, &waiter.task_token, output).await
+            }
+            Outcome::Failed { reason } => {
+                let cause = format!("Rekognition ended the job {job_id} without a result: {reason}");
+                send_failure(clients, &waiter.task_token, "JobFailed", &cause).await
+            }
+        };
+        let told = match told {
+            Ok(delivery) => waiters::remove(clients, bucket, &waiter).await.map(|()| delivery),
+            Err(error) => Err(error),
+        };
+        match told {
+            Ok(delivery) => tracing::info!(execution = waiter.execution, job_id, ?delivery, "told a waiting execution"),
+            Err(error) => {
+                tracing::warn!(execution = waiter.execution, job_id, %error, "could not tell a waiting execution yet");
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    first_error.map_or(Ok(()), Err)
+}
+
+/// What became of a callback.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// The execution goes on.
+    Delivered,
+    /// The task had ended already: a late or second callback, which does no harm.
+    TooLate,
+    /// Step Functions never gave out this token.
+    InvalidToken,
+}
+
+/// Sends `SendTaskFailure` with a stable error name.
+///
+/// # Errors
+/// [`AwsError`]; a task that has ended already is no error.
+pub async fn send_failure(
+    clients: &Clients,
+    token: &TaskToken,
+    error: &str,
+    cause: &str,
+) -> Result<Delivery, AwsError> {
+    let cause: String = cause.chars().take(MAX_CAUSE_CHARS).collect();
+    match clients.sfn.send_task_failure().task_token(&token.0).error(error).cause(cause).send().await {
+        Ok(_) => Ok(Delivery::Delivered),
+        Err(error) => match error.as_service_error() {
+            Some(reason) if reason.is_task_timed_out() || reason.is_task_does_not_exist() => Ok(Delivery::TooLate),
+            Some(reason) if reason.is_invalid_token() => Ok(Delivery::InvalidToken),
+            _ => Err(AwsError::new("states:SendTaskFailure", error)),
+        },
+    }
+}
+
+async fn send_success(clients: &Clients, token: &TaskToken, output: String) -> Result<Delivery, AwsError> {
+    match clients.sfn.send_task_success().task_token(&token.0).output(output).send().await {
+        Ok(_) => Ok(Delivery::Delivered),
+        Err(error) => match error.as_service_error() {
+            Some(reason) if reason.is_task_timed_out() || reason.is_task_does_not_exist() => Ok(Delivery::TooLate),
+            Some(reason) if reason.is_invalid_token() => Ok(Delivery::InvalidToken),
+            _ => Err(AwsError::new("states:SendTaskSuccess", error)),
+        },
+    }
+}

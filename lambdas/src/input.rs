@@ -1,0 +1,129 @@
+//! What an execution is started with: the S3 event as EventBridge hands it over, or a person's two words.
+
+use aws_lambda_events::event::eventbridge::EventBridgeEvent;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::video::Location;
+
+/// An input that names no video.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the execution's input names no video: {reason}; give an EventBridge \"Object Created\" event of S3, or {{\"bucket\": …, \"key\": …}}"
+)]
+pub struct InvalidInput {
+    reason: String,
+}
+
+/// The `detail` of S3's "Object Created"
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html>): keys in it are raw.
+#[derive(Deserialize, Serialize)]
+struct ObjectCreated {
+    bucket: Bucket,
+    object: Object,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Bucket {
+    name: String,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Object {
+    key: String,
+    #[serde(rename = "version-id")]
+    version_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ByHand {
+    bucket: String,
+    key: String,
+    version_id: Option<String>,
+}
+
+/// Finds the video in an execution's input.
+///
+/// # Errors
+/// [`InvalidInput`] says which part is missing or wrong.
+pub fn location(input: Value) -> Result<Location, InvalidInput> {
+    let location = if input.get("detail").is_some() {
+        let event: EventBridgeEvent<ObjectCreated> = parse(input)?;
+        if event.source != "aws.s3" || event.detail_type != "Object Created" {
+            return Err(InvalidInput {
+                reason: format!("it is a \"{}\" event of {}", event.detail_type, event.source),
+            });
+        }
+        let ObjectCreated { bucket, object } = event.detail;
+        Location { bucket: bucket.name, key: object.key, version_id: object.version_id }
+    } else {
+        let ByHand { bucket, key, version_id } = parse(input)?;
+        Location { bucket, key, version_id }
+    };
+    for (name, value) in [("bucket", &location.bucket), ("key", &location.key)] {
+        if value.is_empty() {
+            return Err(InvalidInput { reason: format!("{name} is empty") });
+        }
+    }
+    Ok(location)
+}
+
+fn parse<T: serde::de::DeserializeOwned>(input: Value) -> Result<T, InvalidInput> {
+    serde_json::from_value(input).map_err(|error| InvalidInput { reason: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn fixture(name: &str) -> Value {
+        let path = format!("{}/../tests/fixtures/events/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn every_way_to_create_an_object_is_understood() {
+        for name in ["put-object", "complete-multipart-upload", "copy-object", "post-object"] {
+            let location = location(fixture(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(location.bucket, "amzn-s3-demo-bucket", "{name}");
+            assert_eq!(location.key, "holiday/day 1.mp4", "{name}");
+        }
+    }
+
+    #[test]
+    fn the_version_of_a_versioned_bucket_is_kept() {
+        let version = location(fixture("put-object-versioned")).unwrap().version_id;
+        assert_eq!(version.as_deref(), Some("IYV3p45BT0ac8hjHg1houSdS1a.Mro8e"));
+    }
+
+    #[test]
+    fn keys_stay_raw() {
+        for key in ["a b+c%2Fd.mp4", "\"quoted\" 'key'.mp4", "🎬/ünïcode.mp4", "../..//x.mp4", "%7B%25"] {
+            let by_hand = location(json!({"bucket": "b", "key": key})).unwrap();
+            assert_eq!(by_hand.key, key);
+            let mut event = fixture("put-object");
+            event["detail"]["object"]["key"] = json!(key);
+            assert_eq!(location(event).unwrap().key, key);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (input, expected) in [
+            (json!({}), "missing field `bucket`"),
+            (json!({"bucket": "b"}), "missing field `key`"),
+            (json!({"bucket": "b", "Key": "k"}), "unknown field `Key`"),
+            (json!({"bucket": "b", "key": ""}), "key is empty"),
+            (json!({"bucket": "b", "key": 7}), "invalid type: integer `7`"),
+            (json!("s3://b/k"), "invalid type: string"),
+            (json!(null), "invalid type: null"),
+            (fixture("object-deleted"), "\"Object Deleted\" event of aws.s3"),
+        ] {
+            let error = location(input.clone()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{input}: {error}");
+        }
+    }
+}

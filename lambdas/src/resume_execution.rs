@@ -1,0 +1,108 @@
+//! resume-execution: Rekognition's completion, read from SNS, resumes every execution that waits for the job.
+
+use aws_lambda_events::event::sns::SnsEvent;
+use serde::Deserialize;
+
+use crate::{
+    aws::{AwsError, Clients, named_by_variant},
+    completion::{self, Outcome},
+    job, waiters,
+};
+
+/// The function's environment.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Config {
+    /// `RESULTS_BUCKET`: waiters lie there.
+    pub results_bucket: String,
+}
+
+/// Why an event should be delivered again.
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+pub enum ResumeExecutionError {
+    /// The message came before the end of the job could be seen.
+    #[error("the job {job_id} was reported as finished but is still in progress; the event is to be delivered again")]
+    JobNotFinished {
+        /// Rekognition's name of the job.
+        job_id: String,
+    },
+    /// Anything that every AWS call can meet.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+}
+named_by_variant!(ResumeExecutionError);
+
+/// The only part of Rekognition's message that is used, and it is only believed to be a question.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Completion {
+    job_id: String,
+}
+
+/// Resumes whoever waits for the jobs in this event.
+///
+/// Nothing in a message is believed but that there may be such a job: Rekognition itself is asked how it stands, and the
+/// tag in its answer names the waiters. A message that makes no sense is logged and left.
+///
+/// # Errors
+/// [`ResumeExecutionError`], after every record was tried: Lambda then delivers the whole event again, and what was
+/// told already is no longer waiting.
+pub async fn resume_execution(clients: &Clients, config: &Config, event: SnsEvent) -> Result<(), ResumeExecutionError> {
+    let mut first_error = None;
+    for record in event.records {
+        let message_id = record.sns.message_id;
+        match serde_json::from_str::<Completion>(&record.sns.message) {
+            Ok(Completion { job_id }) => {
+                if let Err(error) = resume(clients, config, &job_id).await {
+                    tracing::warn!(message_id, job_id, %error, "the completion could not be handled yet");
+                    first_error.get_or_insert(error);
+                }
+            }
+            Err(error) => tracing::error!(message_id, %error, "ignored a message that is no completion of a job"),
+        }
+    }
+    first_error.map_or(Ok(()), Err)
+}
+
+async fn resume(clients: &Clients, config: &Config, job_id: &str) -> Result<(), ResumeExecutionError> {
+    let report = match job::report(&clients.rekognition, job_id).await {
+        Ok(report) => report,
+        // Not even a well-formed JobId: Rekognition did not send this.
+        Err(AwsError::Refused { source, .. }) => {
+            tracing::error!(job_id, error = %source, "ignored a completion that Rekognition knows nothing of");
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let Some(tag) = report.tag else {
+        tracing::error!(job_id, status = ?report.status, "ignored the completion of a job that was not started here");
+        return Ok(());
+    };
+    if report.status == job::JobStatus::InProgress {
+        return Err(ResumeExecutionError::JobNotFinished { job_id: job_id.to_owned() });
+    }
+    let Some(outcome) = Outcome::of(report.status) else {
+        tracing::error!(job_id, tag, "ignored the completion of a job that Rekognition has forgotten");
+        return Ok(());
+    };
+    let mut waiting = waiters::list(clients, &config.results_bucket, &tag).await?;
+    waiting.retain(|waiter| {
+        let same = report
+            .video
+            .as_ref()
+            .is_some_and(|(bucket, key)| *bucket == waiter.job.video.bucket && *key == waiter.job.video.key);
+        if !same {
+            tracing::error!(
+                job_id,
+                tag,
+                execution = waiter.execution,
+                "a waiter waits for another video than the job's"
+            );
+        }
+        same
+    });
+    if waiting.is_empty() {
+        tracing::info!(job_id, tag, "nobody waits for this job any more");
+    }
+    completion::tell(clients, &config.results_bucket, job_id, &outcome, waiting).await?;
+    Ok(())
+}

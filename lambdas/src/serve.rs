@@ -1,0 +1,83 @@
+//! What every function's `main` does around its one library function.
+
+use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn, tracing};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::aws::Clients;
+
+/// The environment of a function that needs nothing from it.
+#[derive(Debug, Deserialize)]
+pub struct NoConfig {}
+
+/// The environment is not what the function needs.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "an environment variable of the function is missing or wrong (a field's variable is its name in upper case): {0}"
+)]
+pub struct ConfigError(#[from] serde_json::Error);
+
+/// Serves a function until Lambda ends it: logs, clients and config are set up once, before the first event.
+///
+/// # Errors
+/// The environment lacks a variable that the config needs, or the Runtime API is out of reach.
+pub async fn serve<Config, Request, Response, Failure>(
+    function: impl AsyncFn(&Clients, &Config, Request) -> Result<Response, Failure>,
+) -> Result<(), Error>
+where
+    Config: DeserializeOwned,
+    Request: DeserializeOwned,
+    Response: Serialize,
+    Failure: Into<Diagnostic> + std::fmt::Debug,
+{
+    tracing::init_default_subscriber();
+    let config: Config = config_from(std::env::vars())?;
+    let clients = Clients::from_env().await;
+    let (function, config, clients) = (&function, &config, &clients);
+    lambda_runtime::run(service_fn(async move |event: LambdaEvent<Request>| {
+        function(clients, config, event.payload).await
+    }))
+    .await
+}
+
+/// Reads a config out of environment variables: the field `results_bucket` is the variable `RESULTS_BUCKET`.
+///
+/// # Errors
+/// [`ConfigError`] names the field that is missing or wrong.
+pub fn config_from<Config: DeserializeOwned>(
+    variables: impl Iterator<Item = (String, String)>,
+) -> Result<Config, ConfigError> {
+    let variables = variables.map(|(name, value)| (name.to_lowercase(), value.into())).collect();
+    Ok(serde_json::from_value(serde_json::Value::Object(variables))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{job::FaceAttributes, start_detection};
+
+    fn variables(face_attributes: &str) -> impl Iterator<Item = (String, String)> {
+        [
+            ("RESULTS_BUCKET", "results"),
+            ("COMPLETION_TOPIC_ARN", "topic"),
+            ("PUBLISH_ROLE_ARN", "role"),
+            ("FACE_ATTRIBUTES", face_attributes),
+            ("PATH", "/usr/bin"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into_iter()
+    }
+
+    #[test]
+    fn a_config_is_read_from_the_environment() {
+        let config: start_detection::Config = config_from(variables("ALL")).unwrap();
+        assert_eq!((config.results_bucket.as_str(), config.face_attributes), ("results", FaceAttributes::All));
+    }
+
+    #[test]
+    fn what_the_environment_lacks_is_named() {
+        let error = config_from::<start_detection::Config>(variables("ALL").skip(1)).unwrap_err().to_string();
+        assert!(error.ends_with("missing field `results_bucket`"), "{error}");
+        let error = config_from::<start_detection::Config>(variables("all")).unwrap_err().to_string();
+        assert!(error.contains("unknown variant `all`, expected `DEFAULT` or `ALL`"), "{error}");
+    }
+}

@@ -1,0 +1,158 @@
+//! The video: an S3 object, looked at before anything is paid for it.
+
+use aws_sdk_s3::error::ProvideErrorMetadata;
+use serde::{Deserialize, Serialize};
+
+use crate::aws::AwsError;
+
+/// Rekognition takes stored videos of at most 10 GB
+/// (<https://docs.aws.amazon.com/rekognition/latest/dg/limits.html>).
+pub const MAX_BYTES: u64 = 10 * 1024 * 1024 * 1024;
+
+/// Where a video lies, as the event or a person named it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    /// The bucket's name.
+    pub bucket: String,
+    /// The key, raw: neither decoded nor encoded.
+    pub key: String,
+    /// The version, in a versioned bucket.
+    pub version_id: Option<String>,
+}
+
+impl std::fmt::Display for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "s3://{}/{}", self.bucket, self.key)?;
+        self.version_id.iter().try_for_each(|version| write!(f, " (version {version})"))
+    }
+}
+
+/// One immutable content: an object at one version, or with one entity tag.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Video {
+    /// The bucket's name.
+    pub bucket: String,
+    /// The key, raw: neither decoded nor encoded.
+    pub key: String,
+    /// The version, in a versioned bucket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version_id: Option<String>,
+    /// The entity tag, without quotes.
+    pub etag: String,
+    /// The size in bytes.
+    pub bytes: u64,
+}
+
+/// Why a video is not worth starting a job for.
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+pub enum LookError {
+    /// Nothing lies there, or no longer.
+    #[error("there is no object at {0}; upload it again, or correct bucket and key")]
+    VideoNotFound(Location),
+    /// The object has no bytes.
+    #[error("{0} is empty; upload it again")]
+    VideoEmpty(Location),
+    /// Rekognition would refuse it.
+    #[error("{location} has {bytes} bytes, Rekognition takes at most {MAX_BYTES}; split it or encode it smaller")]
+    VideoTooLarge {
+        /// The object.
+        location: Location,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The first bytes are those of no MP4 or MOV file.
+    #[error("{0} does not begin like an MP4 or MOV file; Rekognition takes H.264 in either")]
+    NotAVideo(Location),
+    /// S3 did not answer as it should.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+}
+
+impl Video {
+    /// Looks at the object: it exists, is neither empty nor too large, and begins like an MP4 or MOV file.
+    ///
+    /// # Errors
+    /// [`LookError`] names what is wrong with it.
+    pub async fn look(s3: &aws_sdk_s3::Client, location: &Location) -> Result<Self, LookError> {
+        let head = s3
+            .head_object()
+            .bucket(&location.bucket)
+            .key(&location.key)
+            .set_version_id(location.version_id.clone())
+            .send()
+            .await
+            .map_err(|error| not_found_or(error, "s3:GetObject", location))?;
+        let bytes = head.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or_default();
+        match bytes {
+            0 => return Err(LookError::VideoEmpty(location.clone())),
+            1..=MAX_BYTES => {}
+            _ => return Err(LookError::VideoTooLarge { location: location.clone(), bytes }),
+        }
+        let etag = head.e_tag().unwrap_or_default();
+        let start = s3
+            .get_object()
+            .bucket(&location.bucket)
+            .key(&location.key)
+            .set_version_id(location.version_id.clone())
+            .range("bytes=0-11")
+            .send()
+            .await
+            .map_err(|error| not_found_or(error, "s3:GetObject", location))?
+            .body
+            .collect()
+            .await
+            .map_err(|error| AwsError::ServiceUnavailable { call: "s3:GetObject", source: error.into() })?;
+        if !begins_like_a_video(&start.into_bytes()) {
+            return Err(LookError::NotAVideo(location.clone()));
+        }
+        Ok(Self {
+            bucket: location.bucket.clone(),
+            key: location.key.clone(),
+            // Pinned even where nobody named it: a later upload under the same key is another content.
+            version_id: location.version_id.clone().or_else(|| head.version_id().map(str::to_owned)),
+            etag: etag.trim_matches('"').to_owned(),
+            bytes,
+        })
+    }
+}
+
+/// Whether these first bytes are those of an ISO media file, or of a `QuickTime` file of the time before `ftyp`.
+#[must_use]
+pub fn begins_like_a_video(start: &[u8]) -> bool {
+    matches!(start.get(4..8), Some(b"ftyp" | b"moov" | b"mdat" | b"wide" | b"free" | b"skip" | b"pnot"))
+}
+
+fn not_found_or<E>(
+    error: aws_sdk_s3::error::SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
+    call: &'static str,
+    location: &Location,
+) -> LookError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    // HeadObject answers without a body: the status alone tells.
+    if error.raw_response().is_some_and(|response| response.status().as_u16() == 404) {
+        LookError::VideoNotFound(location.clone())
+    } else {
+        AwsError::new(call, error).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mp4_and_mov_begin_like_a_video() {
+        assert!(begins_like_a_video(b"\0\0\0\x20ftypisom"));
+        assert!(begins_like_a_video(b"\0\0\0\x14ftypqt  "));
+        assert!(begins_like_a_video(b"\0\0\0\x08wide\0\0\0\0"));
+    }
+
+    #[test]
+    fn other_bytes_do_not() {
+        for bytes in [&b""[..], b"ftyp", b"hello world, this is text", b"\x1aE\xdf\xa3\x01\0\0\0\0\0\0\0"] {
+            assert!(!begins_like_a_video(bytes), "{bytes:?}");
+        }
+    }
+}
