@@ -1,1 +1,3 @@
-//! The `facereel` command.
+//! The `facereel` command as a library: the whole workflow on one machine.
+
+pub mod local;
