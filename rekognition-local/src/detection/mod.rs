@@ -4,6 +4,16 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+mod centerface;
+mod container;
+mod ffmpeg;
+mod frame;
+mod h264;
+mod pipeline;
+
+pub use crate::model::SHA256 as MODEL_SHA256;
+pub use centerface::{CenterFace, LoadError};
+
 /// Finds the faces in one video file.
 ///
 /// The server talks to this trait alone, so a test or a benchmark can put a canned result behind the same API.

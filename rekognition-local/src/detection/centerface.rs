@@ -1,0 +1,218 @@
+//! The `CenterFace` network: faces and five landmarks of one picture.
+
+use std::path::{Path, PathBuf};
+
+use rten::{Model, ModelOptions, ValueOrView, ValueView};
+
+use super::frame::Frame;
+use crate::model::{self, SHA256};
+
+/// Faces below this score, of at most 1.0, are not reported.
+const THRESHOLD: f32 = 0.5;
+/// Of two boxes that overlap more than this (intersection over union), the lower score is the same face again.
+const SAME_FACE: f32 = 0.3;
+/// The longer side of the picture that the network sees, in pixels.
+const INPUT_SIDE: usize = 640;
+/// The network halves its input five times.
+const INPUT_MULTIPLE: usize = 32;
+/// One cell of the network's output spans this many pixels of its input.
+const CELL: f32 = 4.0;
+
+/// Finds faces with the `CenterFace` network, and their way through a video: see [`Detector`](super::Detector).
+pub struct CenterFace {
+    model: Model,
+}
+
+/// Why the network could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("the face model {path} cannot be read; fetch it again")]
+    Read {
+        /// The model file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not the model that this program was made for.
+    #[error("{path} is not the CenterFace model (its sha256 is {found}, not {expected}); delete it and fetch it again", expected = SHA256)]
+    Foreign {
+        /// The model file.
+        path: PathBuf,
+        /// Its sha256, in hexadecimal.
+        found: String,
+    },
+    /// The inference engine does not take the model.
+    #[error("the inference engine cannot load the face model")]
+    Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A face in pixels of the picture that was looked at.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Face {
+    pub(super) left: f32,
+    pub(super) top: f32,
+    pub(super) right: f32,
+    pub(super) bottom: f32,
+    /// 0.0 to 1.0.
+    pub(super) score: f32,
+    /// x and y of the left eye, right eye, nose, left and right corner of the mouth, as the viewer sees left.
+    pub(super) landmarks: [(f32, f32); 5],
+}
+
+impl CenterFace {
+    /// Loads the network from `model`, the file that [`crate::model::fetch`] provides.
+    ///
+    /// # Errors
+    /// [`LoadError`] when the file cannot be read or is another one.
+    pub fn load(model: &Path) -> Result<Self, LoadError> {
+        let mut bytes = std::fs::read(model).map_err(|source| LoadError::Read { path: model.to_owned(), source })?;
+        let found = model::sha256(&bytes);
+        if found != SHA256 {
+            return Err(LoadError::Foreign { path: model.to_owned(), found });
+        }
+        free_input_shape(&mut bytes);
+        let model = ModelOptions::with_all_ops().load(bytes).map_err(|error| LoadError::Engine(error.into()))?;
+        Ok(Self { model })
+    }
+
+    /// The faces of one picture, the surest first.
+    pub(super) fn detect(&self, frame: &Frame) -> Result<Vec<Face>, Box<dyn std::error::Error + Send + Sync>> {
+        let fit = Fit::new(frame.width, frame.height);
+        let input = fit.input(frame);
+        let view = ValueView::from_shape([1, 3, fit.padded_height, fit.padded_width], &input[..])?;
+        let inputs = vec![(self.model.input_ids()[0], ValueOrView::View(view))];
+        let outputs = ["537", "538", "539", "540"].map(|name| self.model.node_id(name));
+        let [heat, size, offset, points] = outputs;
+        let [heat, size, offset, points] = self.model.run_n(inputs, [heat?, size?, offset?, points?], None)?;
+        let maps = Maps {
+            columns: fit.padded_width / 4,
+            heat: heat.into_shape_vec::<f32, 4>()?.1,
+            size: size.into_shape_vec::<f32, 4>()?.1,
+            offset: offset.into_shape_vec::<f32, 4>()?.1,
+            points: points.into_shape_vec::<f32, 4>()?.1,
+        };
+        Ok(suppress(maps.faces()).into_iter().map(|face| fit.to_frame(face)).collect())
+    }
+}
+
+/// The model file declares the shape of the picture it was exported with, 10 x 3 x 32 x 32, though its operators
+/// take any. Dimensions of the same encoded length make it one picture of any size: an empty denotation (field 3)
+/// says no more than that the dimension is there.
+fn free_input_shape(model: &mut [u8]) {
+    const DECLARED: [u8; 16] = [10, 2, 8, 10, 10, 2, 8, 3, 10, 2, 8, 32, 10, 2, 8, 32];
+    const FREE: [u8; 16] = [10, 2, 8, 1, 10, 2, 8, 3, 10, 2, 26, 0, 10, 2, 26, 0];
+    // The declaration comes after the weights, which therefore cannot be mistaken for it.
+    if let Some(at) = model.windows(DECLARED.len()).rposition(|window| window == DECLARED) {
+        model[at..at + FREE.len()].copy_from_slice(&FREE);
+    }
+}
+
+/// How a picture is fitted into the network's input: scaled to `INPUT_SIDE`, padded at the right and the bottom.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Fit {
+    width: usize,
+    height: usize,
+    padded_width: usize,
+    padded_height: usize,
+    /// Frame pixels per input pixel.
+    across: f32,
+    down: f32,
+}
+
+#[allow(clippy::cast_precision_loss)] // pixel counts
+impl Fit {
+    fn new(frame_width: usize, frame_height: usize) -> Self {
+        let longer = frame_width.max(frame_height);
+        let [width, height] =
+            [frame_width, frame_height].map(|side| ((side * INPUT_SIDE + longer / 2) / longer).max(1));
+        Self {
+            width,
+            height,
+            padded_width: width.next_multiple_of(INPUT_MULTIPLE),
+            padded_height: height.next_multiple_of(INPUT_MULTIPLE),
+            across: frame_width as f32 / width as f32,
+            down: frame_height as f32 / height as f32,
+        }
+    }
+
+    fn input(self, frame: &Frame) -> Vec<f32> {
+        let mut input = Vec::with_capacity(3 * self.padded_width * self.padded_height);
+        for plane in frame.to_rgb(self.width, self.height) {
+            for row in plane.chunks_exact(self.width) {
+                input.extend_from_slice(row);
+                input.resize(input.len() + self.padded_width - self.width, 0.0);
+            }
+            input.resize(input.len() + (self.padded_height - self.height) * self.padded_width, 0.0);
+        }
+        input
+    }
+
+    fn to_frame(self, face: Face) -> Face {
+        Face {
+            left: face.left * self.across,
+            top: face.top * self.down,
+            right: face.right * self.across,
+            bottom: face.bottom * self.down,
+            score: face.score,
+            landmarks: face.landmarks.map(|(x, y)| (x * self.across, y * self.down)),
+        }
+    }
+}
+
+/// The network's four outputs, each channel a map of cells row by row.
+struct Maps {
+    columns: usize,
+    /// How sure it is that a face has its centre in the cell.
+    heat: Vec<f32>,
+    /// Logarithms of height and width, in cells.
+    size: Vec<f32>,
+    /// Down and across, from the cell's centre to the face's, in cells.
+    offset: Vec<f32>,
+    /// Down and across for each landmark, in box heights and widths from the box's corner.
+    points: Vec<f32>,
+}
+
+#[allow(clippy::cast_precision_loss)] // cell numbers
+impl Maps {
+    fn faces(&self) -> Vec<Face> {
+        let cells = self.heat.len();
+        let hot = self.heat.iter().enumerate().filter(|(_, score)| **score > THRESHOLD);
+        hot.map(|(cell, &score)| {
+            let at = |map: &[f32], channel: usize| map[channel * cells + cell];
+            let (row, column) = ((cell / self.columns) as f32, (cell % self.columns) as f32);
+            let (height, width) = (at(&self.size, 0).exp() * CELL, at(&self.size, 1).exp() * CELL);
+            let left = (column + at(&self.offset, 1) + 0.5) * CELL - width / 2.0;
+            let top = (row + at(&self.offset, 0) + 0.5) * CELL - height / 2.0;
+            let landmarks = [0, 2, 4, 6, 8].map(|channel| {
+                (left + at(&self.points, channel + 1) * width, top + at(&self.points, channel) * height)
+            });
+            Face { left, top, right: left + width, bottom: top + height, score, landmarks }
+        })
+        .collect()
+    }
+}
+
+/// Keeps the surest of the boxes that show the same face, and puts the surest first.
+fn suppress(mut faces: Vec<Face>) -> Vec<Face> {
+    faces.sort_by(|one, other| other.score.total_cmp(&one.score));
+    let mut kept: Vec<Face> = Vec::new();
+    for face in faces {
+        if kept.iter().all(|sure| overlap(sure, &face) <= SAME_FACE) {
+            kept.push(face);
+        }
+    }
+    kept
+}
+
+/// Intersection over union.
+fn overlap(one: &Face, other: &Face) -> f32 {
+    let width = one.right.min(other.right) - one.left.max(other.left);
+    let height = one.bottom.min(other.bottom) - one.top.max(other.top);
+    if width <= 0.0 || height <= 0.0 {
+        return 0.0;
+    }
+    let area = |face: &Face| (face.right - face.left) * (face.bottom - face.top);
+    let shared = width * height;
+    shared / (area(one) + area(other) - shared)
+}

@@ -1,0 +1,289 @@
+//! Decodes H.264 frame by frame, and no more frames than the sampled ones stand on.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use rusty_h264_decoder::{DecodeError, Decoder};
+
+use super::AnalyzeError;
+use super::container::{Sample, SampleReader};
+use super::frame::Frame;
+
+/// 4096x2304, the picture of level 5.2: beyond it a damaged header could ask for gigabytes of reference frames.
+const MAX_MACROBLOCKS: u64 = 36_864;
+
+/// What the sequence parameter set says of the pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pictures {
+    /// Luma goes from 0 to 255 rather than from 16 to 235.
+    pub(super) full_range: bool,
+}
+
+/// The `avcC` record: the parameter sets, and how long the length before each NAL unit is.
+pub(super) struct Config {
+    length_size: usize,
+    parameter_sets: Vec<Vec<u8>>,
+    pub(super) pictures: Pictures,
+}
+
+impl Config {
+    /// Reads the record, and refuses what the decoder would only refuse later.
+    pub(super) fn parse(record: &[u8]) -> Result<Self, AnalyzeError> {
+        let damaged = || AnalyzeError::NotReadable("its H.264 parameter sets are damaged".to_owned());
+        let mut rest = record.get(5..).ok_or_else(damaged)?;
+        let length_size = usize::from(record[4] & 3) + 1;
+        let mut parameter_sets = Vec::new();
+        for count_mask in [0x1f, 0xff] {
+            let (count, after) = rest.split_first().ok_or_else(damaged)?;
+            rest = after;
+            for _ in 0..count & count_mask {
+                let (size, after) = rest.split_first_chunk::<2>().ok_or_else(damaged)?;
+                let (set, after) =
+                    after.split_at_checked(usize::from(u16::from_be_bytes(*size))).ok_or_else(damaged)?;
+                parameter_sets.push(set.to_vec());
+                rest = after;
+            }
+        }
+        let sps = parameter_sets.iter().find(|set| nal_type(set) == SPS).ok_or_else(|| {
+            // avc3: the parameter sets come with the frames only.
+            AnalyzeError::UnsupportedCodec("H.264 without parameter sets in the file's index".to_owned())
+        })?;
+        let pictures = parse_sps(&unescape(sps))?;
+        Ok(Self { length_size, parameter_sets, pictures })
+    }
+
+    /// The NAL units of one coded frame.
+    fn units<'a>(&self, coded: &'a [u8]) -> Result<Vec<&'a [u8]>, DecodeError> {
+        let mut units = Vec::new();
+        let mut rest = coded;
+        while !rest.is_empty() {
+            let (length, after) = rest.split_at_checked(self.length_size).ok_or(DecodeError::Truncated)?;
+            let length = length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+            let (unit, after) = after.split_at_checked(length).ok_or(DecodeError::Truncated)?;
+            units.push(unit);
+            rest = after;
+        }
+        Ok(units)
+    }
+}
+
+const SLICE: u8 = 1;
+const IDR_SLICE: u8 = 5;
+const SPS: u8 = 7;
+
+fn nal_type(unit: &[u8]) -> u8 {
+    unit.first().map_or(0, |header| header & 0x1f)
+}
+
+fn is_slice(unit: &[u8]) -> bool {
+    // 2 to 4 are data partitions, which no MP4 in use holds: the decoder ignores them, so they must not pass as a picture.
+    (SLICE..=IDR_SLICE).contains(&nal_type(unit))
+}
+
+/// Decodes the frames that `wanted` names (by index, in decoding order) and hands each to `sink`, which answers
+/// whether to go on.
+pub(super) fn decode(
+    reader: &mut SampleReader,
+    samples: &[Sample],
+    config: &Config,
+    wanted: &[usize],
+    sink: &mut dyn FnMut(usize, Frame) -> bool,
+) -> Result<(), AnalyzeError> {
+    let mut decoder = Decoder::new();
+    let mut coded = Vec::new();
+    let mut annex_b = Vec::new();
+    append_units(&mut annex_b, config.parameter_sets.iter().map(Vec::as_slice));
+    guarded(&mut decoder, &annex_b).map_err(|error| refused(error, 0))?;
+    let mut next = 0;
+    for &target in wanted {
+        // Nothing refers back across an IDR frame: what lies between two wanted frames before one is not needed.
+        if let Some(restart) = last_idr(reader, config, samples, next, target)? {
+            next = restart;
+        }
+        for (index, &sample) in samples.iter().enumerate().take(target + 1).skip(next) {
+            let fail = |error| refused(error, sample.shown_at.unwrap_or_default());
+            reader.read(sample, &mut coded)?;
+            let units = config.units(&coded).map_err(fail)?;
+            let has_picture = units.iter().any(|unit| is_slice(unit));
+            // nal_ref_idc: whether any other frame refers to this one.
+            let referred_to = units.iter().any(|unit| is_slice(unit) && unit[0] & 0x60 != 0);
+            if index != target && has_picture && !referred_to {
+                continue;
+            }
+            annex_b.clear();
+            append_units(&mut annex_b, units.into_iter());
+            let picture = guarded(&mut decoder, &annex_b).map_err(fail)?;
+            if has_picture && picture.is_none() {
+                return Err(fail(DecodeError::Truncated));
+            }
+            if let Some(picture) = picture.filter(|_| index == target)
+                && !sink(index, picture)
+            {
+                return Ok(());
+            }
+        }
+        next = target + 1;
+    }
+    Ok(())
+}
+
+/// The last frame in `from..=to` at which decoding can start afresh.
+fn last_idr(
+    reader: &mut SampleReader,
+    config: &Config,
+    samples: &[Sample],
+    from: usize,
+    to: usize,
+) -> Result<Option<usize>, AnalyzeError> {
+    let Some(restart) = (from..=to).rev().find(|index| samples[*index].sync) else {
+        return Ok(None);
+    };
+    // The index also calls frames sync whose followers refer to earlier ones (open groups of pictures).
+    let mut coded = Vec::new();
+    reader.read(samples[restart], &mut coded)?;
+    let units = config.units(&coded).unwrap_or_default();
+    Ok(units.iter().any(|unit| nal_type(unit) == IDR_SLICE).then_some(restart))
+}
+
+fn append_units<'a>(annex_b: &mut Vec<u8>, units: impl Iterator<Item = &'a [u8]>) {
+    for unit in units {
+        annex_b.extend_from_slice(&[0, 0, 0, 1]);
+        annex_b.extend_from_slice(unit);
+    }
+}
+
+/// The decoder promises not to panic on damaged input; one broken promise must not take the server down.
+fn guarded(decoder: &mut Decoder, annex_b: &[u8]) -> Result<Option<Frame>, DecodeError> {
+    let outcome = catch_unwind(AssertUnwindSafe(|| decoder.decode(annex_b)));
+    let picture = outcome.unwrap_or(Err(DecodeError::Internal("the decoder panicked")))?;
+    Ok(picture.map(|picture| Frame::new(picture.width, picture.height, [picture.y, picture.u, picture.v])))
+}
+
+#[allow(clippy::needless_pass_by_value)] // for map_err
+fn refused(error: DecodeError, at_millis: i64) -> AnalyzeError {
+    match error {
+        DecodeError::Unsupported(tool) => AnalyzeError::UnsupportedCodec(format!("H.264 with {tool}")),
+        error => AnalyzeError::BrokeOff { at_millis, reason: format!("a frame is damaged ({error})") },
+    }
+}
+
+/// Removes the bytes that keep start codes from appearing within a NAL unit.
+fn unescape(unit: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(unit.len());
+    let mut zeros = 0;
+    for &byte in unit {
+        if zeros >= 2 && byte == 3 {
+            zeros = 0;
+            continue;
+        }
+        zeros = if byte == 0 { zeros + 1 } else { 0 };
+        plain.push(byte);
+    }
+    plain
+}
+
+/// Reads the sequence parameter set as far as the flag for full range, and names what the decoder lacks.
+fn parse_sps(unit: &[u8]) -> Result<Pictures, AnalyzeError> {
+    let unsupported = |what: &str| Err(AnalyzeError::UnsupportedCodec(format!("H.264 with {what}")));
+    let mut bits = Bits { data: unit, position: 8 };
+    let profile = bits.read(8);
+    bits.read(16);
+    bits.golomb();
+    if matches!(profile, 44 | 83 | 86 | 100 | 110 | 118 | 122 | 128 | 134 | 135 | 138 | 139 | 244) {
+        if bits.golomb() != 1 {
+            return unsupported("a chroma format other than 4:2:0");
+        }
+        if (bits.golomb(), bits.golomb()) != (0, 0) {
+            return unsupported("more than 8 bits a sample");
+        }
+        bits.read(1);
+        if bits.read(1) == 1 {
+            for list in 0..8 {
+                if bits.read(1) == 1 {
+                    bits.skip_scaling_list(if list < 6 { 16 } else { 64 });
+                }
+            }
+        }
+    }
+    bits.golomb();
+    match bits.golomb() {
+        0 => _ = bits.golomb(),
+        1 => {
+            bits.read(1);
+            bits.golomb();
+            bits.golomb();
+            for _ in 0..bits.golomb().min(255) {
+                bits.golomb();
+            }
+        }
+        _ => {}
+    }
+    bits.golomb();
+    bits.read(1);
+    let (columns, rows) = (u64::from(bits.golomb()) + 1, u64::from(bits.golomb()) + 1);
+    let frames_only = bits.read(1) == 1;
+    if columns * rows * if frames_only { 1 } else { 2 } > MAX_MACROBLOCKS {
+        return unsupported("pictures larger than level 5.2 has");
+    }
+    if !frames_only && bits.read(1) == 1 {
+        return unsupported("interlaced macroblocks");
+    }
+    bits.read(1);
+    if bits.read(1) == 1 {
+        let [left, _, top, _] = [(); 4].map(|()| bits.golomb());
+        if (left, top) != (0, 0) {
+            return unsupported("the picture cropped at the left or the top");
+        }
+    }
+    let mut full_range = false;
+    if bits.read(1) == 1 {
+        // vui_parameters: aspect ratio, overscan, then the video signal type.
+        const EXTENDED_ASPECT: u32 = 255;
+        if bits.read(1) == 1 && bits.read(8) == EXTENDED_ASPECT {
+            bits.read(32);
+        }
+        if bits.read(1) == 1 {
+            bits.read(1);
+        }
+        if bits.read(1) == 1 {
+            bits.read(3);
+            full_range = bits.read(1) == 1;
+        }
+    }
+    Ok(Pictures { full_range })
+}
+
+/// Reads bits, most significant first; behind the end there are zeros.
+struct Bits<'a> {
+    data: &'a [u8],
+    position: usize,
+}
+
+impl Bits<'_> {
+    fn read(&mut self, count: u32) -> u32 {
+        (0..count).fold(0, |value, _| {
+            let byte = self.data.get(self.position / 8).copied().unwrap_or_default();
+            let bit = byte >> (7 - self.position % 8) & 1;
+            self.position += 1;
+            value << 1 | u32::from(bit)
+        })
+    }
+
+    /// An Exp-Golomb code, unsigned.
+    fn golomb(&mut self) -> u32 {
+        let zeros = (0..31).take_while(|_| self.read(1) == 0).count();
+        let zeros = u32::try_from(zeros).unwrap_or_default();
+        (1_u32 << zeros) - 1 + self.read(zeros)
+    }
+
+    fn skip_scaling_list(&mut self, size: usize) {
+        let (mut last, mut next) = (8_i64, 8_i64);
+        for _ in 0..size {
+            if next != 0 {
+                let code = i64::from(self.golomb());
+                let delta = if code % 2 == 1 { (code + 1) / 2 } else { -code / 2 };
+                next = (last + delta).rem_euclid(256);
+            }
+            last = if next == 0 { last } else { next };
+        }
+    }
+}

