@@ -4,8 +4,9 @@ use aws_sdk_rekognition::{
     config::http::HttpResponse,
     error::{BoxError, DisplayErrorContext, ProvideErrorMetadata, SdkError},
 };
+use aws_smithy_async::time::SharedTimeSource;
 
-/// One client for each service that the functions call.
+/// One client for each service that the functions call, and the clock they go by.
 #[derive(Debug, Clone)]
 pub struct Clients {
     /// Face detection.
@@ -14,6 +15,8 @@ pub struct Clients {
     pub s3: aws_sdk_s3::Client,
     /// Task tokens.
     pub sfn: aws_sdk_sfn::Client,
+    /// What time it is.
+    pub clock: SharedTimeSource,
 }
 
 impl Clients {
@@ -24,6 +27,7 @@ impl Clients {
             rekognition: aws_sdk_rekognition::Client::new(&config),
             s3: aws_sdk_s3::Client::new(&config),
             sfn: aws_sdk_sfn::Client::new(&config),
+            clock: SharedTimeSource::default(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     aws::{AwsError, Clients},
-    job::{JobStatus, VideoMetadata},
+    job::VideoMetadata,
     waiters::{self, TaskToken, Waiter},
 };
 
@@ -10,27 +10,26 @@ use crate::{
 /// (<https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskFailure.html>).
 const MAX_CAUSE_CHARS: usize = 32_768;
 
-/// How a job ended.
+/// How a job ended, as its waiters are told.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     /// Its pages can be read.
     Succeeded(VideoMetadata),
-    /// It ended without a result.
+    /// It ended without a result, or could not be started.
     Failed {
-        /// Rekognition's own reason.
-        reason: String,
+        /// The stable name that Step Functions shows as `Error`.
+        error: &'static str,
+        /// What Step Functions shows as `Cause`.
+        cause: String,
     },
 }
 
 impl Outcome {
-    /// The outcome, once there is one.
+    /// Rekognition ended the job without a result.
     #[must_use]
-    pub fn of(status: JobStatus) -> Option<Self> {
-        match status {
-            JobStatus::Succeeded(metadata) => Some(Self::Succeeded(metadata)),
-            JobStatus::Failed { reason } => Some(Self::Failed { reason }),
-            JobStatus::InProgress | JobStatus::Gone => None,
-        }
+    pub fn job_failed(job_id: &str, reason: &str) -> Self {
+        let cause = format!("Rekognition ended the job {job_id} without a result: {reason}");
+        Self::Failed { error: "JobFailed", cause }
     }
 }
 
@@ -55,10 +54,7 @@ pub async fn tell(
                 let output = serde_json::to_string(&output).expect("a finished job is plain data");
                 send_success(clients, &waiter.task_token, output).await
             }
-            Outcome::Failed { reason } => {
-                let cause = format!("Rekognition ended the job {job_id} without a result: {reason}");
-                send_failure(clients, &waiter.task_token, "JobFailed", &cause).await
-            }
+            Outcome::Failed { error, cause } => send_failure(clients, &waiter.task_token, error, cause).await,
         };
         let told = match told {
             Ok(delivery) => waiters::remove(clients, bucket, &waiter).await.map(|()| delivery),

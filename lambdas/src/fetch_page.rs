@@ -1,4 +1,4 @@
-//! fetch-page: one page of faces becomes one S3 object of JSON Lines.
+//! fetch-page: a page of faces becomes an S3 object of JSON Lines.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::{
     aws::{AwsError, Clients, named_by_variant},
     job::FinishedJob,
-    list_pages::{FACES_PER_PAGE, Page, PageError},
+    list_pages::{FACES_PER_PAGE, PageError, PageRun},
 };
 
 /// The function's environment.
@@ -27,20 +27,20 @@ pub struct Config {
 /// What an iteration of the `FetchPages` state sends.
 #[derive(Debug, Deserialize)]
 pub struct FetchPage {
-    /// Whose page.
+    /// Whose pages.
     pub job: FinishedJob,
-    /// Which page.
-    pub page: Page,
+    /// Which pages: one, but for the largest results.
+    pub run: PageRun,
 }
 
-/// The page as it lies in S3.
+/// What lies in S3 now.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct FetchedPage {
-    /// From 0.
+pub struct FetchedPages {
+    /// The first page, from 0.
     pub index: usize,
-    /// In the results bucket.
-    pub key: String,
-    /// Lines, one a face.
+    /// How many pages.
+    pub pages: usize,
+    /// Faces in them together.
     pub faces: usize,
 }
 
@@ -90,14 +90,36 @@ struct Faces<'a> {
     faces: Vec<&'a RawValue>,
 }
 
-/// Fetches one page and writes it to its own place in S3, where a second fetch overwrites it with the same.
+/// Fetches the pages of a run and writes each to its own place in S3, where a second fetch overwrites it with the same.
 ///
 /// A line is an element of Rekognition's `Faces`, to the letter: `{"Timestamp": …, "Face": {…}}`.
 ///
 /// # Errors
 /// [`FetchPageError`].
-pub async fn fetch_page(clients: &Clients, config: &Config, request: FetchPage) -> Result<FetchedPage, FetchPageError> {
-    let FetchPage { job, page: Page { index, token } } = request;
+pub async fn fetch_page(
+    clients: &Clients,
+    config: &Config,
+    request: FetchPage,
+) -> Result<FetchedPages, FetchPageError> {
+    let FetchPage { job, run: PageRun { first, pages } } = request;
+    let mut fetched = FetchedPages { index: first.index, pages, faces: 0 };
+    let mut token = first.token;
+    for index in first.index..first.index + pages {
+        let (faces, next) = fetch_one(clients, config, &job, index, token).await?;
+        fetched.faces += faces;
+        token = next;
+    }
+    Ok(fetched)
+}
+
+/// Fetches one page; returns how many faces it has and the token of the page after it.
+async fn fetch_one(
+    clients: &Clients,
+    config: &Config,
+    job: &FinishedJob,
+    index: usize,
+    token: Option<String>,
+) -> Result<(usize, Option<String>), FetchPageError> {
     let answer = RawAnswer::default();
     let output = clients
         .rekognition
@@ -112,7 +134,7 @@ pub async fn fetch_page(clients: &Clients, config: &Config, request: FetchPage) 
         .map_err(|error| PageError::new(&job.job_id, index, error))?;
     if output.job_status() != Some(&VideoJobStatus::Succeeded) {
         let status = output.job_status().map_or("absent", VideoJobStatus::as_str).to_owned();
-        return Err(PageError::JobNotSucceeded { job_id: job.job_id, status }.into());
+        return Err(PageError::JobNotSucceeded { job_id: job.job_id.clone(), status }.into());
     }
     let (lines, faces) = json_lines(&answer.take()).map_err(|error| FetchPageError::PageUnreadable {
         index,
@@ -131,7 +153,7 @@ pub async fn fetch_page(clients: &Clients, config: &Config, request: FetchPage) 
         .await
         .map_err(|error| AwsError::new("s3:PutObject", error))?;
     tracing::info!(tag = job.tag, page = index, faces, key, "wrote a page");
-    Ok(FetchedPage { index, key, faces })
+    Ok((faces, output.next_token))
 }
 
 fn json_lines(answer: &[u8]) -> Result<(Vec<u8>, usize), serde_json::Error> {

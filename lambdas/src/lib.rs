@@ -11,8 +11,8 @@
 //! | summarize | [`summarize`] |
 //!
 //! Between them lie the [`video`] (the object, looked at before anything is paid), the [`job`] (named by its content),
-//! the [`waiters`] (task tokens that wait for a job), the [`completion`] (a finished job told to its waiters) and
-//! the [`results`] (where everything lies in S3).
+//! the [`waiters`] (task tokens that wait for a job), the [`queue`] (tickets that wait for one of the account's job
+//! slots), the [`completion`] (a finished job told to its waiters) and the [`results`] (where everything lies in S3).
 
 pub mod aws;
 pub mod completion;
@@ -20,8 +20,10 @@ pub mod fetch_page;
 pub mod input;
 pub mod job;
 pub mod list_pages;
+pub mod queue;
 pub mod results;
 pub mod resume_execution;
+mod s3;
 pub mod serve;
 pub mod start_detection;
 pub mod summarize;

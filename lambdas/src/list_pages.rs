@@ -16,6 +16,15 @@ pub const FACES_PER_PAGE: i32 = 1000;
 /// window is walked in a minute even at half a second a page.
 pub const PAGES_PER_WINDOW: usize = 100;
 
+/// Pages that are fetched each in an iteration of its own: as many faces as an ordinary video ever has.
+///
+/// An iteration is 7 events of an execution's 25,000; the longest and busiest videos, with thousands of pages, have to
+/// share iterations.
+const SINGLE_PAGES: usize = 1000;
+
+/// Pages in one iteration after that.
+const PAGES_PER_LONG_RUN: usize = 50;
+
 /// What the `ListPages` state sends.
 #[derive(Debug, Deserialize)]
 pub struct ListPages {
@@ -23,6 +32,16 @@ pub struct ListPages {
     pub job: FinishedJob,
     /// The window's first page.
     pub from: Page,
+}
+
+/// The pages of one iteration: one, but for the largest results.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageRun {
+    /// The first page.
+    #[serde(flatten)]
+    pub first: Page,
+    /// How many pages, each named by the one before it.
+    pub pages: usize,
 }
 
 /// A page of a job's result.
@@ -39,7 +58,7 @@ pub struct Page {
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     /// In order.
-    pub pages: Vec<Page>,
+    pub runs: Vec<PageRun>,
     /// How many pages were listed so far, those of earlier windows included.
     pub listed: usize,
     /// Where the next window begins, if there is one.
@@ -107,7 +126,8 @@ impl PageError {
 /// [`PageError`].
 pub async fn list_pages(clients: &Clients, request: ListPages) -> Result<Window, PageError> {
     let ListPages { job: FinishedJob { job_id, .. }, from: mut page } = request;
-    let mut pages = Vec::new();
+    let from = page.index;
+    let mut runs: Vec<PageRun> = Vec::new();
     loop {
         let output = clients
             .rekognition
@@ -123,13 +143,16 @@ pub async fn list_pages(clients: &Clients, request: ListPages) -> Result<Window,
             return Err(PageError::JobNotSucceeded { job_id, status });
         }
         let next = output.next_token.map(|token| Page { index: page.index + 1, token: Some(token) });
-        pages.push(page);
+        let listed = page.index + 1;
+        match runs.last_mut() {
+            Some(run) if page.index >= SINGLE_PAGES && run.pages < PAGES_PER_LONG_RUN => run.pages += 1,
+            _ => runs.push(PageRun { first: page, pages: 1 }),
+        }
         match next {
-            Some(next) if pages.len() < PAGES_PER_WINDOW => page = next,
+            Some(next) if listed - from < PAGES_PER_WINDOW => page = next,
             next => {
-                let listed = pages.last().map_or(0, |page| page.index + 1);
                 tracing::info!(job_id, listed, more = next.is_some(), "listed pages");
-                return Ok(Window { pages, listed, next });
+                return Ok(Window { runs, listed, next });
             }
         }
     }

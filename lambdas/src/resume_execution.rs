@@ -6,7 +6,8 @@ use serde::Deserialize;
 use crate::{
     aws::{AwsError, Clients, named_by_variant},
     completion::{self, Outcome},
-    job, waiters,
+    job::{self, JobStatus},
+    queue, waiters,
 };
 
 /// The function's environment.
@@ -77,14 +78,17 @@ async fn resume(clients: &Clients, config: &Config, job_id: &str) -> Result<(), 
         tracing::error!(job_id, status = ?report.status, "ignored the completion of a job that was not started here");
         return Ok(());
     };
-    if report.status == job::JobStatus::InProgress {
-        return Err(ResumeExecutionError::JobNotFinished { job_id: job_id.to_owned() });
-    }
-    let Some(outcome) = Outcome::of(report.status) else {
-        tracing::error!(job_id, tag, "ignored the completion of a job that Rekognition has forgotten");
-        return Ok(());
+    let outcome = match report.status {
+        JobStatus::Succeeded(metadata) => Outcome::Succeeded(metadata),
+        JobStatus::Failed { reason } => Outcome::job_failed(job_id, &reason),
+        JobStatus::InProgress => return Err(ResumeExecutionError::JobNotFinished { job_id: job_id.to_owned() }),
+        JobStatus::Gone => {
+            tracing::error!(job_id, tag, "ignored the completion of a job that Rekognition has forgotten");
+            return Ok(());
+        }
     };
-    let mut waiting = waiters::list(clients, &config.results_bucket, &tag).await?;
+    let bucket = &config.results_bucket;
+    let mut waiting = waiters::list(clients, bucket, &tag, None).await?;
     waiting.retain(|waiter| {
         let same = report
             .video
@@ -103,6 +107,8 @@ async fn resume(clients: &Clients, config: &Config, job_id: &str) -> Result<(), 
     if waiting.is_empty() {
         tracing::info!(job_id, tag, "nobody waits for this job any more");
     }
-    completion::tell(clients, &config.results_bucket, job_id, &outcome, waiting).await?;
-    Ok(())
+    let told = completion::tell(clients, bucket, job_id, &outcome, waiting).await;
+    // The job's slot is free, whether or not everyone could be told.
+    queue::start_waiting_jobs(clients, bucket, job_id).await?;
+    Ok(told?)
 }

@@ -1,19 +1,17 @@
-//! start-detection: starts, or finds again, the job for a video, and leaves the execution waiting for it.
+//! start-detection: looks at the video, leaves a waiter and a ticket for its job, and starts whatever can be started.
 
+use aws_smithy_types::date_time::Format;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
     aws::{AwsError, Clients, ErrorName, named_by_variant},
-    completion::{self, Outcome},
-    input,
-    job::{self, FaceAttributes, Job, JobStatus, StartError},
+    completion, input,
+    job::{FaceAttributes, Job},
+    queue::{self, Ticket},
     video::{LookError, Video},
     waiters::{self, TaskToken, Waiter},
 };
-
-/// A content whose every job failed this often fails for good: each generation is one paid analysis.
-const MAX_GENERATIONS: u32 = 20;
 
 /// The function's environment.
 #[derive(Debug, Clone, Deserialize)]
@@ -44,6 +42,21 @@ pub struct StartDetection {
 pub struct Execution {
     /// Unique within the state machine.
     pub name: String,
+    /// When it started, in ISO 8601: its place in the queue.
+    pub started: StartTime,
+}
+
+/// A moment in ISO 8601, as Step Functions writes it.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+pub struct StartTime(aws_smithy_types::DateTime);
+
+impl TryFrom<String> for StartTime {
+    type Error = aws_smithy_types::date_time::DateTimeParseError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        aws_smithy_types::DateTime::from_str(&text, Format::DateTimeWithOffset).map(Self)
+    }
 }
 
 /// Why the video is not being analysed. The state machine sees the variant's name.
@@ -60,22 +73,10 @@ pub enum StartDetectionError {
     VideoEmpty(LookError),
     /// The object is larger than Rekognition takes, or the video longer.
     #[error("{0}")]
-    VideoTooLarge(Box<dyn std::error::Error + Send + Sync>),
+    VideoTooLarge(LookError),
     /// The object is no MP4 or MOV file.
     #[error("{0}")]
     NotAVideo(LookError),
-    /// Rekognition cannot read the object.
-    #[error("{0}")]
-    VideoUnreadable(StartError),
-    /// The account's concurrent jobs are used up.
-    #[error("{0}")]
-    LimitExceeded(StartError),
-    /// Every job for this content failed.
-    #[error("{MAX_GENERATIONS} jobs failed for this very content, the last with: {reason}; upload the video anew")]
-    JobFailed {
-        /// Rekognition's own reason.
-        reason: String,
-    },
     /// Anything that every AWS call can meet.
     #[error(transparent)]
     Aws(#[from] AwsError),
@@ -87,28 +88,18 @@ impl From<LookError> for StartDetectionError {
         match error {
             LookError::VideoNotFound(_) => Self::VideoNotFound(error),
             LookError::VideoEmpty(_) => Self::VideoEmpty(error),
-            LookError::VideoTooLarge { .. } => Self::VideoTooLarge(error.into()),
+            LookError::VideoTooLarge { .. } => Self::VideoTooLarge(error),
             LookError::NotAVideo(_) => Self::NotAVideo(error),
             LookError::Aws(error) => Self::Aws(error),
         }
     }
 }
 
-impl From<StartError> for StartDetectionError {
-    fn from(error: StartError) -> Self {
-        match error {
-            StartError::LimitExceeded => Self::LimitExceeded(error),
-            StartError::VideoUnreadable { .. } => Self::VideoUnreadable(error),
-            StartError::VideoTooLarge { .. } => Self::VideoTooLarge(error.into()),
-            StartError::Aws(error) => Self::Aws(error),
-        }
-    }
-}
-
-/// Starts or finds the job for the video in the execution's input.
+/// Sees to it that the video in the execution's input is analysed, and that the execution is told.
 ///
 /// Every answer goes through the task token: success or failure at once where the job has ended already, a stable error
-/// name where the video cannot be analysed, and nothing yet where the job runs, for `resume-execution` will answer.
+/// name where the video cannot be analysed, and nothing yet where the job runs or waits for a slot: the job's completion
+/// will answer.
 ///
 /// # Errors
 /// Only when the answer itself could not be sent; the state's Retry then comes again.
@@ -118,7 +109,7 @@ pub async fn start_detection(
     request: StartDetection,
 ) -> Result<(), StartDetectionError> {
     let StartDetection { task_token, execution, input } = request;
-    match attach(clients, config, &task_token, execution.name, input).await {
+    match take_ticket(clients, config, &task_token, execution, input).await {
         Ok(()) => Ok(()),
         Err(error) => {
             tracing::warn!(error = error.error_name(), cause = %error, "the video is not analysed");
@@ -128,61 +119,28 @@ pub async fn start_detection(
     }
 }
 
-async fn attach(
+async fn take_ticket(
     clients: &Clients,
     config: &Config,
     task_token: &TaskToken,
-    execution: String,
+    execution: Execution,
     input: Value,
 ) -> Result<(), StartDetectionError> {
     let bucket = &config.results_bucket;
     let video = Video::look(&clients.s3, &input::location(input)?).await?;
-    let mut job = Job {
+    let job = Job {
         video,
         face_attributes: config.face_attributes,
         topic_arn: config.completion_topic_arn.clone(),
         role_arn: config.publish_role_arn.clone(),
         generation: 0,
     };
-    let mut last_reason = String::new();
-    while job.generation < MAX_GENERATIONS {
-        let waiter = Waiter { execution: execution.clone(), task_token: task_token.clone(), job: job.clone() };
-        // Stored before Start: however soon the completion comes, it finds the waiter.
-        let untold = waiters::put(clients, bucket, &waiter).await?;
-        let job_id = match job.start(&clients.rekognition).await {
-            Ok(job_id) => job_id,
-            Err(error) => {
-                waiters::remove(clients, bucket, &waiter).await?;
-                return Err(error.into());
-            }
-        };
-        // A job that was found again never notifies a second time: its status is asked for after every Start.
-        let status = job::report(&clients.rekognition, &job_id).await?.status;
-        tracing::info!(tag = job.tag(), job_id, generation = job.generation, ?status, "the job for this content");
-        let outcome = match status {
-            JobStatus::InProgress => return Ok(()),
-            JobStatus::Succeeded(metadata) => Outcome::Succeeded(metadata),
-            // This execution waited for the job and missed the news: that is told first, a new job is for a replay.
-            JobStatus::Failed { reason } if untold => Outcome::Failed { reason },
-            JobStatus::Failed { reason } => {
-                waiters::remove(clients, bucket, &waiter).await?;
-                last_reason = reason;
-                job = job.next_generation();
-                continue;
-            }
-            JobStatus::Gone => {
-                waiters::remove(clients, bucket, &waiter).await?;
-                last_reason = "its results have expired".to_owned();
-                job = job.next_generation();
-                continue;
-            }
-        };
-        let mut waiting = waiters::list(clients, bucket, &job.tag()).await?;
-        // Told from memory: another function may have removed the waiter in the name of an older token.
-        waiting.retain(|other| other.execution != waiter.execution);
-        waiting.insert(0, waiter);
-        completion::tell(clients, bucket, &job_id, &outcome, waiting).await?;
-        return Ok(());
-    }
-    Err(StartDetectionError::JobFailed { reason: last_reason })
+    let Execution { name: execution, started } = execution;
+    let started_ms = started.0.to_millis().unwrap_or_default();
+    // Stored before the job is started: however soon the completion comes, it finds the waiter.
+    let waiter = Waiter { execution: execution.clone(), task_token: task_token.clone(), job: job.clone() };
+    let untold = waiters::put(clients, bucket, &waiter).await?;
+    queue::put(clients, bucket, &Ticket { execution: execution.clone(), started_ms, job, untold }).await?;
+    queue::start_waiting_jobs(clients, bucket, &execution).await?;
+    Ok(())
 }

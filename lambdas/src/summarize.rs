@@ -10,6 +10,7 @@ use crate::{
     aws::{AwsError, Clients, named_by_variant},
     job::FinishedJob,
     results::{Manifest, Moment, ObjectFacts, PageFacts, Second, Summary},
+    s3,
 };
 
 /// Pages that are read ahead: enough to hide S3's latency, at 3.3 MB a page at most.
@@ -135,19 +136,10 @@ pub async fn summarize(clients: &Clients, config: &Config, request: Summarize) -
 }
 
 async fn read_page(clients: &Clients, bucket: &str, key: String) -> Result<(String, Vec<u8>), SummarizeError> {
-    let object = match clients.s3.get_object().bucket(bucket).key(&key).send().await {
-        Ok(object) => object,
-        Err(error) if error.as_service_error().is_some_and(|error| error.is_no_such_key()) => {
-            return Err(SummarizeError::PageMissing { bucket: bucket.to_owned(), key });
-        }
-        Err(error) => return Err(AwsError::new("s3:GetObject", error).into()),
-    };
-    let body = object
-        .body
-        .collect()
-        .await
-        .map_err(|error| AwsError::ServiceUnavailable { call: "s3:GetObject", source: error.into() })?;
-    Ok((key, body.to_vec()))
+    match s3::get(clients, bucket, &key).await? {
+        Some(body) => Ok((key, body)),
+        None => Err(SummarizeError::PageMissing { bucket: bucket.to_owned(), key }),
+    }
 }
 
 async fn write<T: Serialize>(
@@ -255,13 +247,11 @@ mod tests {
     use super::*;
 
     fn page(faces: &[(i64, f64)]) -> Vec<u8> {
-        faces
-            .iter()
-            .map(|(timestamp, confidence)| {
-                format!("{{\"Timestamp\":{timestamp},\"Face\":{{\"Confidence\":{confidence},\"Pose\":{{}}}}}}\n")
-            })
-            .collect::<String>()
-            .into_bytes()
+        let line = |(timestamp, confidence): &(i64, f64)| {
+            serde_json::json!({"Timestamp": timestamp, "Face": {"Confidence": confidence, "Pose": {}}}).to_string()
+                + "\n"
+        };
+        faces.iter().flat_map(|face| line(face).into_bytes()).collect()
     }
 
     #[test]
