@@ -1,3 +1,5 @@
-//! The `facereel` command as a library: the whole workflow on one machine.
+//! The `facereel` command as a library: [`run`] is the command, [`local`] the whole workflow on one machine.
 
 pub mod local;
+pub mod run;
+pub mod terminal;

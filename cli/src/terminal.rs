@@ -1,0 +1,113 @@
+//! Progress for a person at a terminal, or as plain lines for a log.
+
+use std::{
+    io::{IsTerminal, stderr},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::local::Progress;
+
+/// Steps on standard error: a line that moves where that is a terminal, else a line a step and one every tenth of it.
+pub struct Terminal {
+    moving: bool,
+    current: Mutex<Option<Step>>,
+}
+
+struct Step {
+    what: String,
+    since: Instant,
+    bar: ProgressBar,
+    tenths: f32,
+}
+
+impl Terminal {
+    /// Looks at what standard error is.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { moving: stderr().is_terminal(), current: Mutex::new(None) }
+    }
+
+    /// The last step is done.
+    pub fn done(&self) {
+        if let Some(step) = self.current().take() {
+            self.end(&step);
+        }
+    }
+
+    /// The last step will not be done.
+    pub fn abandon(&self) {
+        if let Some(step) = self.current().take() {
+            step.bar.finish_and_clear();
+        }
+    }
+
+    fn end(&self, step: &Step) {
+        step.bar.finish_and_clear();
+        if self.moving {
+            eprintln!("✓ {} ({:.1} s)", step.what, step.since.elapsed().as_secs_f32());
+        }
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<Step>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Terminal {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Progress for Terminal {
+    fn step(&self, what: &str) {
+        self.done();
+        let bar = if self.moving {
+            let bar = ProgressBar::new_spinner().with_style(style("{spinner} {prefix} {wide_msg:.dim}"));
+            bar.set_prefix(what.to_owned());
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        } else {
+            eprintln!("{what}");
+            ProgressBar::hidden()
+        };
+        *self.current() = Some(Step { what: what.to_owned(), since: Instant::now(), bar, tenths: 0.0 });
+    }
+
+    fn detail(&self, text: &str) {
+        if let Some(step) = self.current().as_ref() {
+            step.bar.set_message(text.to_owned());
+        }
+    }
+
+    fn ratio(&self, done: f32) {
+        let mut current = self.current();
+        let Some(step) = current.as_mut() else { return };
+        let percent = (done * 100.0).clamp(0.0, 100.0);
+        step.bar.set_message(format!("{percent:.0} %"));
+        let tenths = (percent / 10.0).floor();
+        if tenths > step.tenths {
+            step.tenths = tenths;
+            if !self.moving {
+                eprintln!("{} {percent:.0} %", step.what);
+            }
+        }
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_is_one_that_indicatif_knows() {
+        assert!(ProgressStyle::with_template("{spinner} {prefix} {wide_msg:.dim}").is_ok());
+    }
+}
