@@ -1,0 +1,103 @@
+//! Retry and Catch: bounded, jittered, and only for errors that somebody really reports.
+
+use serde_json::Value;
+
+use super::{Lint, array, fields};
+
+/// What Step Functions itself, Lambda, its sandbox and its runtimes report.
+const SERVICE_ERRORS: &[&str] = &[
+    "Lambda.AWSLambdaException",
+    "Lambda.ClientExecutionTimeoutException",
+    "Lambda.CodeArtifactUserPendingException",
+    "Lambda.EC2ThrottledException",
+    "Lambda.ENILimitReachedException",
+    "Lambda.InvalidParameterValueException",
+    "Lambda.KMSAccessDeniedException",
+    "Lambda.RequestTooLargeException",
+    "Lambda.ResourceConflictException",
+    "Lambda.ResourceNotFoundException",
+    "Lambda.ResourceNotReadyException",
+    "Lambda.SdkClientException",
+    "Lambda.ServiceException",
+    "Lambda.SnapStartException",
+    "Lambda.SnapStartTimeoutException",
+    "Lambda.TooManyRequestsException",
+    "Lambda.Unknown",
+    "Runtime.ExitError",
+    "Runtime.InvalidEntrypoint",
+    "Runtime.OutOfMemory",
+    "Runtime.Unknown",
+    "Sandbox.Timedout",
+    "States.ALL",
+    "States.BranchFailed",
+    "States.DataLimitExceeded",
+    "States.ExceedToleratedFailureThreshold",
+    "States.HeartbeatTimeout",
+    "States.ItemReaderFailed",
+    "States.NoChoiceMatched",
+    "States.Permissions",
+    "States.QueryEvaluationError",
+    "States.ResultWriterFailed",
+    "States.Runtime",
+    "States.TaskFailed",
+    "States.Timeout",
+    "StepFunctions.AWSStepFunctionsException",
+    "StepFunctions.ExecutionAlreadyExistsException",
+    "StepFunctions.ExecutionLimitExceededException",
+    "StepFunctions.SdkClientException",
+    "StepFunctions.StateMachineDoesNotExistException",
+];
+
+/// Terminal: neither Retry nor Catch ever sees them.
+const TERMINAL: &[&str] = &["States.DataLimitExceeded", "States.Runtime"];
+
+pub(super) fn check(lint: &mut Lint<'_>, path: &str, state: &Value) {
+    let retriers = array(&state["Retry"]);
+    for (index, retrier) in retriers.iter().enumerate() {
+        let path = format!("{path}.Retry[{index}]");
+        fields::known(lint, &path, retrier, fields::RETRIER);
+        names(lint, &path, retrier, index + 1 == retriers.len());
+        backoff(lint, &path, retrier);
+    }
+    let catchers = array(&state["Catch"]);
+    for (index, catcher) in catchers.iter().enumerate() {
+        let path = format!("{path}.Catch[{index}]");
+        fields::known(lint, &path, catcher, fields::CATCHER);
+        names(lint, &path, catcher, index + 1 == catchers.len());
+    }
+}
+
+fn names(lint: &mut Lint<'_>, path: &str, rule: &Value, last: bool) {
+    let names: Vec<_> = array(&rule["ErrorEquals"]).iter().map(|name| name.as_str().unwrap_or_default()).collect();
+    if names.is_empty() {
+        lint.find(path, "`ErrorEquals` must name at least one error");
+    }
+    if names.contains(&"States.ALL") && !(last && names.len() == 1) {
+        lint.find(path, "`States.ALL` must stand alone, in the last rule");
+    }
+    for name in names {
+        if TERMINAL.contains(&name) {
+            lint.find(path, format!("`{name}` ends the execution: no rule ever sees it"));
+        } else if !SERVICE_ERRORS.contains(&name) && !lint.deployment.known_errors.contains(&name) {
+            lint.find(path, format!("nothing reports an error named `{name}`"));
+        }
+    }
+}
+
+/// A growing wait needs a bound, and jitter, or the executions that failed together come back together.
+fn backoff(lint: &mut Lint<'_>, path: &str, retrier: &Value) {
+    // ASL's own default.
+    let rate = retrier["BackoffRate"].as_f64().unwrap_or(2.0);
+    if rate < 1.0 {
+        lint.find(path, format!("`BackoffRate` {rate} must be at least 1"));
+    }
+    if rate <= 1.0 {
+        return;
+    }
+    if retrier["MaxDelaySeconds"].is_null() {
+        lint.find(path, format!("waits grow by {rate} without a bound: set `MaxDelaySeconds`"));
+    }
+    if retrier["JitterStrategy"] != "FULL" {
+        lint.find(path, "executions that failed together are retried together: set `JitterStrategy` to FULL");
+    }
+}

@@ -1,0 +1,591 @@
+//! The state machines pass the lint; and for each of its rules, one break of the real definition that it must find.
+
+use std::fs;
+use std::path::Path;
+
+use aws_sdk_s3::error::BoxError;
+use facereel_tests::lint::{self, Deployment, Finding};
+use lambdas::aws::AwsError;
+use serde_json::{Value, json};
+
+const PLACEHOLDERS: &[&str] = &["start_detection_arn", "list_pages_arn", "fetch_page_arn", "summarize_arn"];
+
+/// What the lint finds in a definition that is deployed with our functions.
+fn findings(definition: &str) -> Vec<Finding> {
+    // The functions' own names for the errors that are worth a retry: renamed there, they are unknown here.
+    let (call, source) = ("", || BoxError::from(""));
+    let known_errors = [
+        AwsError::Throttled { call, source: source() }.into(),
+        AwsError::ServiceUnavailable { call, source: source() }.into(),
+    ];
+    lint::lint(definition, Deployment { placeholders: PLACEHOLDERS, known_errors: &known_errors })
+}
+
+fn definition(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../statemachine").join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What the lint finds in `analyze-video` after `change`.
+fn broken(change: impl FnOnce(&mut Value)) -> Vec<Finding> {
+    let mut machine = serde_json::from_str(&definition("analyze-video.asl.json")).expect("JSON");
+    change(&mut machine);
+    findings(&machine.to_string())
+}
+
+/// The value at `pointer`, which must be there: a test of a break must not miss it.
+fn at<'a>(machine: &'a mut Value, pointer: &str) -> &'a mut Value {
+    machine.pointer_mut(pointer).unwrap_or_else(|| panic!("analyze-video has no {pointer}"))
+}
+
+fn remove(machine: &mut Value, pointer: &str) {
+    let (object, field) = pointer.rsplit_once('/').expect("a pointer");
+    let removed = at(machine, object).as_object_mut().expect("an object").remove(field);
+    assert!(removed.is_some(), "analyze-video has no {pointer}");
+}
+
+/// Exactly one finding, at `path`, that says `message`.
+#[track_caller]
+fn assert_found(findings: &[Finding], path: &str, message: &str) {
+    let [finding] = findings else {
+        panic!("expected one finding, got {}: {findings:#?}", findings.len());
+    };
+    assert_eq!(finding.path, path, "{finding}");
+    assert!(finding.message.contains(message), "{finding}\ndoes not say {message}");
+}
+
+#[test]
+fn analyze_video_is_clean() {
+    assert_eq!(findings(&definition("analyze-video.asl.json")), []);
+}
+
+mod fields {
+    use super::*;
+
+    #[test]
+    fn an_unknown_field_of_the_machine() {
+        let found = broken(|machine| machine["TimeoutSecond"] = json!(60));
+        assert_found(&found, "(state machine)", "`TimeoutSecond` is not a field here");
+    }
+
+    #[test]
+    fn an_unknown_field_of_a_state() {
+        let found = broken(|machine| machine["States"]["Summarize"]["TimeOutSeconds"] = json!(900));
+        assert_found(&found, "Summarize", "`TimeOutSeconds` is not a field here");
+    }
+
+    #[test]
+    fn a_jsonpath_field_in_jsonata() {
+        let found = broken(|machine| machine["States"]["Summarize"]["ResultPath"] = json!("$.summary"));
+        assert_found(&found, "Summarize", "`ResultPath` is not a field here");
+    }
+
+    #[test]
+    fn an_unknown_field_of_a_retry() {
+        let found = broken(|machine| at(machine, "/States/ListPages/Retry/0")["MaxAttempt"] = json!(3));
+        assert_found(&found, "ListPages.Retry[0]", "`MaxAttempt` is not a field here");
+    }
+
+    #[test]
+    fn an_unknown_field_of_a_catch() {
+        let found = broken(|machine| {
+            machine["States"]["FetchPages"]["Catch"] =
+                json!([{ "ErrorEquals": ["States.ALL"], "Next": "Summarize", "ResultPath": "$.error" }]);
+        });
+        assert_found(&found, "FetchPages.Catch[0]", "`ResultPath` is not a field here");
+    }
+
+    #[test]
+    fn an_unknown_field_of_a_choice_rule() {
+        let found = broken(|machine| at(machine, "/States/MorePages?/Choices/0")["IsPresent"] = json!(true));
+        assert_found(&found, "MorePages?.Choices[0]", "`IsPresent` is not a field here");
+    }
+
+    #[test]
+    fn a_choice_rule_without_a_condition() {
+        let found = broken(|machine| remove(machine, "/States/MorePages?/Choices/0/Condition"));
+        assert_found(&found, "MorePages?.Choices[0]", "without `Condition`");
+    }
+
+    #[test]
+    fn a_choice_without_rules() {
+        let found = broken(|machine| {
+            *at(machine, "/States/Summarize") = json!({ "Type": "Choice", "Choices": [], "Default": "Done" });
+            machine["States"]["Done"] = json!({ "Type": "Succeed" });
+        });
+        assert_found(&found, "Summarize", "chooses nothing");
+    }
+
+    #[test]
+    fn an_unknown_argument_of_a_function() {
+        let found = broken(|machine| at(machine, "/States/ListPages/Arguments")["Paylod"] = json!({}));
+        assert_found(&found, "ListPages.Arguments", "`Paylod` is not a field here");
+    }
+
+    #[test]
+    fn an_unknown_field_of_an_item_processor() {
+        let found = broken(|machine| at(machine, "/States/FetchPages/ItemProcessor")["StartsAt"] = json!("FetchPage"));
+        assert_found(&found, "FetchPages.ItemProcessor", "`StartsAt` is not a field here");
+    }
+
+    #[test]
+    fn a_mode_of_maps_that_does_not_exist() {
+        let found =
+            broken(|machine| *at(machine, "/States/FetchPages/ItemProcessor/ProcessorConfig/Mode") = json!("INLNE"));
+        assert_found(&found, "FetchPages.ItemProcessor", "`ProcessorConfig` is {Mode: INLINE}");
+    }
+
+    #[test]
+    fn a_type_of_state_that_does_not_exist() {
+        let found = broken(|machine| *at(machine, "/States/Summarize/Type") = json!("task"));
+        assert_found(&found, "Summarize", "is not a type of state");
+    }
+
+    #[test]
+    fn a_machine_in_jsonpath() {
+        let found = broken(|machine| remove(machine, "/QueryLanguage"));
+        assert_found(&found, "(state machine)", "must be \"JSONata\"");
+    }
+}
+
+mod timeouts {
+    use super::*;
+
+    #[test]
+    fn a_task_without_a_timeout() {
+        let found = broken(|machine| remove(machine, "/States/ListPages/TimeoutSeconds"));
+        assert_found(&found, "ListPages", "a Task without `TimeoutSeconds`");
+    }
+
+    #[test]
+    fn a_task_inside_a_map_without_a_timeout() {
+        let found =
+            broken(|machine| remove(machine, "/States/FetchPages/ItemProcessor/States/FetchPage/TimeoutSeconds"));
+        assert_found(&found, "FetchPages.FetchPage", "a Task without `TimeoutSeconds`");
+    }
+
+    #[test]
+    fn a_task_without_a_retry() {
+        let found = broken(|machine| remove(machine, "/States/Summarize/Retry"));
+        assert_found(&found, "Summarize", "a Task without `Retry`");
+    }
+
+    #[test]
+    fn a_heartbeat_as_long_as_the_timeout() {
+        let found = broken(|machine| {
+            let timeout = at(machine, "/States/StartDetection/TimeoutSeconds").clone();
+            *at(machine, "/States/StartDetection/HeartbeatSeconds") = timeout;
+        });
+        assert_found(&found, "StartDetection", "must be below `TimeoutSeconds`");
+    }
+
+    #[test]
+    fn a_callback_without_a_heartbeat() {
+        let found = broken(|machine| remove(machine, "/States/StartDetection/HeartbeatSeconds"));
+        assert_found(&found, "StartDetection", "needs `HeartbeatSeconds`");
+    }
+
+    #[test]
+    fn a_callback_whose_token_nobody_gets() {
+        let found =
+            broken(|machine| *at(machine, "/States/StartDetection/Arguments/Payload/task_token") = json!("token"));
+        assert_found(&found, "StartDetection", "must hand out $states.context.Task.Token");
+    }
+}
+
+mod errors {
+    use super::*;
+
+    #[test]
+    fn a_growing_wait_without_a_bound() {
+        let found = broken(|machine| remove(machine, "/States/ListPages/Retry/0/MaxDelaySeconds"));
+        assert_found(&found, "ListPages.Retry[0]", "set `MaxDelaySeconds`");
+    }
+
+    #[test]
+    fn a_growing_wait_without_jitter() {
+        let found = broken(|machine| remove(machine, "/States/ListPages/Retry/0/JitterStrategy"));
+        assert_found(&found, "ListPages.Retry[0]", "set `JitterStrategy`");
+    }
+
+    #[test]
+    fn a_wait_that_grows_by_default() {
+        let found = broken(|machine| {
+            remove(machine, "/States/ListPages/Retry/0/BackoffRate");
+            remove(machine, "/States/ListPages/Retry/0/MaxDelaySeconds");
+        });
+        assert_found(&found, "ListPages.Retry[0]", "waits grow by 2");
+    }
+
+    #[test]
+    fn an_error_that_nobody_reports() {
+        let found = broken(|machine| *at(machine, "/States/ListPages/Retry/0/ErrorEquals/0") = json!("Throtled"));
+        assert_found(&found, "ListPages.Retry[0]", "nothing reports an error named `Throtled`");
+    }
+
+    #[test]
+    fn a_mistyped_error_of_lambda() {
+        let found =
+            broken(|machine| *at(machine, "/States/ListPages/Retry/0/ErrorEquals/0") = json!("Lambda.ServiceExeption"));
+        assert_found(&found, "ListPages.Retry[0]", "nothing reports an error named `Lambda.ServiceExeption`");
+    }
+
+    #[test]
+    fn a_retry_of_what_cannot_be_retried() {
+        let found = broken(|machine| {
+            *at(machine, "/States/ListPages/Retry/0/ErrorEquals/0") = json!("States.DataLimitExceeded")
+        });
+        assert_found(&found, "ListPages.Retry[0]", "no rule ever sees it");
+    }
+
+    #[test]
+    fn a_rule_for_all_errors_among_others() {
+        let found = broken(|machine| *at(machine, "/States/ListPages/Retry/0/ErrorEquals/0") = json!("States.ALL"));
+        assert_found(&found, "ListPages.Retry[0]", "`States.ALL` must stand alone");
+    }
+
+    #[test]
+    fn a_catch_that_ends_in_a_fail() {
+        let found = broken(|machine| {
+            machine["States"]["Summarize"]["Catch"] = json!([{ "ErrorEquals": ["States.ALL"], "Next": "Tell" }]);
+            machine["States"]["Tell"] = json!({ "Type": "Pass", "Next": "Failed" });
+            machine["States"]["Failed"] = json!({ "Type": "Fail", "Error": "Failed" });
+        });
+        assert_found(&found, "Summarize", "`Catch[0].Next` ends in the Fail state Failed");
+    }
+}
+
+mod flow {
+    use super::*;
+
+    #[test]
+    fn a_dangling_start() {
+        let found = broken(|machine| machine["StartAt"] = json!("Start"));
+        assert_found(&found, "(state machine)", "`StartAt` names \"Start\"");
+    }
+
+    #[test]
+    fn a_dangling_start_inside_a_map() {
+        let found = broken(|machine| *at(machine, "/States/FetchPages/ItemProcessor/StartAt") = json!("Fetch"));
+        assert_found(&found, "FetchPages", "`StartAt` names \"Fetch\"");
+    }
+
+    #[test]
+    fn a_dangling_next() {
+        let found = broken(|machine| {
+            at(machine, "/States/MorePages?/Choices").as_array_mut().expect("rules").push(json!({
+                "Condition": "{% false %}",
+                "Next": "Sumarize"
+            }));
+        });
+        assert_found(&found, "MorePages?", "`Choices[1].Next` names \"Sumarize\"");
+    }
+
+    #[test]
+    fn a_dangling_default() {
+        let found = broken(|machine| {
+            *at(machine, "/States/MorePages?/Default") = json!("Sumarize");
+            at(machine, "/States/MorePages?/Choices").as_array_mut().expect("rules").push(json!({
+                "Condition": "{% true %}",
+                "Next": "Summarize"
+            }));
+        });
+        assert_found(&found, "MorePages?", "`Default` names \"Sumarize\"");
+    }
+
+    #[test]
+    fn a_state_that_nothing_leads_to() {
+        let found = broken(|machine| machine["States"]["Forgotten"] = json!({ "Type": "Succeed" }));
+        assert_found(&found, "Forgotten", "no path from `StartAt` leads here");
+    }
+
+    #[test]
+    fn a_state_that_neither_goes_on_nor_ends() {
+        let found = broken(|machine| remove(machine, "/States/FetchPages/ItemProcessor/States/FetchPage/End"));
+        assert!(found[0].to_string().contains("FetchPages.FetchPage: has neither `Next` nor `End`"), "{found:#?}");
+    }
+
+    #[test]
+    fn a_state_that_both_goes_on_and_ends() {
+        let found = broken(|machine| machine["States"]["Summarize"]["Next"] = json!("ListPages"));
+        assert_found(&found, "Summarize", "has both `Next` and `End`");
+    }
+
+    #[test]
+    fn a_workflow_that_never_ends() {
+        let found = broken(|machine| {
+            remove(machine, "/States/Summarize/End");
+            machine["States"]["Summarize"]["Next"] = json!("ListPages");
+        });
+        assert_found(&found, "(state machine)", "no state that is reached ends the workflow");
+    }
+}
+
+mod expressions {
+    use super::*;
+
+    #[test]
+    fn a_variable_that_nobody_assigns() {
+        let found = broken(|machine| *at(machine, "/States/FetchPages/Items") = json!("{% $windows.pages %}"));
+        assert_found(&found, "FetchPages.Items", "`$windows` is not assigned on every path");
+    }
+
+    #[test]
+    fn a_variable_that_only_one_path_assigns() {
+        let found = broken(|machine| {
+            machine["States"]["Start?"] = json!({
+                "Type": "Choice",
+                "Choices": [{ "Condition": "{% $exists($states.input.job) %}", "Next": "ListPages", "Assign": { "window": {} } }],
+                "Default": "StartDetection"
+            });
+            machine["StartAt"] = json!("Start?");
+        });
+        let paths: Vec<_> = found.iter().map(|finding| finding.path.as_str()).collect();
+        assert!(paths.contains(&"ListPages.Arguments.Payload.job"), "{found:#?}");
+        assert!(
+            found.iter().all(|finding| finding.message.contains("`$job` is not assigned on every path")),
+            "{found:#?}"
+        );
+    }
+
+    #[test]
+    fn a_variable_used_where_it_is_assigned_first() {
+        let found = broken(|machine| {
+            at(machine, "/States/StartDetection/Assign")["tag"] = json!("{% $job.tag %}");
+        });
+        assert_found(&found, "StartDetection.Assign.tag", "`$job` is not assigned");
+    }
+
+    #[test]
+    fn an_outer_variable_in_a_distributed_map() {
+        let found = broken(|machine| {
+            *at(machine, "/States/FetchPages/ItemProcessor/ProcessorConfig") =
+                json!({ "Mode": "DISTRIBUTED", "ExecutionType": "STANDARD" });
+        });
+        assert_found(&found, "FetchPages.FetchPage.Arguments.Payload.job", "`$job` is not assigned");
+    }
+
+    #[test]
+    fn variables_bound_by_the_expression_are_known() {
+        for bound in [
+            "( $first := 1; $first + 1 )",
+            "$map($window.pages, function($page, $index) { $page.index + $index })",
+            "$window.pages@$page.($page.index)",
+            "$window.pages#$index.$index",
+            "( $loop := function($n) { $n > 0 ? $loop($n - 1) : 0 }; $loop(3) )",
+            "$window.pages[index > 3].{ 'index': index, 'all': $ }",
+            "$map($window.pages, $string)",
+        ] {
+            let found = broken(|machine| *at(machine, "/States/FetchPages/Items") = json!(format!("{{% {bound} %}}")));
+            assert_eq!(found, [], "{bound}");
+        }
+    }
+
+    #[test]
+    fn a_variable_outside_the_block_that_binds_it() {
+        let found = broken(|machine| *at(machine, "/States/FetchPages/Items") = json!("{% [( $n := 1; $n ), $n] %}"));
+        assert_found(&found, "FetchPages.Items", "`$n` is not assigned");
+    }
+
+    #[test]
+    fn malformed_jsonata() {
+        let found = broken(|machine| {
+            *at(machine, "/States/MorePages?/Choices/0/Condition") = json!("{% $exists($window.next %}")
+        });
+        assert_found(&found, "MorePages?.Choices[0].Condition", "malformed JSONata");
+    }
+
+    #[test]
+    fn a_function_that_does_not_exist() {
+        let found = broken(|machine| {
+            *at(machine, "/States/MorePages?/Choices/0/Condition") = json!("{% $exist($window.next) %}")
+        });
+        assert_found(&found, "MorePages?.Choices[0].Condition", "`$exist` is no function");
+    }
+
+    #[test]
+    fn a_function_without_its_dollar() {
+        let found = broken(|machine| {
+            *at(machine, "/States/MorePages?/Choices/0/Condition") = json!("{% exists($window.next) %}")
+        });
+        assert_found(&found, "MorePages?.Choices[0].Condition", "`exists(` lacks its `$`");
+    }
+
+    #[test]
+    fn a_field_of_nothing() {
+        let found = broken(|machine| *at(machine, "/States/ListPages/Arguments/Payload/job") = json!("{% job %}"));
+        assert_found(&found, "ListPages.Arguments.Payload.job", "`job` is a field of nothing");
+    }
+
+    #[test]
+    fn an_expression_that_stays_text() {
+        let found = broken(|machine| *at(machine, "/States/ListPages/Arguments/Payload/job") = json!("{% $job %} "));
+        assert_found(&found, "ListPages.Arguments.Payload.job", "stays plain text");
+    }
+
+    #[test]
+    fn a_result_before_there_is_one() {
+        let found =
+            broken(|machine| *at(machine, "/States/ListPages/Arguments/Payload/job") = json!("{% $states.result %}"));
+        assert_found(&found, "ListPages.Arguments.Payload.job", "`$states.result` is not there");
+    }
+
+    #[test]
+    fn a_result_of_a_choice() {
+        let found = broken(|machine| at(machine, "/States/MorePages?")["Output"] = json!("{% $states.result %}"));
+        assert_found(&found, "MorePages?.Output", "`$states.result` is not there");
+    }
+
+    #[test]
+    fn an_error_output_outside_a_catch() {
+        let found =
+            broken(|machine| *at(machine, "/States/Summarize/Output") = json!("{% $states.errorOutput.Cause %}"));
+        assert_found(&found, "Summarize.Output", "`$states.errorOutput` is not there");
+    }
+
+    #[test]
+    fn a_result_inside_a_catch() {
+        let found = broken(|machine| {
+            machine["States"]["FetchPages"]["Catch"] = json!([{
+                "ErrorEquals": ["States.ALL"],
+                "Assign": { "why": "{% $states.errorOutput.Cause & $states.result %}" },
+                "Next": "Summarize"
+            }]);
+        });
+        assert_found(&found, "FetchPages.Catch[0].Assign.why", "`$states.result` is not there");
+    }
+
+    #[test]
+    fn a_member_that_the_context_lacks() {
+        let found = broken(|machine| {
+            *at(machine, "/States/Summarize/Arguments/Payload/execution") =
+                json!("{% $states.context.Execution.Arn %}");
+        });
+        assert_found(&found, "Summarize.Arguments.Payload.execution", "`$states.context.Execution` has no `Arn`");
+    }
+
+    #[test]
+    fn a_task_token_where_nobody_waits() {
+        let found = broken(|machine| {
+            *at(machine, "/States/Summarize/Arguments/Payload/execution") = json!("{% $states.context.Task.Token %}");
+        });
+        assert_found(&found, "Summarize.Arguments.Payload.execution", "only in the `Arguments` of a Task that waits");
+    }
+}
+
+mod integrations {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_resource() {
+        let found =
+            broken(|machine| *at(machine, "/States/ListPages/Resource") = json!("arn:aws:states:::lambda:invok"));
+        assert_found(&found, "ListPages", "`Resource` \"arn:aws:states:::lambda:invok\" is no integration known here");
+    }
+
+    #[test]
+    fn a_call_of_no_function() {
+        let found = broken(|machine| remove(machine, "/States/ListPages/Arguments/FunctionName"));
+        assert_found(&found, "ListPages", "`Arguments` need `FunctionName`");
+    }
+
+    #[test]
+    fn an_item_reader_of_an_inline_map() {
+        let found = broken(|machine| {
+            at(machine, "/States/FetchPages")["ItemReader"] =
+                json!({ "Resource": "arn:aws:states:::s3:listObjectsV2", "Arguments": { "Bucket": "videos" } });
+        });
+        assert_found(&found, "FetchPages", "`ItemReader` belongs to distributed Maps");
+    }
+
+    /// A backfill: a distributed Map over a bucket's listing that starts one execution a video.
+    fn backfill() -> Value {
+        json!({
+            "QueryLanguage": "JSONata",
+            "StartAt": "EachVideo",
+            "States": {
+                "EachVideo": {
+                    "Type": "Map",
+                    "Label": "EachVideo",
+                    "MaxConcurrency": 15,
+                    "ToleratedFailurePercentage": 100,
+                    "ItemReader": {
+                        "Resource": "arn:aws:states:::s3:listObjectsV2",
+                        "Arguments": { "Bucket": "{% $states.input.bucket %}", "Prefix": "{% $states.input.prefix %}" },
+                        "ReaderConfig": { "MaxItems": 1000 }
+                    },
+                    "ItemBatcher": { "MaxItemsPerBatch": 1 },
+                    "ItemSelector": { "key": "{% $states.context.Map.Item.Value.Key %}" },
+                    "ItemProcessor": {
+                        "ProcessorConfig": { "Mode": "DISTRIBUTED", "ExecutionType": "STANDARD" },
+                        "StartAt": "Analyze",
+                        "States": {
+                            "Analyze": {
+                                "Type": "Task",
+                                "Resource": "arn:aws:states:::states:startExecution.sync:2",
+                                "Arguments": {
+                                    "StateMachineArn": "${summarize_arn}",
+                                    "Name": "{% $hash($states.input.key, 'SHA-1') %}",
+                                    "Input": "{% $states.input %}"
+                                },
+                                "TimeoutSeconds": 86400,
+                                "Retry": [{ "ErrorEquals": ["StepFunctions.ExecutionLimitExceededException"], "BackoffRate": 1 }],
+                                "End": true
+                            }
+                        }
+                    },
+                    "ResultWriter": {
+                        "Resource": "arn:aws:states:::s3:putObject",
+                        "Arguments": { "Bucket": "{% $states.input.bucket %}", "Prefix": "backfill" },
+                        "WriterConfig": { "OutputType": "JSON", "Transformation": "NONE" }
+                    },
+                    "End": true
+                }
+            }
+        })
+    }
+
+    #[test]
+    fn a_distributed_map_that_starts_executions_is_known() {
+        assert_eq!(findings(&backfill().to_string()), []);
+    }
+
+    #[test]
+    fn a_mistyped_reader() {
+        let mut machine = backfill();
+        machine["States"]["EachVideo"]["ItemReader"]["Resource"] = json!("arn:aws:states:::s3:listObjects");
+        let found = findings(&machine.to_string());
+        assert_found(&found, "EachVideo.ItemReader", "is no integration known here");
+    }
+
+    #[test]
+    fn an_unknown_field_of_a_reader() {
+        let mut machine = backfill();
+        machine["States"]["EachVideo"]["ItemReader"]["ReaderConfig"]["MaxItem"] = json!(1);
+        let found = findings(&machine.to_string());
+        assert_found(&found, "EachVideo.ItemReader.ReaderConfig", "`MaxItem` is not a field here");
+    }
+}
+
+mod template {
+    use super::*;
+
+    #[test]
+    fn a_placeholder_that_the_deployment_does_not_know() {
+        let found =
+            broken(|machine| *at(machine, "/States/ListPages/Arguments/FunctionName") = json!("${list_page_arn}"));
+        assert_found(&found, "(state machine)", "puts nothing in for `${list_page_arn}`");
+    }
+
+    #[test]
+    fn a_directive_of_terraform() {
+        let found = broken(|machine| machine["Comment"] = json!("100%{ of the pages }"));
+        assert_found(&found, "(state machine)", "`%{` opens a directive");
+    }
+
+    #[test]
+    fn text_that_is_not_json() {
+        let found = findings("{\"StartAt\": }");
+        assert_found(&found, "(state machine)", "is not JSON");
+    }
+}
