@@ -193,13 +193,11 @@ impl Shared {
         let jobs = Arc::new(Mutex::new(Jobs::new(clock.clone(), config.max_jobs, config.page_limit)));
         let credentials = Credentials::new("test", "test", None, None, "rekognition-local");
         let region = Region::new(config.region);
-        let retry = RetryConfig::standard().with_max_attempts(5);
         let s3 = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .endpoint_url(&config.aws_endpoint)
             .region(region.clone())
             .credentials_provider(credentials.clone())
-            .retry_config(retry.clone())
             .force_path_style(true)
             .build();
         let sns = aws_sdk_sns::Config::builder()
@@ -207,7 +205,8 @@ impl Shared {
             .endpoint_url(config.aws_endpoint)
             .region(region)
             .credentials_provider(credentials)
-            .retry_config(retry)
+            // A message that is lost is not published again, so it is tried longer than S3, whose caller waits.
+            .retry_config(RetryConfig::standard().with_max_attempts(5))
             .build();
         Self {
             faults: Faults::new(Arc::clone(&jobs), clock.clone()),

@@ -1,0 +1,233 @@
+//! GetFaceDetection: a job's status, and its faces page by page.
+
+use std::time::Duration;
+
+use aws_sdk_rekognition::error::ProvideErrorMetadata;
+use aws_sdk_rekognition::operation::get_face_detection::GetFaceDetectionOutput;
+use aws_sdk_rekognition::types::{FaceDetection, LandmarkType, VideoColorRange, VideoJobStatus};
+use rekognition_local::Fault;
+
+use crate::support::{BUCKET, Canned, KEY, Stand, until};
+
+const DAY: Duration = Duration::from_hours(24);
+const MINUTE: Duration = Duration::from_mins(1);
+
+async fn page(stand: &Stand, job_id: &str, max_results: i32, token: Option<&str>) -> GetFaceDetectionOutput {
+    let get = stand.client.get_face_detection().job_id(job_id).max_results(max_results);
+    get.set_next_token(token.map(Into::into)).send().await.unwrap()
+}
+
+/// The error's name, by its type where the model has one.
+async fn refused_token(stand: &Stand, job_id: &str, token: &str) -> bool {
+    let get = stand.client.get_face_detection().job_id(job_id).next_token(token);
+    get.send().await.unwrap_err().into_service_error().is_invalid_pagination_token_exception()
+}
+
+#[tokio::test]
+async fn the_faces_come_back_as_the_detector_found_them() {
+    let stand = Stand::new(&Canned::faces(3)).await;
+    let job_id = stand.start().job_tag("a-tag").send().await.unwrap().job_id.unwrap();
+    stand.aws.messages(1).await;
+
+    let got = stand.get(&job_id).await;
+
+    assert_eq!(got.job_status, Some(VideoJobStatus::Succeeded));
+    assert_eq!(got.status_message, None);
+    assert_eq!(got.next_token, None);
+    assert_eq!(got.job_id.as_deref(), Some(job_id.as_str()));
+    assert_eq!(got.job_tag.as_deref(), Some("a-tag"));
+    let object = got.video.unwrap().s3_object.unwrap();
+    assert_eq!((object.bucket.as_deref(), object.name.as_deref(), object.version), (Some(BUCKET), Some(KEY), None));
+    let metadata = got.video_metadata.unwrap();
+    assert_eq!(metadata.codec.as_deref(), Some("h264"));
+    assert_eq!(metadata.duration_millis, Some(61_500));
+    assert_eq!(metadata.format.as_deref(), Some("QuickTime / MOV"));
+    assert_eq!(metadata.frame_rate, Some(29.97));
+    assert_eq!((metadata.frame_width, metadata.frame_height), (Some(1280), Some(720)));
+    assert_eq!(metadata.color_range, Some(VideoColorRange::Limited));
+    let faces = got.faces.unwrap();
+    assert_eq!(faces.iter().map(|face| face.timestamp).collect::<Vec<_>>(), [0, 0, 500]);
+    let face = faces[0].face.as_ref().unwrap();
+    let bounding_box = face.bounding_box.as_ref().unwrap();
+    assert_eq!((bounding_box.left, bounding_box.top), (Some(0.5), Some(0.0625)));
+    assert_eq!((bounding_box.width, bounding_box.height), (Some(0.125), Some(0.25)));
+    assert_eq!(face.confidence, Some(99.5));
+    let landmark = &face.landmarks()[0];
+    assert_eq!(
+        (landmark.r#type.clone(), landmark.x, landmark.y),
+        (Some(LandmarkType::MouthRight), Some(0.5625), Some(0.75))
+    );
+    assert_eq!((face.pose.as_ref(), face.quality.as_ref()), (None, None));
+}
+
+#[tokio::test]
+async fn a_job_in_progress_has_a_status_and_no_faces() {
+    let detector = Canned::faces(3).shut();
+    let stand = Stand::new(&detector).await;
+    let job_id = stand.start().job_tag("tag").send().await.unwrap().job_id.unwrap();
+    let got = stand.get(&job_id).await;
+    assert_eq!(got.job_status, Some(VideoJobStatus::InProgress));
+    assert_eq!(got.faces().len(), 0);
+    assert_eq!(got.video_metadata, None);
+    assert_eq!(got.job_tag.as_deref(), Some("tag"));
+
+    until(|| stand.server.jobs()[0].progress > 0.0).await;
+    let seen = stand.server.jobs().remove(0);
+    assert_eq!((seen.job_id, seen.job_tag.as_deref(), seen.faces), (job_id, Some("tag"), 0));
+    detector.open();
+    stand.aws.messages(1).await;
+    let seen = stand.server.jobs().remove(0);
+    assert_eq!((seen.status, seen.faces), (rekognition_local::JobStatus::Succeeded, 3));
+    assert!((seen.progress - 1.0).abs() < f32::EPSILON);
+}
+
+#[tokio::test]
+async fn the_chain_of_pages_holds_every_face_once_and_in_order() {
+    let stand = Stand::new(&Canned::faces(10)).await;
+    let job_id = stand.finished().await;
+    let whole = page(&stand, &job_id, 1000, None).await;
+
+    let mut faces: Vec<FaceDetection> = Vec::new();
+    let mut sizes = Vec::new();
+    let mut token: Option<String> = None;
+    loop {
+        let page = page(&stand, &job_id, 4, token.as_deref()).await;
+        assert_eq!(page.job_status, Some(VideoJobStatus::Succeeded));
+        assert_eq!(page.video_metadata, whole.video_metadata);
+        sizes.push(page.faces().len());
+        faces.extend(page.faces.unwrap_or_default());
+        token = page.next_token;
+        match &token {
+            Some(token) => assert!(token.len() <= 255),
+            None => break,
+        }
+    }
+    assert_eq!(sizes, [4, 4, 2]);
+    assert_eq!(faces, whole.faces.unwrap());
+    assert!(faces.is_sorted_by_key(|face| face.timestamp));
+}
+
+#[tokio::test]
+async fn a_page_can_be_fetched_again_by_its_token() {
+    let stand = Stand::new(&Canned::faces(10)).await;
+    let job_id = stand.finished().await;
+    let token = page(&stand, &job_id, 4, None).await.next_token;
+    let second = page(&stand, &job_id, 4, token.as_deref()).await;
+    let again = page(&stand, &job_id, 4, token.as_deref()).await;
+    assert_eq!(second.faces, again.faces);
+    assert_eq!(second.faces()[0].timestamp, 1000);
+}
+
+#[tokio::test]
+async fn faces_that_fill_their_pages_end_without_a_token() {
+    let stand = Stand::new(&Canned::faces(8)).await;
+    let job_id = stand.finished().await;
+    let token = page(&stand, &job_id, 4, None).await.next_token;
+    assert_eq!(page(&stand, &job_id, 4, token.as_deref()).await.next_token, None);
+}
+
+#[tokio::test]
+async fn a_page_holds_1000_faces_by_default_and_at_most() {
+    let stand = Stand::new(&Canned::faces(1001)).await;
+    let job_id = stand.finished().await;
+    assert_eq!(stand.get(&job_id).await.faces().len(), 1000);
+    assert_eq!(page(&stand, &job_id, 5000, None).await.faces().len(), 1000);
+    let token = page(&stand, &job_id, 1000, None).await.next_token;
+    assert_eq!(page(&stand, &job_id, 1000, token.as_deref()).await.faces().len(), 1);
+}
+
+#[tokio::test]
+async fn the_servers_own_page_limit_lies_under_what_is_asked_for() {
+    let stand = Stand::with(&Canned::faces(10), |config| config.page_limit = 3).await;
+    let job_id = stand.finished().await;
+    assert_eq!(stand.get(&job_id).await.faces().len(), 3);
+    assert_eq!(page(&stand, &job_id, 2, None).await.faces().len(), 2);
+}
+
+#[tokio::test]
+async fn less_than_one_result_is_a_validation_error() {
+    let stand = Stand::new(&Canned::faces(1)).await;
+    let job_id = stand.finished().await;
+    for max_results in [0, -1] {
+        let get = stand.client.get_face_detection().job_id(&job_id).max_results(max_results);
+        let refused = get.send().await.unwrap_err().into_service_error();
+        assert_eq!(refused.code(), Some("ValidationException"));
+        assert!(refused.message().unwrap().contains("'maxResults'"), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_get_call_is_checked_against_the_model() {
+    let stand = Stand::new(&Canned::faces(1)).await;
+    let long = "t".repeat(256);
+    let cases = ["{}".to_owned(), r#"{"JobId":"a b"}"#.to_owned(), format!(r#"{{"JobId":"a","NextToken":"{long}"}}"#)];
+    for body in cases {
+        let (name, _) = stand.refused("RekognitionService.GetFaceDetection", &body).await;
+        assert_eq!(name, "ValidationException", "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_token_serves_only_the_job_that_it_came_from() {
+    let stand = Stand::new(&Canned::faces(10)).await;
+    let (one, other) = (stand.finished().await, stand.finished().await);
+    let token = page(&stand, &one, 4, None).await.next_token.unwrap();
+    assert!(refused_token(&stand, &other, &token).await);
+    let garbled = token.replace(|c: char| c.is_ascii_digit(), "x");
+    assert!(refused_token(&stand, &one, &garbled).await);
+    assert!(refused_token(&stand, &one, "").await);
+}
+
+#[tokio::test]
+async fn a_page_token_lives_24_hours() {
+    let stand = Stand::new(&Canned::faces(10)).await;
+    let job_id = stand.finished().await;
+    let token = page(&stand, &job_id, 4, None).await.next_token.unwrap();
+    stand.advance(DAY - MINUTE);
+    page(&stand, &job_id, 4, Some(&token)).await;
+    stand.advance(MINUTE);
+    assert!(refused_token(&stand, &job_id, &token).await);
+    page(&stand, &job_id, 4, None).await;
+}
+
+#[tokio::test]
+async fn page_tokens_expire_on_order() {
+    let stand = Stand::new(&Canned::faces(10)).await;
+    let job_id = stand.finished().await;
+    let token = page(&stand, &job_id, 4, None).await.next_token.unwrap();
+    stand.server.faults().order(Fault::ExpirePageTokens);
+    assert!(refused_token(&stand, &job_id, &token).await);
+}
+
+#[tokio::test]
+async fn results_live_seven_days() {
+    let stand = Stand::new(&Canned::faces(1)).await;
+    let job_id = stand.finished().await;
+    stand.advance(7 * DAY - MINUTE);
+    stand.get(&job_id).await;
+    stand.advance(MINUTE);
+    assert!(unknown(&stand, &job_id).await);
+    assert_eq!(stand.server.jobs(), []);
+}
+
+#[tokio::test]
+async fn a_forgotten_job_is_unknown_though_its_token_still_names_it() {
+    let stand = Stand::new(&Canned::faces(1)).await;
+    let start = || stand.start().client_request_token("token");
+    let job_id = start().send().await.unwrap().job_id.unwrap();
+    stand.aws.messages(1).await;
+    stand.server.faults().order(Fault::ForgetJob { job_id: job_id.clone() });
+    assert!(unknown(&stand, &job_id).await);
+    assert_eq!(start().send().await.unwrap().job_id, Some(job_id));
+}
+
+#[tokio::test]
+async fn a_job_that_never_was_is_unknown() {
+    let stand = Stand::new(&Canned::faces(1)).await;
+    assert!(unknown(&stand, &"0".repeat(64)).await);
+}
+
+async fn unknown(stand: &Stand, job_id: &str) -> bool {
+    let got = stand.client.get_face_detection().job_id(job_id).send().await;
+    got.unwrap_err().into_service_error().is_resource_not_found_exception()
+}
