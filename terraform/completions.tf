@@ -1,0 +1,92 @@
+# Rekognition publishes to the topic that a job has ended; the topic hands it to resume-execution. Nobody believes the
+# message: resume-execution asks Rekognition itself.
+
+resource "aws_sns_topic" "completions" {
+  name = "${var.name}-completions"
+  # AWS's own key for SNS cannot be used by another service.
+  #checkov:skip=CKV_AWS_26:customer_managed_key encrypts it; the messages hold bucket, key and job id.
+  kms_master_key_id = local.key_arn
+}
+
+resource "aws_sns_topic_policy" "completions" {
+  arn = aws_sns_topic.completions.arn
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid       = "OnlyRekognitionPublishes"
+      Effect    = "Allow"
+      Principal = { AWS = aws_iam_role.publish.arn }
+      Action    = "sns:Publish"
+      Resource  = aws_sns_topic.completions.arn
+    }]
+  })
+}
+
+resource "aws_sns_topic_subscription" "completions" {
+  topic_arn = aws_sns_topic.completions.arn
+  protocol  = "lambda"
+  endpoint  = aws_lambda_function.function["resume-execution"].arn
+
+  redrive_policy = jsonencode({
+    deadLetterTargetArn = aws_sqs_queue.undelivered["completions"].arn
+  })
+
+  depends_on = [aws_sqs_queue_policy.undelivered]
+}
+
+resource "aws_lambda_permission" "completions" {
+  statement_id  = "completions"
+  function_name = aws_lambda_function.function["resume-execution"].function_name
+  action        = "lambda:InvokeFunction"
+  principal     = "sns.amazonaws.com"
+  source_arn    = aws_sns_topic.completions.arn
+}
+
+resource "aws_lambda_function_event_invoke_config" "resume_execution" {
+  function_name                = aws_lambda_function.function["resume-execution"].function_name
+  maximum_retry_attempts       = 2
+  maximum_event_age_in_seconds = 21600
+
+  destination_config {
+    on_failure {
+      destination = aws_sqs_queue.undelivered["completions"].arn
+    }
+  }
+
+  # Lambda tries the role's way to the queue when this is made.
+  depends_on = [aws_iam_role_policy.function]
+}
+
+resource "aws_iam_role" "publish" {
+  name        = "${var.name}-publish${local.role_suffix}"
+  description = "Rekognition publishes completions in it"
+
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "rekognition.amazonaws.com" }
+      Action    = "sts:AssumeRole"
+      Condition = { StringEquals = { "aws:SourceAccount" = local.account } }
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "publish" {
+  name = "publish-completions"
+  role = aws_iam_role.publish.id
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = concat(
+      [{
+        Sid      = "PublishCompletions"
+        Effect   = "Allow"
+        Action   = "sns:Publish"
+        Resource = aws_sns_topic.completions.arn
+      }],
+      local.key_statements.topic,
+    )
+  })
+}

@@ -1,0 +1,111 @@
+# CloudWatch counts the executions that begin and end, but not those that run, nor since when. A tiny express state
+# machine asks every five minutes and publishes both: the alarm `stuck` and the dashboard need them.
+
+locals {
+  namespace = "Facereel"
+}
+
+resource "aws_sfn_state_machine" "gauge" {
+  #checkov:skip=CKV_AWS_284:It makes two calls; there is no trace to follow.
+  #checkov:skip=CKV_AWS_285:Its errors are logged; its data are two numbers, which it publishes.
+  name     = "${var.name}-gauge"
+  type     = "EXPRESS"
+  role_arn = aws_iam_role.gauge.arn
+
+  definition = templatefile("${path.module}/gauge.asl.json", {
+    namespace         = local.namespace
+    state_machine     = aws_sfn_state_machine.analyze_video.name
+    state_machine_arn = aws_sfn_state_machine.analyze_video.arn
+  })
+
+  logging_configuration {
+    log_destination = "${aws_cloudwatch_log_group.gauge.arn}:*"
+    level           = "ERROR"
+  }
+
+  dynamic "encryption_configuration" {
+    for_each = local.key_arn[*]
+
+    content {
+      type                              = "CUSTOMER_MANAGED_KMS_KEY"
+      kms_key_id                        = encryption_configuration.value
+      kms_data_key_reuse_period_seconds = 300
+    }
+  }
+
+  depends_on = [aws_iam_role_policy.gauge]
+}
+
+resource "aws_cloudwatch_log_group" "gauge" {
+  #checkov:skip=CKV_AWS_158:customer_managed_key encrypts with KMS; without it CloudWatch's own key does.
+  #checkov:skip=CKV_AWS_338:log_retention_days says how long; a year is for whoever needs it.
+  name              = "/aws/vendedlogs/states/${var.name}-gauge"
+  retention_in_days = var.log_retention_days
+  kms_key_id        = local.key_arn
+}
+
+resource "aws_cloudwatch_event_rule" "gauge" {
+  name                = "${var.name}-gauge"
+  description         = "Counts the running executions of ${var.name}-analyze-video"
+  schedule_expression = "rate(5 minutes)"
+}
+
+# No dead letters: what is missed is measured again five minutes later.
+resource "aws_cloudwatch_event_target" "gauge" {
+  rule      = aws_cloudwatch_event_rule.gauge.name
+  target_id = "gauge"
+  arn       = aws_sfn_state_machine.gauge.arn
+  role_arn  = aws_iam_role.events.arn
+
+  depends_on = [aws_iam_role_policy.events]
+}
+
+resource "aws_iam_role" "gauge" {
+  name        = "${var.name}-gauge${local.role_suffix}"
+  description = "The role of the state machine ${var.name}-gauge"
+
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "states.amazonaws.com" }
+      Action    = "sts:AssumeRole"
+      Condition = {
+        StringEquals = { "aws:SourceAccount" = local.account }
+        ArnEquals    = { "aws:SourceArn" = local.gauge_arn }
+      }
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "gauge" {
+  #checkov:skip=CKV_AWS_290:Metrics and log delivery have no resource types.
+  #checkov:skip=CKV_AWS_355:Metrics and log delivery have no resource types.
+  name = "measure"
+  role = aws_iam_role.gauge.id
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = concat(
+      [
+        {
+          Sid      = "ListExecutions"
+          Effect   = "Allow"
+          Action   = "states:ListExecutions"
+          Resource = local.state_machine_arn
+        },
+        {
+          # It has no resource types, but a condition.
+          Sid       = "PublishMetrics"
+          Effect    = "Allow"
+          Action    = "cloudwatch:PutMetricData"
+          Resource  = "*"
+          Condition = { StringEquals = { "cloudwatch:namespace" = local.namespace } }
+        },
+      ],
+      local.deliver_logs,
+      local.key_statements.executions,
+      local.key_statements.log_delivery,
+    )
+  })
+}

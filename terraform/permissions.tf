@@ -1,0 +1,160 @@
+# What each function may do: exactly what it does. The end-to-end tests record every call and compare.
+
+resource "aws_iam_role" "function" {
+  for_each = local.functions
+
+  name        = "${var.name}-${each.key}${local.role_suffix}"
+  description = "The role of the function ${var.name}-${each.key}"
+
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "lambda.amazonaws.com" }
+      Action    = "sts:AssumeRole"
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "function" {
+  #checkov:skip=CKV_AWS_290:Rekognition Video and X-Ray have no resource types.
+  #checkov:skip=CKV_AWS_355:Rekognition Video and X-Ray have no resource types.
+  for_each = local.functions
+
+  name = each.key
+  role = aws_iam_role.function[each.key].id
+
+  policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = concat(local.function_statements[each.key], local.runtime_statements[each.key])
+  })
+}
+
+locals {
+  # Whoever starts a job: Rekognition reads the video with the caller's own permissions.
+  start_jobs = concat(
+    [
+      {
+        Sid      = "ReadVideos"
+        Effect   = "Allow"
+        Action   = ["s3:GetObject", "s3:GetObjectVersion"]
+        Resource = "${local.upload_bucket_arn}/${var.upload_prefix}*"
+      },
+      {
+        # Without it, S3 answers a missing video with "access denied".
+        Sid       = "TellMissingVideos"
+        Effect    = "Allow"
+        Action    = "s3:ListBucket"
+        Resource  = local.upload_bucket_arn
+        Condition = { StringLikeIfExists = { "s3:prefix" = "${var.upload_prefix}*" } }
+      },
+      {
+        # These have no resource types.
+        Sid      = "DetectFaces"
+        Effect   = "Allow"
+        Action   = ["rekognition:GetFaceDetection", "rekognition:StartFaceDetection"]
+        Resource = "*"
+      },
+      {
+        Sid       = "LetRekognitionPublish"
+        Effect    = "Allow"
+        Action    = "iam:PassRole"
+        Resource  = aws_iam_role.publish.arn
+        Condition = { StringEquals = { "iam:PassedToService" = "rekognition.amazonaws.com" } }
+      },
+      {
+        Sid      = "KeepWaitersAndQueue"
+        Effect   = "Allow"
+        Action   = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
+        Resource = ["${local.results_bucket_arn}/queue/*", "${local.results_bucket_arn}/waiting/*"]
+      },
+      {
+        # IfExists: reading an object that is not there asks for this too, without a prefix.
+        Sid       = "ListWaitersAndQueue"
+        Effect    = "Allow"
+        Action    = "s3:ListBucket"
+        Resource  = local.results_bucket_arn
+        Condition = { StringLikeIfExists = { "s3:prefix" = ["queue/*", "waiting/*"] } }
+      },
+      {
+        Sid      = "AnswerTasks"
+        Effect   = "Allow"
+        Action   = ["states:SendTaskFailure", "states:SendTaskSuccess"]
+        Resource = local.state_machine_arn
+      },
+    ],
+    local.key_statements.objects,
+    local.read_encrypted_videos,
+    local.key_statements.executions,
+  )
+
+  read_job = [{
+    # It has no resource types.
+    Sid      = "ReadFaces"
+    Effect   = "Allow"
+    Action   = "rekognition:GetFaceDetection"
+    Resource = "*"
+  }]
+
+  function_statements = {
+    start-detection  = local.start_jobs
+    resume-execution = local.start_jobs
+    list-pages       = local.read_job
+    fetch-page = concat(
+      local.read_job,
+      [{
+        Sid      = "WritePages"
+        Effect   = "Allow"
+        Action   = "s3:PutObject"
+        Resource = "${local.results_bucket_arn}/results/*"
+      }],
+      local.key_statements.objects,
+    )
+    summarize = concat(
+      [
+        {
+          Sid      = "ReadPagesAndWriteSummary"
+          Effect   = "Allow"
+          Action   = ["s3:GetObject", "s3:PutObject"]
+          Resource = "${local.results_bucket_arn}/results/*"
+        },
+        {
+          # Without it, S3 answers a missing page with "access denied".
+          Sid       = "TellMissingPages"
+          Effect    = "Allow"
+          Action    = "s3:ListBucket"
+          Resource  = local.results_bucket_arn
+          Condition = { StringLikeIfExists = { "s3:prefix" = "results/*" } }
+        },
+      ],
+      local.key_statements.objects,
+    )
+  }
+
+  # What Lambda itself does with a function's role.
+  runtime_statements = { for name in keys(local.functions) : name => concat(
+    [
+      {
+        Sid      = "WriteLogs"
+        Effect   = "Allow"
+        Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+        Resource = "${aws_cloudwatch_log_group.function[name].arn}:*"
+      },
+      {
+        # These have no resource types.
+        Sid      = "Trace"
+        Effect   = "Allow"
+        Action   = ["xray:PutTelemetryRecords", "xray:PutTraceSegments"]
+        Resource = "*"
+      },
+    ],
+    [for queue in [aws_sqs_queue.undelivered["completions"].arn] : {
+      Sid      = "KeepUndelivered"
+      Effect   = "Allow"
+      Action   = "sqs:SendMessage"
+      Resource = queue
+    } if name == "resume-execution"],
+    local.key_statements.environment,
+    name == "resume-execution" ? local.key_statements.queues : [],
+  ) }
+}

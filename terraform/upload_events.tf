@@ -1,0 +1,123 @@
+# An upload starts an execution, however it arrives (PutObject, multipart, copy, form): EventBridge hands over the whole
+# event, since an input transformer breaks on keys that hold a quote.
+
+locals {
+  video_endings = ["mp4", "mov"]
+
+  # An ending in any case is "mp4" without regard to case; behind a prefix, which such a suffix cannot be joined with,
+  # every way to write it is spelled out.
+  spellings = flatten([for ending in local.video_endings : [
+    for letters in setproduct([for letter in split("", ending) : distinct([letter, upper(letter)])]...) : join("", letters)
+  ]])
+
+  video_keys = concat(
+    [for ending in local.video_endings : { suffix = { equals-ignore-case = ".${ending}" } } if var.upload_prefix == ""],
+    [for spelling in local.spellings : { wildcard = "${var.upload_prefix}*.${spelling}" } if var.upload_prefix != ""],
+  )
+}
+
+resource "aws_cloudwatch_event_rule" "uploads" {
+  name        = "${var.name}-uploads"
+  description = "Videos that land in ${local.upload_bucket}"
+
+  event_pattern = jsonencode({
+    source      = ["aws.s3"]
+    detail-type = ["Object Created"]
+    detail = {
+      bucket = { name = [local.upload_bucket] }
+      object = { key = local.video_keys }
+    }
+  })
+}
+
+resource "aws_cloudwatch_event_target" "uploads" {
+  rule      = aws_cloudwatch_event_rule.uploads.name
+  target_id = "analyze-video"
+  arn       = aws_sfn_state_machine.analyze_video.arn
+  role_arn  = aws_iam_role.events.arn
+
+  retry_policy {
+    maximum_event_age_in_seconds = 86400
+    maximum_retry_attempts       = 185
+  }
+
+  dead_letter_config {
+    arn = aws_sqs_queue.undelivered["uploads"].arn
+  }
+
+  # The first upload may come at once.
+  depends_on = [aws_iam_role_policy.events, aws_iam_role_policy.function]
+}
+
+resource "aws_iam_role" "events" {
+  name        = "${var.name}-events${local.role_suffix}"
+  description = "EventBridge starts executions in it"
+
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "events.amazonaws.com" }
+      Action    = "sts:AssumeRole"
+      Condition = {
+        StringEquals = { "aws:SourceAccount" = local.account }
+        ArnEquals    = { "aws:SourceArn" = [aws_cloudwatch_event_rule.uploads.arn, aws_cloudwatch_event_rule.gauge.arn] }
+      }
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "events" {
+  name = "start-executions"
+  role = aws_iam_role.events.id
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = concat(
+      [{
+        Sid      = "StartExecutions"
+        Effect   = "Allow"
+        Action   = "states:StartExecution"
+        Resource = [aws_sfn_state_machine.analyze_video.arn, aws_sfn_state_machine.gauge.arn]
+      }],
+      local.key_statements.executions,
+    )
+  })
+}
+
+# What could not be delivered waits here for a person: uploads whose execution EventBridge could not start, and
+# completions that neither SNS nor Lambda could hand to resume-execution.
+
+resource "aws_sqs_queue" "undelivered" {
+  for_each = toset(["completions", "uploads"])
+
+  name                      = "${var.name}-undelivered-${each.key}"
+  message_retention_seconds = 14 * 86400
+  sqs_managed_sse_enabled   = var.customer_managed_key ? null : true
+  kms_master_key_id         = local.key_arn
+}
+
+locals {
+  undelivered_from = {
+    completions = { service = "sns.amazonaws.com", arn = aws_sns_topic.completions.arn }
+    uploads     = { service = "events.amazonaws.com", arn = aws_cloudwatch_event_rule.uploads.arn }
+  }
+}
+
+resource "aws_sqs_queue_policy" "undelivered" {
+  for_each = local.undelivered_from
+
+  queue_url = aws_sqs_queue.undelivered[each.key].id
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid       = "TakeWhatCouldNotBeDelivered"
+      Effect    = "Allow"
+      Principal = { Service = each.value.service }
+      Action    = "sqs:SendMessage"
+      Resource  = aws_sqs_queue.undelivered[each.key].arn
+      Condition = { ArnEquals = { "aws:SourceArn" = each.value.arn } }
+    }]
+  })
+}
