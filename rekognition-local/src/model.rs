@@ -108,3 +108,15 @@ fn python(step: &'static str, dir: &Path, arguments: &[&str]) -> Result<(), Fetc
     }
     Err(FetchError::Failed { step, output: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = fetch(&file.path().join("models")).unwrap_err();
+        assert!(error.to_string().contains(&*file.path().to_string_lossy()), "{error}");
+    }
+}

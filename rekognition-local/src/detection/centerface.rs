@@ -216,3 +216,59 @@ fn overlap(one: &Face, other: &Face) -> f32 {
     let shared = width * height;
     shared / (area(one) + area(other) - shared)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn face(left: f32, width: f32, score: f32) -> Face {
+        Face { left, top: 10.0, right: left + width, bottom: 10.0 + width, score, landmarks: [(0.0, 0.0); 5] }
+    }
+
+    #[test]
+    fn of_boxes_on_one_face_the_surest_stays() {
+        let (weak, sure, neighbour) = (face(102.0, 50.0, 0.6), face(100.0, 50.0, 0.9), face(148.0, 50.0, 0.7));
+        assert_eq!(suppress(vec![weak, neighbour, sure]), [sure, neighbour]);
+    }
+
+    #[test]
+    fn overlap_is_the_shared_part_of_both() {
+        assert!((overlap(&face(0.0, 10.0, 1.0), &face(5.0, 10.0, 1.0)) - 1.0 / 3.0).abs() < 1e-6);
+        assert!((overlap(&face(0.0, 10.0, 1.0), &face(0.0, 10.0, 1.0)) - 1.0).abs() < 1e-6);
+        assert!(overlap(&face(0.0, 10.0, 1.0), &face(10.0, 10.0, 1.0)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn pictures_of_any_shape_keep_their_aspect() {
+        let fit = |width, height| {
+            let fit = Fit::new(width, height);
+            (fit.width, fit.height, fit.padded_width, fit.padded_height)
+        };
+        assert_eq!(fit(1280, 720), (640, 360, 640, 384));
+        assert_eq!(fit(1080, 1920), (360, 640, 384, 640));
+        assert_eq!(fit(322, 182), (640, 362, 640, 384));
+        assert_eq!(fit(4096, 16), (640, 3, 640, 32));
+        assert_eq!(fit(1, 4096), (1, 640, 32, 640));
+    }
+
+    #[test]
+    fn faces_come_back_in_pixels_of_the_frame() {
+        let mapped = Fit::new(1920, 1080).to_frame(face(100.0, 50.0, 0.9));
+        assert_eq!((mapped.left, mapped.top, mapped.right, mapped.bottom), (300.0, 30.0, 450.0, 180.0));
+    }
+
+    #[test]
+    fn a_hot_cell_becomes_a_box_around_its_middle() {
+        // Two columns and one row; the second cell is hot: half a cell to the right, 2 cells high and 1 wide.
+        let maps = Maps {
+            columns: 2,
+            heat: vec![0.1, 0.8],
+            size: vec![0.0, 2.0_f32.ln(), 0.0, 0.0],
+            offset: vec![0.0, 0.0, 0.0, 0.5],
+            points: [0.5; 20].to_vec(),
+        };
+        let [face] = maps.faces()[..] else { panic!("one face") };
+        assert_eq!((face.left, face.top, face.right, face.bottom), (6.0, -2.0, 10.0, 6.0));
+        assert_eq!(face.landmarks[2], (8.0, 2.0));
+    }
+}

@@ -44,8 +44,10 @@ pub(super) struct VideoTrack {
     pub(super) full_range: Option<bool>,
     /// How a player turns the picture.
     pub(super) rotation: Rotation,
-    /// Milliseconds from the first frame shown to the end of the last.
+    /// Milliseconds from the start of the video, which may begin with a pause, to the end of its last frame.
     pub(super) duration_millis: i64,
+    /// Frames a second from the first frame shown to the end of the last.
+    pub(super) frame_rate: f32,
     /// In decoding order.
     pub(super) samples: Vec<Sample>,
     /// Whether one sample description holds for all samples.
@@ -559,7 +561,7 @@ impl Index {
             )
             .unwrap_or(i64::MAX)
         };
-        let mut end = 0;
+        let (mut start, mut end, mut shown_frames) = (i64::MAX, 0, 0_u32);
         let samples = self
             .raw
             .iter()
@@ -571,8 +573,10 @@ impl Index {
                         .checked_add(into)
                         .map(|start| (start, i64::from(raw.duration).min(edit.length - into)))
                 });
-                if let Some((start, duration)) = shown {
-                    end = end.max(start.saturating_add(duration));
+                if let Some((shown_at, duration)) = shown {
+                    start = start.min(shown_at);
+                    end = end.max(shown_at.saturating_add(duration));
+                    shown_frames += 1;
                 }
                 Sample {
                     offset: raw.offset,
@@ -590,10 +594,16 @@ impl Index {
             full_range: self.description.full_range,
             rotation: self.rotation,
             duration_millis: millis(end),
+            frame_rate: rate(shown_frames, end.saturating_sub(start), self.timescale),
             samples,
             one_description: self.one_description,
         })
     }
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)] // a rate is no exact number
+fn rate(frames: u32, time: i64, timescale: u32) -> f32 {
+    if time <= 0 { 0.0 } else { (f64::from(frames) * f64::from(timescale) / time as f64) as f32 }
 }
 
 fn is_video(trak: &[u8]) -> Result<bool, AnalyzeError> {

@@ -26,12 +26,12 @@ pub(super) fn is_installed() -> bool {
 }
 
 /// Decodes the first frame shown in every `interval_millis` and hands it with its time in milliseconds to `sink`,
-/// which answers whether to go on. `expected` is how many there are by the file's index.
+/// which answers whether to go on. `expected` are these times by the file's index.
 pub(super) fn decode(
     video: &Path,
     track: &VideoTrack,
     interval_millis: i64,
-    expected: usize,
+    expected: &[i64],
     sink: &mut dyn FnMut(i64, Frame) -> bool,
 ) -> Result<(), AnalyzeError> {
     let VideoTrack { width, height, .. } = *track;
@@ -53,6 +53,7 @@ pub(super) fn decode(
             "-xerror",
             "-err_detect",
             "explode",
+            "-copyts",
             "-noautorotate",
             "-f",
             "mov",
@@ -85,8 +86,11 @@ pub(super) fn decode(
         kept
     });
     let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
+    // ffmpeg counts from another moment when the file has no edit list.
+    let first = expected.iter().min().copied().unwrap_or_default();
+    let mut shift = None;
     let mut seen = 0;
-    let mut last = 0;
+    let mut last = first;
     loop {
         let mut planes =
             [vec![0; width * height], vec![0; half_width * half_height], vec![0; half_width * half_height]];
@@ -94,6 +98,7 @@ pub(super) fn decode(
             break;
         }
         let Ok(millis) = times.recv() else { break };
+        let millis = millis + *shift.get_or_insert(first - millis);
         (seen, last) = (seen + 1, millis);
         if !sink(millis, Frame::new(width, height, planes)) {
             return Ok(());
@@ -104,9 +109,9 @@ pub(super) fn decode(
     if !status.success() {
         return Err(broke_off(last, format!("ffmpeg failed: {complaints}")));
     }
-    // The first moment may be counted from another track's start, so that the last frame falls into the one before.
-    if seen + 1 < expected {
-        return Err(broke_off(last, format!("ffmpeg decoded {seen} of {expected} frames: {complaints}")));
+    // The shift may move one frame into the span before it.
+    if seen + 1 < expected.len() {
+        return Err(broke_off(last, format!("ffmpeg decoded {seen} of {} frames: {complaints}", expected.len())));
     }
     Ok(())
 }

@@ -188,3 +188,83 @@ fn taps(from: usize, to: usize) -> Vec<(usize, Vec<f32>)> {
         })
         .collect()
 }
+
+#[cfg(test)]
+impl Frame {
+    /// All samples: Y, U and V.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.planes.iter().flat_map(|plane| plane.samples.iter().copied()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Six by four pixels that count up, and grey chroma.
+    fn counting() -> Frame {
+        Frame::new(6, 4, [(0..24).collect(), vec![128; 6], vec![128; 6]])
+    }
+
+    fn grey(luma: Vec<u8>, width: usize, height: usize) -> Frame {
+        let chroma = vec![128; width.div_ceil(2) * height.div_ceil(2)];
+        Frame::new(width, height, [luma, chroma.clone(), chroma])
+    }
+
+    #[test]
+    fn a_quarter_turn_goes_clockwise() {
+        let turned = counting().rotated(Rotation::Quarter);
+        assert_eq!((turned.width, turned.height), (4, 6));
+        // The left column, read upwards, becomes the top row.
+        assert_eq!(turned.planes[0].row(0), [18, 12, 6, 0]);
+        assert_eq!(turned.clone().rotated(Rotation::ThreeQuarter), counting());
+        assert_eq!(turned.rotated(Rotation::Quarter), counting().rotated(Rotation::Half));
+    }
+
+    #[test]
+    fn scaling_keeps_a_flat_picture_flat_and_the_mean_of_any() {
+        for (width, height) in [(3, 2), (6, 4), (13, 9), (1, 1)] {
+            let flat = grey(vec![77; 24], 6, 4).planes[0].scaled(width, height);
+            assert!(flat.iter().all(|sample| (sample - 77.0).abs() < 0.001), "{width}x{height}: {flat:?}");
+            let counting = counting().planes[0].scaled(width, height);
+            let mean: f32 = counting.iter().sum::<f32>() / as_f32(counting.len() as u64);
+            assert!((mean - 11.5).abs() < 0.6, "{width}x{height}: {mean}");
+        }
+    }
+
+    #[test]
+    fn black_and_white_are_those_of_the_range() {
+        let picture = grey(vec![16, 235, 16, 235], 2, 2);
+        assert_eq!(picture.to_rgb(2, 2)[0], [0.0, 255.0, 0.0, 255.0]);
+        let full = grey(vec![0, 255, 0, 255], 2, 2).with_full_range(true);
+        assert_eq!(full.to_rgb(2, 2)[2], [0.0, 255.0, 0.0, 255.0]);
+    }
+
+    #[test]
+    fn red_is_red() {
+        // The limited-range BT.709 code of pure red.
+        let [red, green, blue] = Frame::new(1, 1, [vec![63], vec![102], vec![240]]).to_rgb(1, 1).map(|plane| plane[0]);
+        assert!(red > 250.0 && green < 5.0 && blue < 5.0, "{red} {green} {blue}");
+    }
+
+    #[test]
+    fn sharpness_falls_with_blur_and_brightness_follows_luma() {
+        let side = 40;
+        let all = Crop { left: 0, top: 0, width: side, height: side };
+        let stripes = |width: usize| {
+            (0..side * side).map(|at| if at % side / width % 2 == at / side / width % 2 { 235 } else { 16 }).collect()
+        };
+        let sharp = grey(stripes(1), side, side).quality(all).unwrap();
+        let ramp = (0..side * side).map(|at| u8::try_from(40 + at % side + at / side).unwrap()).collect();
+        let soft = grey(ramp, side, side).quality(all).unwrap();
+        assert!(sharp.sharpness > 80.0 && soft.sharpness < 20.0, "{sharp:?} {soft:?}");
+        let flat = grey(vec![235; side * side], side, side).quality(all).unwrap();
+        assert!((flat.brightness - 100.0).abs() < 0.001 && flat.sharpness.abs() < 0.001, "{flat:?}");
+        assert!((sharp.brightness - 50.0).abs() < 1.0, "{sharp:?}");
+    }
+
+    #[test]
+    fn a_crop_of_a_few_pixels_has_no_quality() {
+        assert_eq!(counting().quality(Crop { left: 0, top: 0, width: 6, height: 4 }), None);
+    }
+}

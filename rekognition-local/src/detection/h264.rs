@@ -287,3 +287,50 @@ impl Bits<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_golomb_codes_are_read() {
+        // 1, 010, 011, 00100, 00101 and padding.
+        let mut bits = Bits { data: &[0b1010_0110, 0b0100_0010, 0b1000_0000], position: 0 };
+        assert_eq!([(); 5].map(|()| bits.golomb()), [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn bits_behind_the_end_are_zeros() {
+        let mut bits = Bits { data: &[0xff], position: 4 };
+        assert_eq!(bits.read(8), 0xf0);
+        // Endless zeros are no endless code.
+        bits.golomb();
+    }
+
+    #[test]
+    fn escape_bytes_are_removed() {
+        assert_eq!(unescape(&[1, 0, 0, 3, 1, 0, 0, 3, 0, 0, 3]), [1, 0, 0, 1, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_frame_whose_parts_do_not_add_up_is_refused() {
+        let config = Config { length_size: 2, parameter_sets: Vec::new(), pictures: Pictures { full_range: false } };
+        assert_eq!(config.units(&[0, 2, 7, 8, 0, 1, 9]).unwrap(), [&[7, 8][..], &[9]]);
+        assert_eq!(config.units(&[0, 3, 7, 8]), Err(DecodeError::Truncated));
+        assert_eq!(config.units(&[0]), Err(DecodeError::Truncated));
+    }
+
+    #[test]
+    fn a_picture_that_would_take_gigabytes_is_refused() {
+        // Baseline, 65,536 macroblocks wide and high.
+        let mut sps = vec![0x67, 66, 0, 51];
+        let mut bits =
+            String::from("1" /* id */) + "1" /* frame number */ + "011" /* order by frame number */ + "010" + "0";
+        let side = format!("{:015}1{:015}", 0, 0) + "0";
+        bits += &side;
+        bits += &side;
+        bits += "1";
+        sps.extend(bits.as_bytes().chunks(8).map(|byte| byte.iter().fold(0, |value, bit| value << 1 | (bit - b'0'))));
+        assert!(matches!(parse_sps(&sps), Err(AnalyzeError::UnsupportedCodec(what)) if what.contains("larger")));
+    }
+}

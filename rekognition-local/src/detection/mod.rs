@@ -10,6 +10,8 @@ mod ffmpeg;
 mod frame;
 mod h264;
 mod pipeline;
+#[cfg(test)]
+mod tests;
 
 pub use crate::model::SHA256 as MODEL_SHA256;
 pub use centerface::{CenterFace, LoadError};

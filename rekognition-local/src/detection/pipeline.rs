@@ -36,8 +36,10 @@ impl Detector for CenterFace {
             })
         });
         let faces = match built_in {
+            // Either the file or our decoder is at fault, and ffmpeg knows better.
             Err(AnalyzeError::UnsupportedCodec(_) | AnalyzeError::BrokeOff { .. }) if ffmpeg::is_installed() => {
-                self.watch(&track, progress, |sink| ffmpeg::decode(video, &track, INTERVAL_MILLIS, wanted.len(), sink))
+                let expected: Vec<i64> = wanted.iter().filter_map(|index| track.samples[*index].shown_at).collect();
+                self.watch(&track, progress, |sink| ffmpeg::decode(video, &track, INTERVAL_MILLIS, &expected, sink))
             }
             result => result,
         }?;
@@ -83,7 +85,7 @@ impl CenterFace {
 }
 
 /// What the built-in decoder needs, or why it is no help.
-fn h264_config(track: &VideoTrack) -> Result<h264::Config, AnalyzeError> {
+pub(super) fn h264_config(track: &VideoTrack) -> Result<h264::Config, AnalyzeError> {
     let unsupported = |what: String| Err(AnalyzeError::UnsupportedCodec(what));
     match (&track.codec, &track.avc_config) {
         (b"avc1" | b"avc3", Some(record)) if track.one_description => h264::Config::parse(record),
@@ -94,7 +96,7 @@ fn h264_config(track: &VideoTrack) -> Result<h264::Config, AnalyzeError> {
 }
 
 /// The frames to look at, in decoding order.
-fn sampled(samples: &[Sample]) -> Vec<usize> {
+pub(super) fn sampled(samples: &[Sample]) -> Vec<usize> {
     let mut shown: Vec<(i64, usize)> =
         samples.iter().enumerate().filter_map(|(index, sample)| sample.shown_at.map(|at| (at, index))).collect();
     shown.sort_unstable();
@@ -109,15 +111,14 @@ fn share(done: i64, whole: i64) -> f32 {
     (done as f32 / whole.max(1) as f32).clamp(0.0, 1.0)
 }
 
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_wrap)] // pixels and frames of one video
+#[allow(clippy::cast_possible_wrap)] // pixels
 fn metadata(track: &VideoTrack, full_range: bool) -> VideoMetadata {
-    let frames = track.samples.iter().filter(|sample| sample.shown_at.is_some()).count();
     let (width, height) = track.rotation.turned(track.width, track.height);
     VideoMetadata {
         codec: codec_name(track.codec),
         duration_millis: track.duration_millis,
         format: "QuickTime / MOV".to_owned(),
-        frame_rate: frames as f32 * 1000.0 / track.duration_millis.max(1) as f32,
+        frame_rate: track.frame_rate,
         frame_height: height as i64,
         frame_width: width as i64,
         color_range: if full_range { "FULL" } else { "LIMITED" }.to_owned(),
