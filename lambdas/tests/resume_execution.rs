@@ -1,0 +1,184 @@
+//! resume-execution against recorded SNS events.
+
+mod common;
+
+use aws_sdk_rekognition::{
+    Client as Rekognition,
+    error::ErrorMetadata,
+    operation::get_face_detection::{GetFaceDetectionError, GetFaceDetectionOutput},
+    types::{VideoJobStatus, error::ResourceNotFoundException},
+};
+use aws_sdk_sfn::{
+    operation::send_task_success::SendTaskSuccessError,
+    types::error::{InvalidToken, TaskTimedOut},
+};
+use aws_smithy_mocks::{Rule, mock};
+use common::{Store, Told, clients, listening_sfn, report};
+use lambdas::{
+    aws::ErrorName,
+    job::{FaceAttributes, Job},
+    resume_execution::{Config, ResumeExecutionError, resume_execution},
+    video::Video,
+    waiters::{TaskToken, Waiter},
+};
+
+fn waiter(execution: &str, key: &str) -> Waiter {
+    Waiter {
+        execution: execution.into(),
+        task_token: TaskToken(format!("token of {execution}")),
+        job: Job {
+            video: Video { bucket: "uploads".into(), key: key.into(), version_id: None, etag: "e".into(), bytes: 1000 },
+            face_attributes: FaceAttributes::Default,
+            topic_arn: "topic".into(),
+            role_arn: "role".into(),
+            generation: 0,
+        },
+    }
+}
+
+/// A store in which these wait for the job of the first one.
+fn waiting(waiters: &[Waiter]) -> (Store, String) {
+    let tag = waiters[0].job.tag();
+    let store = Store::default();
+    for waiter in waiters {
+        let name = waiter.object_key();
+        let name = name.rsplit_once(&format!("{}/", waiter.job.tag())).unwrap().1;
+        store.put(&format!("waiting/{tag}/{name}"), serde_json::to_vec(waiter).unwrap());
+    }
+    (store, tag)
+}
+
+fn answer(output: impl Fn() -> GetFaceDetectionOutput + Send + Sync + 'static) -> Vec<Rule> {
+    vec![mock!(Rekognition::get_face_detection).then_output(output)]
+}
+
+async fn resume(store: &Store, rekognition: &[Rule], sfn: &[Rule], event: &str) -> Result<(), ResumeExecutionError> {
+    let path = format!("{}/../tests/fixtures/sns/{event}.json", env!("CARGO_MANIFEST_DIR"));
+    let event = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    resume_execution(&clients(store, rekognition, sfn), &Config { results_bucket: "results".into() }, event).await
+}
+
+#[tokio::test]
+async fn every_execution_that_waits_is_resumed_and_no_waiter_is_left() {
+    let (store, tag) = waiting(&[waiter("one", "holiday.mp4"), waiter("two", "holiday.mp4")]);
+    let told = Told::default();
+    let rekognition = answer(move || report(&tag, VideoJobStatus::Succeeded, None));
+    resume(&store, &rekognition, &listening_sfn(&told), "succeeded").await.unwrap();
+    let told = told.lock().unwrap();
+    assert_eq!(told.iter().map(|(token, _)| token.as_str()).collect::<Vec<_>>(), ["token of one", "token of two"]);
+    for (_, output) in told.iter() {
+        let job: serde_json::Value = serde_json::from_str(output.as_ref().unwrap()).unwrap();
+        assert_eq!(job["job_id"], "8f14e45fceea167a5a36dedd4bea2543b6f4b7f0ad3ce8b1d7d4b2a1e5c6f7a8");
+        assert_eq!(job["video"]["key"], "holiday.mp4");
+    }
+    assert_eq!(store.keys(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn failed_and_error_fail_the_execution_with_rekognitions_own_reason() {
+    for event in ["failed", "error"] {
+        let (store, tag) = waiting(&[waiter("one", "holiday.mp4")]);
+        let told = Told::default();
+        let rekognition = answer(move || report(&tag, VideoJobStatus::Failed, Some("Video codec not supported")));
+        resume(&store, &rekognition, &listening_sfn(&told), event).await.unwrap();
+        let (error, cause) = told.lock().unwrap()[0].1.clone().unwrap_err();
+        assert_eq!(error, "JobFailed", "{event}");
+        assert!(cause.ends_with("without a result: Video codec not supported"), "{event}: {cause}");
+    }
+}
+
+#[tokio::test]
+async fn rekognition_is_believed_and_not_the_message() {
+    // The message says SUCCEEDED; Rekognition knows that the job failed.
+    let (store, tag) = waiting(&[waiter("one", "holiday.mp4")]);
+    let told = Told::default();
+    let rekognition = answer(move || report(&tag, VideoJobStatus::Failed, Some("unreadable")));
+    resume(&store, &rekognition, &listening_sfn(&told), "succeeded").await.unwrap();
+    assert!(told.lock().unwrap()[0].1.is_err());
+}
+
+#[tokio::test]
+async fn a_message_that_comes_before_the_jobs_end_is_delivered_again() {
+    let (store, tag) = waiting(&[waiter("one", "holiday.mp4")]);
+    let told = Told::default();
+    let rekognition = answer(move || report(&tag, VideoJobStatus::InProgress, None));
+    let error = resume(&store, &rekognition, &listening_sfn(&told), "succeeded").await.unwrap_err();
+    assert_eq!(error.error_name(), "JobNotFinished");
+    assert_eq!((told.lock().unwrap().len(), store.keys().len()), (0, 1));
+}
+
+#[tokio::test]
+async fn malformed_messages_are_left_and_nothing_is_asked_or_told() {
+    for event in ["no-json", "other-json"] {
+        let told = Told::default();
+        let asked = answer(|| panic!("a malformed message is no question"));
+        resume(&Store::default(), &asked, &listening_sfn(&told), event).await.unwrap();
+        assert!(told.lock().unwrap().is_empty(), "{event}");
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_record_does_not_keep_the_next_one_waiting() {
+    let (store, tag) = waiting(&[waiter("one", "holiday.mp4")]);
+    let told = Told::default();
+    let rekognition = answer(move || report(&tag, VideoJobStatus::Succeeded, None));
+    resume(&store, &rekognition, &listening_sfn(&told), "malformed-then-succeeded").await.unwrap();
+    assert_eq!(told.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_forged_job_id_resumes_nobody() {
+    let (store, _) = waiting(&[waiter("one", "holiday.mp4")]);
+    let told = Told::default();
+    let unknown = vec![mock!(Rekognition::get_face_detection).then_error(|| {
+        GetFaceDetectionError::ResourceNotFoundException(
+            ResourceNotFoundException::builder()
+                .meta(ErrorMetadata::builder().code("ResourceNotFoundException").build())
+                .build(),
+        )
+    })];
+    resume(&store, &unknown, &listening_sfn(&told), "succeeded").await.unwrap();
+    assert_eq!((told.lock().unwrap().len(), store.keys().len()), (0, 1));
+}
+
+#[tokio::test]
+async fn a_waiter_for_another_video_is_not_resumed() {
+    let (store, tag) = waiting(&[waiter("one", "holiday.mp4"), waiter("other", "other.mp4")]);
+    let told = Told::default();
+    let rekognition = answer(move || report(&tag, VideoJobStatus::Succeeded, None));
+    resume(&store, &rekognition, &listening_sfn(&told), "succeeded").await.unwrap();
+    assert_eq!(told.lock().unwrap().iter().map(|(token, _)| token.as_str()).collect::<Vec<_>>(), ["token of one"]);
+}
+
+#[tokio::test]
+async fn late_and_invalid_tokens_are_benign_and_their_waiters_removed() {
+    let late = || {
+        let meta = ErrorMetadata::builder().code("TaskTimedOut").build();
+        SendTaskSuccessError::TaskTimedOut(TaskTimedOut::builder().meta(meta).build())
+    };
+    let invalid = || {
+        let meta = ErrorMetadata::builder().code("InvalidToken").build();
+        SendTaskSuccessError::InvalidToken(InvalidToken::builder().meta(meta).build())
+    };
+    for rule in [
+        mock!(aws_sdk_sfn::Client::send_task_success).then_error(late),
+        mock!(aws_sdk_sfn::Client::send_task_success).then_error(invalid),
+    ] {
+        let (store, tag) = waiting(&[waiter("one", "holiday.mp4")]);
+        let rekognition = answer(move || report(&tag, VideoJobStatus::Succeeded, None));
+        resume(&store, &rekognition, &[rule], "succeeded").await.unwrap();
+        assert_eq!(store.keys(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_throttled_callback_fails_the_invocation_and_keeps_the_waiter() {
+    let (store, tag) = waiting(&[waiter("one", "holiday.mp4")]);
+    let throttled = mock!(aws_sdk_sfn::Client::send_task_success).then_error(|| {
+        SendTaskSuccessError::generic(ErrorMetadata::builder().code("ThrottlingException").message("slowly").build())
+    });
+    let rekognition = answer(move || report(&tag, VideoJobStatus::Succeeded, None));
+    let error = resume(&store, &rekognition, &[throttled], "succeeded").await.unwrap_err();
+    assert_eq!(error.error_name(), "Throttled");
+    assert_eq!(store.keys().len(), 1);
+}
