@@ -73,8 +73,8 @@ async fn cargo_build(progress: &dyn Progress) -> Result<BTreeMap<String, PathBuf
     let mut command = Command::new(&cargo);
     command
         .current_dir(&root)
-        // Beside this very package, and so with the same features of every dependency: nothing is compiled twice.
-        .args(["build", "--locked", "--package", "facereel-lambdas", "--package", "facereel"])
+        // Out of all default members, and so with the same features of every dependency: nothing is compiled twice.
+        .args(["build", "--locked"])
         .args(Bootstraps::FUNCTIONS.iter().flat_map(|name| ["--bin", name]))
         .args(["--message-format", "json-render-diagnostics", "--color", "never"])
         .stdin(Stdio::null())
