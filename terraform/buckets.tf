@@ -1,6 +1,9 @@
 # Videos land in the upload bucket. It is created here, or an existing one is used.
 
-data "aws_s3_bucket" "upload" {
+# The name stands in the provider's own message, which for a bucket of another Region is only "empty result" or
+# "moved permanently".
+
+data "aws_s3_bucket" "upload_bucket_in_this_region" {
   count  = var.upload_bucket == null ? 0 : 1
   bucket = var.upload_bucket
 
@@ -56,7 +59,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "upload" {
 
 resource "aws_s3_bucket_notification" "upload" {
   count       = var.upload_bucket == null || var.upload_bucket_take_notifications == true ? 1 : 0
-  bucket      = var.upload_bucket == null ? aws_s3_bucket.upload[0].id : data.aws_s3_bucket.upload[0].id
+  bucket      = var.upload_bucket == null ? aws_s3_bucket.upload[0].id : data.aws_s3_bucket.upload_bucket_in_this_region[0].id
   eventbridge = true
 }
 

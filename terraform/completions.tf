@@ -4,7 +4,6 @@
 resource "aws_sns_topic" "completions" {
   name = "${var.name}-completions"
   # AWS's own key for SNS cannot be used by another service.
-  #checkov:skip=CKV_AWS_26:customer_managed_key encrypts it; the messages hold bucket, key and job id.
   kms_master_key_id = local.key_arn
 }
 

@@ -47,7 +47,6 @@ resource "aws_lambda_function" "function" {
   #checkov:skip=CKV_AWS_115:Reserving concurrency takes it from the account's other functions; Rekognition's job quota bounds these.
   #checkov:skip=CKV_AWS_116:Step Functions calls four of them and sees their errors; resume-execution has an on-failure destination.
   #checkov:skip=CKV_AWS_117:They call nothing but AWS's public APIs; a VPC would only add its endpoints' cost.
-  #checkov:skip=CKV_AWS_173:The environment holds names, no secrets; customer_managed_key encrypts it.
   #checkov:skip=CKV_AWS_272:Zips are built from this repository by whoever deploys it.
   for_each = local.functions
 
@@ -87,7 +86,6 @@ resource "aws_lambda_function" "function" {
 }
 
 resource "aws_cloudwatch_log_group" "function" {
-  #checkov:skip=CKV_AWS_158:customer_managed_key encrypts with KMS; without it CloudWatch's own key does.
   #checkov:skip=CKV_AWS_338:log_retention_days says how long; a year is for whoever needs it.
   for_each = local.functions
 

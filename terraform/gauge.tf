@@ -37,7 +37,6 @@ resource "aws_sfn_state_machine" "gauge" {
 }
 
 resource "aws_cloudwatch_log_group" "gauge" {
-  #checkov:skip=CKV_AWS_158:customer_managed_key encrypts with KMS; without it CloudWatch's own key does.
   #checkov:skip=CKV_AWS_338:log_retention_days says how long; a year is for whoever needs it.
   name              = "/aws/vendedlogs/states/${var.name}-gauge"
   retention_in_days = var.log_retention_days
@@ -79,8 +78,6 @@ resource "aws_iam_role" "gauge" {
 }
 
 resource "aws_iam_role_policy" "gauge" {
-  #checkov:skip=CKV_AWS_290:Metrics and log delivery have no resource types.
-  #checkov:skip=CKV_AWS_355:Metrics and log delivery have no resource types.
   name = "measure"
   role = aws_iam_role.gauge.id
 

@@ -17,8 +17,6 @@ resource "aws_iam_role" "function" {
 }
 
 resource "aws_iam_role_policy" "function" {
-  #checkov:skip=CKV_AWS_290:Rekognition Video and X-Ray have no resource types.
-  #checkov:skip=CKV_AWS_355:Rekognition Video and X-Ray have no resource types.
   for_each = local.functions
 
   name = each.key

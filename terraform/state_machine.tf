@@ -35,7 +35,6 @@ resource "aws_sfn_state_machine" "analyze_video" {
 }
 
 resource "aws_cloudwatch_log_group" "state_machine" {
-  #checkov:skip=CKV_AWS_158:customer_managed_key encrypts with KMS; without it CloudWatch's own key does.
   #checkov:skip=CKV_AWS_338:log_retention_days says how long; a year is for whoever needs it.
   # A name of this form needs no entry in the account's log resource policy, which is short of room.
   name              = "/aws/vendedlogs/states/${var.name}-analyze-video"
@@ -94,8 +93,6 @@ locals {
 }
 
 resource "aws_iam_role_policy" "state_machine" {
-  #checkov:skip=CKV_AWS_290:Log delivery and traces have no resource types.
-  #checkov:skip=CKV_AWS_355:Log delivery and traces have no resource types.
   name = "call-functions"
   role = aws_iam_role.state_machine.id
 

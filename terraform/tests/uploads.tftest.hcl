@@ -1,0 +1,111 @@
+# Which uploads start an execution, and what happens to the bucket they land in.
+
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+variables {
+  region         = "eu-west-1"
+  zips_directory = "tests/zips"
+}
+
+run "a_bucket_of_its_own_tells_eventbridge" {
+  assert {
+    condition     = aws_s3_bucket.upload[0].bucket == "facereel-uploads-123456789012-eu-west-1"
+    error_message = "The upload bucket's name is made of name, account and Region."
+  }
+  assert {
+    condition     = aws_s3_bucket_notification.upload[0].eventbridge
+    error_message = "The upload bucket must tell EventBridge."
+  }
+  assert {
+    condition     = aws_s3_bucket_versioning.upload[0].versioning_configuration[0].status == "Enabled"
+    error_message = "A video that is being analysed must not be replaced."
+  }
+  assert {
+    condition     = toset(keys(aws_s3_bucket_public_access_block.created)) == toset(["results", "upload"])
+    error_message = "Both created buckets must be closed to the public."
+  }
+  assert {
+    condition = jsondecode(aws_cloudwatch_event_rule.uploads.event_pattern) == {
+      source      = ["aws.s3"]
+      detail-type = ["Object Created"]
+      detail = {
+        bucket = { name = ["facereel-uploads-123456789012-eu-west-1"] }
+        object = { key = [{ suffix = { equals-ignore-case = ".mp4" } }, { suffix = { equals-ignore-case = ".mov" } }] }
+      }
+    }
+    error_message = "The rule must match each way to create a video (no reason), in this bucket only."
+  }
+  assert {
+    condition     = aws_cloudwatch_event_target.uploads.input == null && length(aws_cloudwatch_event_target.uploads.input_transformer) == 0
+    error_message = "The state machine takes the whole event."
+  }
+  assert {
+    condition     = aws_cloudwatch_event_target.uploads.dead_letter_config[0].arn == aws_sqs_queue.undelivered["uploads"].arn
+    error_message = "What cannot be started must be kept."
+  }
+}
+
+run "a_prefix_goes_with_every_spelling" {
+  variables { upload_prefix = "in/" }
+
+  assert {
+    condition = toset([for key in jsondecode(aws_cloudwatch_event_rule.uploads.event_pattern).detail.object.key : key.wildcard]) == toset(flatten([
+      [for ending in ["mp4", "mP4", "Mp4", "MP4"] : "in/*.${ending}"],
+      [for ending in ["mov", "moV", "mOv", "mOV", "Mov", "MoV", "MOv", "MOV"] : "in/*.${ending}"],
+    ]))
+    error_message = "Behind a prefix, an ending must be matched however it is written."
+  }
+  assert {
+    condition     = output.upload_command == "aws s3 cp VIDEO.mp4 s3://facereel-uploads-123456789012-eu-west-1/in/ --region eu-west-1"
+    error_message = "The upload command must go to the prefix."
+  }
+}
+
+run "an_existing_bucket_is_left_as_it_is" {
+  variables {
+    upload_bucket                    = "videos"
+    upload_bucket_take_notifications = false
+  }
+
+  assert {
+    condition     = length(aws_s3_bucket.upload) == 0 && length(aws_s3_bucket_notification.upload) == 0 && toset(keys(aws_s3_bucket_policy.created)) == toset(["results"])
+    error_message = "Nothing of an existing bucket may be changed."
+  }
+  assert {
+    condition     = jsondecode(aws_cloudwatch_event_rule.uploads.event_pattern).detail.bucket.name == ["videos"]
+    error_message = "The rule must match the existing bucket."
+  }
+}
+
+run "an_existing_bucket_tells_eventbridge_if_asked" {
+  variables {
+    upload_bucket                    = "videos"
+    upload_bucket_take_notifications = true
+  }
+
+  assert {
+    condition     = aws_s3_bucket_notification.upload[0].bucket == "videos" && aws_s3_bucket_notification.upload[0].eventbridge
+    error_message = "EventBridge must be switched on."
+  }
+}
+
+run "leftovers_expire_and_results_stay" {
+  assert {
+    condition = { for rule in aws_s3_bucket_lifecycle_configuration.results.rule : try(rule.filter[0].prefix, "") => rule.expiration[0].days if length(rule.expiration) > 0 } == {
+      "queue/"   = 15
+      "waiting/" = 15
+    }
+    error_message = "Only queue/ and waiting/ expire, a day after the last redrive."
+  }
+}
+
+run "results_expire_if_asked" {
+  variables { results_expiration_days = 30 }
+
+  assert {
+    condition     = { for rule in aws_s3_bucket_lifecycle_configuration.results.rule : rule.filter[0].prefix => rule.expiration[0].days if length(rule.expiration) > 0 }["results/"] == 30
+    error_message = "Results must expire after the days given."
+  }
+}
