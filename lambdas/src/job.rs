@@ -236,7 +236,8 @@ pub async fn report(rekognition: &aws_sdk_rekognition::Client, job_id: &str) -> 
             }),
             status: status(&output),
         }),
-        Err(error) if error.code() == Some("ResourceNotFoundException") => {
+        // An id that is none is as unknown as one of a job that was never started.
+        Err(error) if matches!(error.code(), Some("ResourceNotFoundException" | "InvalidParameterException")) => {
             Ok(JobReport { status: JobStatus::Gone, tag: None, video: None })
         }
         Err(error) => Err(AwsError::new("rekognition:GetFaceDetection", error)),

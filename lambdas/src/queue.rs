@@ -34,7 +34,7 @@ const MAX_GENERATIONS: u32 = 20;
 
 const TICKETS: &str = "queue/tickets/";
 const LEASE_KEY: &str = "queue/lease";
-const WANTED_KEY: &str = "queue/wanted";
+const FREED_KEY: &str = "queue/slot-freed";
 
 /// An execution whose job is to be started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +70,16 @@ pub async fn put(clients: &Clients, bucket: &str, ticket: &Ticket) -> Result<(),
     }
 }
 
+/// A job of ours has ended: its slot goes to the oldest ticket.
+///
+/// # Errors
+/// As [`start_waiting_jobs`].
+pub async fn slot_is_free(clients: &Clients, bucket: &str, owner: &str) -> Result<(), AwsError> {
+    // Before the lease is asked for: whoever holds it sees this after letting go, and so misses no slot.
+    s3::put_json(clients, bucket, FREED_KEY, &owner).await?;
+    start_waiting_jobs(clients, bucket, owner).await
+}
+
 /// Starts the jobs that wait for a slot, oldest first, until there is no slot or nobody waits.
 ///
 /// Returns at once when someone else is at it: they look again before they leave. `owner` is the same at every attempt
@@ -79,31 +89,44 @@ pub async fn put(clients: &Clients, bucket: &str, ticket: &Ticket) -> Result<(),
 /// [`AwsError`] when the queue itself cannot be read or written; whatever is wrong with one ticket is told to the
 /// execution that took it.
 pub async fn start_waiting_jobs(clients: &Clients, bucket: &str, owner: &str) -> Result<(), AwsError> {
-    // Before the lease is asked for: whoever holds it sees this after letting go, and so misses no ticket and no slot.
-    s3::put_json(clients, bucket, WANTED_KEY, &owner).await?;
     while let Some(mut lease) = Lease::take(clients, bucket, owner).await? {
-        s3::delete(clients, bucket, WANTED_KEY).await?;
+        s3::delete(clients, bucket, FREED_KEY).await?;
         let drained = drain(clients, bucket, &mut lease).await;
-        s3::delete(clients, bucket, LEASE_KEY).await?;
-        drained?;
-        if s3::get(clients, bucket, WANTED_KEY).await?.is_none() {
+        if !matches!(drained, Ok(Drained::LeaseLost)) {
+            s3::delete(clients, bucket, LEASE_KEY).await?;
+        }
+        // What came while the lease was held found it taken and went away.
+        let look_again = match drained? {
+            Drained::NoTicket => !oldest_tickets(clients, bucket).await?.is_empty(),
+            Drained::NoSlot => s3::get(clients, bucket, FREED_KEY).await?.is_some(),
+            Drained::LeaseLost => false,
+        };
+        if !look_again {
             break;
         }
     }
     Ok(())
 }
 
-async fn drain(clients: &Clients, bucket: &str, lease: &mut Lease) -> Result<(), AwsError> {
+/// Why starting came to an end.
+enum Drained {
+    /// Nobody waits.
+    NoTicket,
+    /// The account's jobs are used up.
+    NoSlot,
+    /// Someone else starts jobs now.
+    LeaseLost,
+}
+
+async fn drain(clients: &Clients, bucket: &str, lease: &mut Lease) -> Result<Drained, AwsError> {
     loop {
-        let listing = clients.s3.list_objects_v2().bucket(bucket).prefix(TICKETS).max_keys(TICKETS_AT_ONCE);
-        let listing = listing.send().await.map_err(|error| AwsError::new("s3:ListBucket", error))?;
-        let keys: Vec<_> = listing.contents.unwrap_or_default().into_iter().filter_map(|object| object.key).collect();
+        let keys = oldest_tickets(clients, bucket).await?;
         if keys.is_empty() {
-            return Ok(());
+            return Ok(Drained::NoTicket);
         }
         for key in keys {
             if !lease.renew(clients, bucket).await? {
-                return Ok(());
+                return Ok(Drained::LeaseLost);
             }
             let Some(body) = s3::get(clients, bucket, &key).await? else { continue };
             match serde_json::from_slice::<Ticket>(&body) {
@@ -111,7 +134,7 @@ async fn drain(clients: &Clients, bucket: &str, lease: &mut Lease) -> Result<(),
                     Ok(()) => {}
                     Err(BeginError::LimitExceeded(reason)) => {
                         tracing::info!(execution = ticket.execution, %reason, "waits for a slot");
-                        return Ok(());
+                        return Ok(Drained::NoSlot);
                     }
                     Err(error) => fail(clients, bucket, &ticket, &error).await?,
                 },
@@ -120,6 +143,12 @@ async fn drain(clients: &Clients, bucket: &str, lease: &mut Lease) -> Result<(),
             s3::delete(clients, bucket, &key).await?;
         }
     }
+}
+
+async fn oldest_tickets(clients: &Clients, bucket: &str) -> Result<Vec<String>, AwsError> {
+    let listing = clients.s3.list_objects_v2().bucket(bucket).prefix(TICKETS).max_keys(TICKETS_AT_ONCE);
+    let listing = listing.send().await.map_err(|error| AwsError::new("s3:ListBucket", error))?;
+    Ok(listing.contents.unwrap_or_default().into_iter().filter_map(|object| object.key).collect())
 }
 
 /// Why a ticket's job does not run. The state machine sees the variant's name.

@@ -65,15 +65,7 @@ pub async fn resume_execution(clients: &Clients, config: &Config, event: SnsEven
 }
 
 async fn resume(clients: &Clients, config: &Config, job_id: &str) -> Result<(), ResumeExecutionError> {
-    let report = match job::report(&clients.rekognition, job_id).await {
-        Ok(report) => report,
-        // Not even a well-formed JobId: Rekognition did not send this.
-        Err(AwsError::Refused { source, .. }) => {
-            tracing::error!(job_id, error = %source, "ignored a completion that Rekognition knows nothing of");
-            return Ok(());
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let report = job::report(&clients.rekognition, job_id).await?;
     let Some(tag) = report.tag else {
         tracing::error!(job_id, status = ?report.status, "ignored the completion of a job that was not started here");
         return Ok(());
@@ -109,6 +101,6 @@ async fn resume(clients: &Clients, config: &Config, job_id: &str) -> Result<(), 
     }
     let told = completion::tell(clients, bucket, job_id, &outcome, waiting).await;
     // The job's slot is free, whether or not everyone could be told.
-    queue::start_waiting_jobs(clients, bucket, job_id).await?;
+    queue::slot_is_free(clients, bucket, job_id).await?;
     Ok(told?)
 }
