@@ -1,0 +1,168 @@
+//! list-pages, fetch-page and summarize: a job's pages on their way into the bucket.
+
+mod common;
+
+use aws_sdk_rekognition::{
+    Client as Rekognition,
+    config::http::HttpResponse,
+    error::ErrorMetadata,
+    operation::get_face_detection::{GetFaceDetectionError, GetFaceDetectionOutput},
+    types::{VideoJobStatus, error::InvalidPaginationTokenException},
+};
+use aws_smithy_mocks::{Rule, mock};
+use aws_smithy_types::body::SdkBody;
+use common::{Store, clients};
+use lambdas::{
+    aws::ErrorName,
+    fetch_page::{self, fetch_page},
+    list_pages::{Window, list_pages},
+    summarize::{self, summarize},
+};
+use serde_json::{Value, json};
+
+fn job() -> Value {
+    json!({
+        "job_id": "job", "tag": "tag", "generation": 0, "face_attributes": "DEFAULT",
+        "video": {"bucket": "uploads", "key": "holiday.mp4", "etag": "e", "bytes": 1000},
+        "metadata": {"duration_ms": 12000},
+    })
+}
+
+/// A job with so many pages: the token of a page is its index.
+fn chain(pages: usize) -> Vec<Rule> {
+    vec![mock!(Rekognition::get_face_detection).then_compute_output(move |request| {
+        let index = request.next_token().map_or(0, |token| token.parse::<usize>().unwrap());
+        GetFaceDetectionOutput::builder()
+            .job_status(VideoJobStatus::Succeeded)
+            .set_next_token((index + 1 < pages).then(|| (index + 1).to_string()))
+            .build()
+    })]
+}
+
+async fn windows(pages: usize) -> Vec<Window> {
+    let clients = clients(&Store::default(), &chain(pages), &[]);
+    let mut windows = Vec::new();
+    let mut from = json!({"index": 0});
+    loop {
+        let request = serde_json::from_value(json!({"job": job(), "from": from})).unwrap();
+        let window = list_pages(&clients, request).await.unwrap();
+        let next = window.next.as_ref().map(|next| serde_json::to_value(next).unwrap());
+        windows.push(window);
+        match next {
+            Some(next) => from = next,
+            None => return windows,
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_page_is_one_window_without_a_token() {
+    let window = serde_json::to_value(&windows(1).await).unwrap();
+    assert_eq!(window, json!([{"runs": [{"index": 0, "pages": 1}], "listed": 1}]));
+}
+
+#[tokio::test]
+async fn a_window_ends_after_a_hundred_pages_and_the_next_goes_on() {
+    let windows = windows(250).await;
+    assert_eq!(windows.iter().map(|window| window.listed).collect::<Vec<_>>(), [100, 200, 250]);
+    let runs: Vec<_> = windows.iter().flat_map(|window| &window.runs).collect();
+    assert!(runs.iter().enumerate().all(|(index, run)| run.first.index == index && run.pages == 1));
+    assert_eq!(runs[249].first.token.as_deref(), Some("249"));
+}
+
+#[tokio::test]
+async fn an_exact_hundred_is_one_window() {
+    assert_eq!(windows(100).await.len(), 1);
+}
+
+#[tokio::test]
+async fn past_a_thousand_pages_an_iteration_takes_fifty() {
+    let windows = windows(1120).await;
+    let long: Vec<_> = windows[10..].iter().flat_map(|window| &window.runs).collect();
+    let long: Vec<_> = long.iter().map(|run| (run.first.index, run.pages)).collect();
+    assert_eq!(long, [(1000, 50), (1050, 50), (1100, 20)]);
+    assert!(windows[..10].iter().flat_map(|window| &window.runs).all(|run| run.pages == 1));
+    // Seven events an iteration and ten more a window, for the largest result of all.
+    let iterations = 1000 + (64_800 - 1000) / 50;
+    assert!(7 * iterations + 10 * (64_800 / 100) < 25_000);
+}
+
+#[tokio::test]
+async fn the_largest_window_fits_a_states_payload() {
+    let token = "t".repeat(255);
+    let long = mock!(Rekognition::get_face_detection).then_output(move || {
+        GetFaceDetectionOutput::builder().job_status(VideoJobStatus::Succeeded).next_token(&token).build()
+    });
+    let request = serde_json::from_value(json!({"job": job(), "from": {"index": 0}})).unwrap();
+    let window = list_pages(&clients(&Store::default(), &[long], &[]), request).await.unwrap();
+    assert_eq!(window.listed, 100);
+    assert!(serde_json::to_vec(&window).unwrap().len() < 262_144 / 4);
+}
+
+#[tokio::test]
+async fn an_expired_token_is_named() {
+    let expired = || {
+        vec![mock!(Rekognition::get_face_detection).then_error(|| {
+            let meta = ErrorMetadata::builder().code("InvalidPaginationTokenException").build();
+            let error = InvalidPaginationTokenException::builder().meta(meta).build();
+            GetFaceDetectionError::InvalidPaginationTokenException(error)
+        })]
+    };
+    let clients = clients(&Store::default(), &expired(), &[]);
+    let request = json!({"job": job(), "from": {"index": 100, "token": "old"}});
+    let error = list_pages(&clients, serde_json::from_value(request).unwrap()).await.unwrap_err();
+    assert_eq!(error.error_name(), "PageTokenExpired");
+    let request = json!({"job": job(), "run": {"index": 100, "token": "old", "pages": 1}});
+    let config = fetch_page::Config { results_bucket: "results".into() };
+    let error = fetch_page(&clients, &config, serde_json::from_value(request).unwrap()).await.unwrap_err();
+    assert_eq!(error.error_name(), "PageTokenExpired");
+    assert!(error.to_string().starts_with("page 100 of the job job cannot be read"), "{error}");
+}
+
+/// Two pages as they come over the wire.
+fn wire() -> Vec<Rule> {
+    vec![mock!(Rekognition::get_face_detection).then_compute_response(|request| {
+        let page = match request.next_token() {
+            None => json!({"JobStatus": "SUCCEEDED", "NextToken": "1", "Faces": [
+                {"Timestamp": 0, "Face": {"Confidence": 99.5, "FieldOfTomorrow": {"a": 1}}},
+                {"Timestamp": 500, "Face": {"Confidence": 98.5}},
+            ]}),
+            Some(_) => json!({"JobStatus": "SUCCEEDED", "Faces": [{"Timestamp": 500, "Face": {"Confidence": 97.5}}]}),
+        };
+        let response = HttpResponse::new(200.try_into().unwrap(), SdkBody::from(page.to_string()));
+        aws_smithy_mocks::MockResponse::Http(response)
+    })]
+}
+
+#[tokio::test]
+async fn a_run_of_pages_becomes_lines_a_summary_and_at_last_a_manifest() {
+    let store = Store::default();
+    let clients = clients(&store, &wire(), &[]);
+    let config = fetch_page::Config { results_bucket: "results".into() };
+    let request = json!({"job": job(), "run": {"index": 0, "pages": 2}});
+    let fetched = fetch_page(&clients, &config, serde_json::from_value(request).unwrap()).await.unwrap();
+    assert_eq!((fetched.pages, fetched.faces), (2, 3));
+    let first = store.text("results/holiday.mp4/tag/faces/00000.jsonl");
+    assert_eq!(first.lines().count(), 2);
+    assert!(first.contains("FieldOfTomorrow"), "a field that the SDK does not know was lost: {first}");
+
+    let config = summarize::Config { results_bucket: "results".into() };
+    let request =
+        |pages: usize| serde_json::from_value(json!({"job": job(), "pages": pages, "execution": "arn"})).unwrap();
+    let error = summarize(&clients, &config, request(3)).await.unwrap_err();
+    assert_eq!(error.error_name(), "PageMissing");
+    assert!(!store.keys().iter().any(|key| key.ends_with("manifest.json")));
+
+    let output = summarize(&clients, &config, request(2)).await.unwrap();
+    assert_eq!((output.pages, output.faces), (2, 3));
+    let manifest: Value = serde_json::from_str(&store.text(&output.manifest)).unwrap();
+    assert_eq!(manifest["faces"], 3);
+    for page in manifest["pages"].as_array().unwrap() {
+        let body = store.text(page["key"].as_str().unwrap());
+        assert_eq!(page["bytes"], body.len());
+        assert_eq!(page["faces"], body.lines().count());
+    }
+    assert_eq!(manifest["pages"][1]["first_ms"], 500);
+    let summary: Value = serde_json::from_str(&store.text("results/holiday.mp4/tag/summary.json")).unwrap();
+    assert_eq!(summary["most_faces"], json!({"faces": 2, "timestamp_ms": 500}));
+}
