@@ -158,10 +158,25 @@ fn guarded(decoder: &mut Decoder, annex_b: &[u8]) -> Result<Option<Frame>, Decod
     Ok(picture.map(|picture| Frame::new(picture.width, picture.height, [picture.y, picture.u, picture.v])))
 }
 
+/// What the decoder lacks, by the beginning of its own words. All else that it calls unsupported (values that H.264
+/// forbids, references to frames that are not there) only comes from damage.
+const LACKING: [&str; 8] = [
+    "SP/SI slices",
+    "bit depth",
+    "explicit B weighted prediction",
+    "frame too large",
+    "interlace",
+    "non-4:2:0 chroma",
+    "slice groups",
+    "transform-bypass",
+];
+
 #[allow(clippy::needless_pass_by_value)] // for map_err
 fn refused(error: DecodeError, at_millis: i64) -> AnalyzeError {
     match error {
-        DecodeError::Unsupported(tool) => AnalyzeError::UnsupportedCodec(format!("H.264 with {tool}")),
+        DecodeError::Unsupported(tool) if LACKING.iter().any(|lacking| tool.starts_with(lacking)) => {
+            AnalyzeError::UnsupportedCodec(format!("H.264 with {tool}"))
+        }
         error => AnalyzeError::BrokeOff { at_millis, reason: format!("a frame is damaged ({error})") },
     }
 }
@@ -318,6 +333,13 @@ mod tests {
         assert_eq!(config.units(&[0, 2, 7, 8, 0, 1, 9]).unwrap(), [&[7, 8][..], &[9]]);
         assert_eq!(config.units(&[0, 3, 7, 8]), Err(DecodeError::Truncated));
         assert_eq!(config.units(&[0]), Err(DecodeError::Truncated));
+    }
+
+    #[test]
+    fn damage_is_not_taken_for_a_missing_feature() {
+        let refused = |what| refused(DecodeError::Unsupported(what), 40);
+        assert!(matches!(refused("explicit B weighted prediction"), AnalyzeError::UnsupportedCodec(_)));
+        assert!(matches!(refused("slice continues a missing picture"), AnalyzeError::BrokeOff { at_millis: 40, .. }));
     }
 
     #[test]

@@ -226,7 +226,7 @@ fn garbage_in_the_frames_is_an_error_and_no_half_result() {
         }
     });
     let error = analyze(broken.path()).unwrap_err();
-    assert!(matches!(error, AnalyzeError::BrokeOff { .. } | AnalyzeError::UnsupportedCodec(_)), "{error}");
+    assert!(matches!(error, AnalyzeError::BrokeOff { .. }), "{error}");
 }
 
 #[test]
@@ -234,7 +234,8 @@ fn no_byte_of_the_index_can_cause_a_panic_or_an_outsized_answer() {
     for name in ["b-frames.mp4", "fragmented.mp4", "with-pcm.mov"] {
         let whole = std::fs::read(video(name)).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
-        let boxes = whole.windows(4).enumerate().filter(|(_, window)| [b"moov", b"moof"].iter().any(|kind| window == kind));
+        let boxes =
+            whole.windows(4).enumerate().filter(|(_, window)| [b"moov", b"moof"].iter().any(|kind| window == kind));
         for (start, _) in boxes {
             let size = u32::from_be_bytes(whole[start - 4..start].try_into().unwrap()) as usize;
             for at in start - 4..start - 4 + size {
