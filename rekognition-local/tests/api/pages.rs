@@ -1,4 +1,4 @@
-//! GetFaceDetection: a job's status, and its faces page by page.
+//! `GetFaceDetection`: a job's status, and its faces page by page.
 
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use rekognition_local::Fault;
 
 use crate::support::{BUCKET, Canned, KEY, Stand, until};
 
-const DAY: Duration = Duration::from_hours(24);
+const NEARLY_A_DAY: Duration = Duration::from_mins(24 * 60 - 1);
+const NEARLY_A_WEEK: Duration = Duration::from_mins(7 * 24 * 60 - 1);
 const MINUTE: Duration = Duration::from_mins(1);
 
 async fn page(stand: &Stand, job_id: &str, max_results: i32, token: Option<&str>) -> GetFaceDetectionOutput {
@@ -183,7 +184,7 @@ async fn a_page_token_lives_24_hours() {
     let stand = Stand::new(&Canned::faces(10)).await;
     let job_id = stand.finished().await;
     let token = page(&stand, &job_id, 4, None).await.next_token.unwrap();
-    stand.advance(DAY - MINUTE);
+    stand.advance(NEARLY_A_DAY);
     page(&stand, &job_id, 4, Some(&token)).await;
     stand.advance(MINUTE);
     assert!(refused_token(&stand, &job_id, &token).await);
@@ -203,7 +204,7 @@ async fn page_tokens_expire_on_order() {
 async fn results_live_seven_days() {
     let stand = Stand::new(&Canned::faces(1)).await;
     let job_id = stand.finished().await;
-    stand.advance(7 * DAY - MINUTE);
+    stand.advance(NEARLY_A_WEEK);
     stand.get(&job_id).await;
     stand.advance(MINUTE);
     assert!(unknown(&stand, &job_id).await);

@@ -31,7 +31,7 @@ pub const TOPIC: &str = "arn:aws:sns:us-east-1:000000000000:finished";
 pub const ROLE: &str = "arn:aws:iam::000000000000:role/publisher";
 
 /// A guard against a hang, never a measure.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// S3 and SNS.
 #[derive(Default)]
@@ -106,10 +106,9 @@ async fn object(
     let found = aws.objects.lock().unwrap().get(&path).cloned();
     let status = |status| Response::builder().status(status).body(Body::empty()).unwrap();
     match found {
-        None => status(StatusCode::NOT_FOUND),
         Some(Object::Forbidden) => status(StatusCode::FORBIDDEN),
         Some(Object::Vanishing) if head => status(StatusCode::OK),
-        Some(Object::Vanishing) => status(StatusCode::NOT_FOUND),
+        None | Some(Object::Vanishing) => status(StatusCode::NOT_FOUND),
         Some(Object::Sized(bytes)) => Response::builder().header("content-length", bytes).body(Body::empty()).unwrap(),
         Some(Object::Version(version, _)) if query.get("versionId") != Some(&version) => status(StatusCode::NOT_FOUND),
         Some(Object::Bytes(bytes) | Object::Version(_, bytes)) => Response::new(Body::from(bytes)),
