@@ -240,8 +240,8 @@ fn checked(video: &Path) -> Result<String, RunError> {
     if let Err(error) = fs::File::open(video) {
         return usage(format!("{shown} cannot be read: {error}"));
     }
-    let lower = name.to_lowercase();
-    if !lower.ends_with(".mp4") && !lower.ends_with(".mov") {
+    let suffix = video.extension().unwrap_or_default();
+    if !["mp4", "mov"].iter().any(|known| suffix.eq_ignore_ascii_case(known)) {
         return usage(format!(
             "{shown} is no .mp4 or .mov by its name, and only such uploads start the workflow; rename it if it is one, or convert it: ffmpeg -i INPUT -c:v libx264 -pix_fmt yuv420p OUTPUT.mp4"
         ));
@@ -297,24 +297,25 @@ async fn watch(workflow: &Workflow, execution: Execution, progress: &dyn Progres
         let now = match job.as_ref().map(|job| job.status) {
             None => Stage::Starting,
             Some(JobStatus::InProgress) => Stage::Detecting,
-            Some(JobStatus::Succeeded | JobStatus::Failed) => Stage::Fetching,
+            Some(JobStatus::Succeeded) => Stage::Fetching,
+            // Told when the execution has ended too.
+            Some(JobStatus::Failed) => stage,
         };
         if now != stage {
             stage = now;
             progress.step(stage.name());
         }
+        let history = workflow.executions.history(&execution.arn).await?;
         match stage {
-            Stage::Detecting => progress.ratio(job.map_or(0.0, |job| job.progress)),
             Stage::Starting => {}
-            Stage::Fetching => match fetched(&workflow.executions.history(&execution.arn).await?) {
-                0 => {}
+            Stage::Detecting => progress.ratio(job.map_or(0.0, |job| job.progress)),
+            Stage::Fetching => match fetched(&history) {
                 1 => progress.detail("1 page"),
                 pages => progress.detail(&format!("{pages} pages")),
             },
         }
-        let told = workflow.executions.history(&execution.arn).await?.len();
-        if told != events || stage == Stage::Detecting {
-            (events, moved) = (told, Instant::now());
+        if history.len() != events || stage == Stage::Detecting {
+            (events, moved) = (history.len(), Instant::now());
         }
         if moved.elapsed() > STALL_LIMIT {
             return Err(RunError::Stalled { log: workflow.engine.log() });

@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -30,8 +31,8 @@ fn members(group: u32) -> Vec<u32> {
         .lines()
         .filter_map(|line| {
             let mut fields = line.split_whitespace();
-            let (pgid, pid, state) = (fields.next()?, fields.next()?, fields.next()?);
-            (pgid.parse() == Ok(group) && !state.starts_with('Z')).then(|| pid.parse().unwrap())
+            let (number, pid, state) = (fields.next()?, fields.next()?, fields.next()?);
+            (number.parse() == Ok(group) && !state.starts_with('Z')).then(|| pid.parse().unwrap())
         })
         .collect()
 }
@@ -95,7 +96,7 @@ async fn nothing_runs_on_when_the_engine_is_dropped() {
 async fn hold_an_engine() {
     let engine = Engine::start(&toolbox().await).await.unwrap();
     occupy(&engine).await;
-    println!("\nholding {}", engine.process_group());
+    println!("\nholding {} {}", engine.process_group(), engine.log().display());
     std::future::pending::<()>().await;
 }
 
@@ -106,15 +107,18 @@ fn nothing_runs_on_when_the_owner_is_killed() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let group: u32 = BufReader::new(owner.stdout.take().unwrap())
+    let held = BufReader::new(owner.stdout.take().unwrap())
         .lines()
-        .find_map(|line| line.unwrap().strip_prefix("holding ").map(|group| group.parse().unwrap()))
+        .find_map(|line| line.unwrap().strip_prefix("holding ").map(str::to_owned))
         .expect("the owner ended before it held an engine");
+    let (group, log) = held.split_once(' ').unwrap();
+    let (group, log) = (group.parse().unwrap(), Path::new(log));
     assert!(members(group).len() >= 2);
 
     owner.kill().unwrap();
     owner.wait().unwrap();
     eventually("all processes have ended", || members(group).is_empty());
+    assert!(!log.exists(), "{} is left behind", log.display());
 }
 
 #[tokio::test]

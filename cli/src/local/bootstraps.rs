@@ -95,6 +95,8 @@ async fn cargo_build(progress: &dyn Progress) -> Result<BTreeMap<String, PathBuf
         each_line(child.stderr.take(), |line| {
             if let Some(crate_name) = line.trim_start().strip_prefix("Compiling ") {
                 progress.detail(crate_name.split(" (").next().unwrap_or(crate_name));
+            } else if line.contains("waiting for file lock") {
+                progress.detail("waiting for another cargo to end");
             }
             said.push(line);
         }),
