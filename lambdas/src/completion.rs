@@ -15,22 +15,18 @@ const MAX_CAUSE_CHARS: usize = 32_768;
 pub enum Outcome {
     /// Its pages can be read.
     Succeeded(VideoMetadata),
-    /// It ended without a result, or could not be started.
-    Failed {
+    /// It ended without a result.
+    JobFailed {
+        /// Rekognition's own reason.
+        reason: String,
+    },
+    /// It could not be started.
+    NotStarted {
         /// The stable name that Step Functions shows as `Error`.
         error: &'static str,
         /// What Step Functions shows as `Cause`.
         cause: String,
     },
-}
-
-impl Outcome {
-    /// Rekognition ended the job without a result.
-    #[must_use]
-    pub fn job_failed(job_id: &str, reason: &str) -> Self {
-        let cause = format!("Rekognition ended the job {job_id} without a result: {reason}");
-        Self::Failed { error: "JobFailed", cause }
-    }
 }
 
 /// Tells each waiter how its job ended, and removes it.
@@ -54,7 +50,11 @@ pub async fn tell(
                 let output = serde_json::to_string(&output).expect("a finished job is plain data");
                 send_success(clients, &waiter.task_token, output).await
             }
-            Outcome::Failed { error, cause } => send_failure(clients, &waiter.task_token, error, cause).await,
+            Outcome::JobFailed { reason } => {
+                let cause = format!("Rekognition ended the job {job_id} without a result: {reason}");
+                send_failure(clients, &waiter.task_token, "JobFailed", &cause).await
+            }
+            Outcome::NotStarted { error, cause } => send_failure(clients, &waiter.task_token, error, cause).await,
         };
         let told = match told {
             Ok(delivery) => waiters::remove(clients, bucket, &waiter).await.map(|()| delivery),

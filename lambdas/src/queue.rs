@@ -45,8 +45,6 @@ pub struct Ticket {
     pub started_ms: i64,
     /// What is to be started.
     pub job: Job,
-    /// Whether the execution has waited for this job before and was not told how it ended.
-    pub untold: bool,
 }
 
 impl Ticket {
@@ -171,7 +169,7 @@ named_by_variant!(BeginError);
 
 /// Starts a ticket's job, or finds it again, and tells its waiters where it has ended already.
 async fn begin(clients: &Clients, bucket: &str, ticket: &Ticket) -> Result<(), BeginError> {
-    let Ticket { execution, job, untold, .. } = ticket;
+    let Ticket { execution, job, .. } = ticket;
     let mut job = job.clone();
     let mut last_reason = String::new();
     while job.generation < MAX_GENERATIONS {
@@ -200,13 +198,13 @@ async fn begin(clients: &Clients, bucket: &str, ticket: &Ticket) -> Result<(), B
         let outcome = match status {
             JobStatus::InProgress => return Ok(()),
             JobStatus::Succeeded(metadata) => Outcome::Succeeded(metadata),
-            // The execution waited for this job and missed the news: that is told first, a new job is for a replay.
-            JobStatus::Failed { reason } if *untold => Outcome::job_failed(&job_id, &reason),
-            JobStatus::Failed { reason } => {
+            JobStatus::Failed { reason } if was_told(clients, bucket, &job.tag(), &job_id).await? => {
                 last_reason = reason;
                 job = move_on(clients, bucket, own, job).await?;
                 continue;
             }
+            // Told first: whether a new job is worth its price is for whoever replays the execution to say.
+            JobStatus::Failed { reason } => Outcome::JobFailed { reason },
             JobStatus::Gone => {
                 last_reason = "its results have expired".to_owned();
                 job = move_on(clients, bucket, own, job).await?;
@@ -214,9 +212,38 @@ async fn begin(clients: &Clients, bucket: &str, ticket: &Ticket) -> Result<(), B
             }
         };
         let waiting = waiters::list(clients, bucket, &job.tag(), None).await?;
-        return Ok(completion::tell(clients, bucket, &job_id, &outcome, waiting).await?);
+        return Ok(tell(clients, bucket, &job.tag(), &job_id, &outcome, waiting).await?);
     }
     Err(BeginError::JobFailed { reason: last_reason })
+}
+
+/// Tells a job's waiters how it ended, and notes a failure as told.
+///
+/// # Errors
+/// [`AwsError`], after everyone who could be told was told; nothing is noted then.
+pub async fn tell(
+    clients: &Clients,
+    bucket: &str,
+    tag: &str,
+    job_id: &str,
+    outcome: &Outcome,
+    waiting: Vec<Waiter>,
+) -> Result<(), AwsError> {
+    completion::tell(clients, bucket, job_id, outcome, waiting).await?;
+    if let Outcome::JobFailed { .. } = outcome {
+        s3::put_json(clients, bucket, &told_key(tag), &job_id).await?;
+    }
+    Ok(())
+}
+
+/// Whether this job's failure has been told: only then is it left behind for a new, billed one.
+async fn was_told(clients: &Clients, bucket: &str, tag: &str, job_id: &str) -> Result<bool, AwsError> {
+    let told = s3::get(clients, bucket, &told_key(tag)).await?;
+    Ok(told.and_then(|told| serde_json::from_slice::<String>(&told).ok()).as_deref() == Some(job_id))
+}
+
+fn told_key(tag: &str) -> String {
+    format!("queue/failed/{tag}")
 }
 
 /// Lets an execution wait for the same content's next job.
@@ -247,13 +274,13 @@ async fn explain(clients: &Clients, video: &Video, error: StartError) -> BeginEr
 
 /// Tells an execution that its job could not be started; its Retry comes again where that helps.
 async fn fail(clients: &Clients, bucket: &str, ticket: &Ticket, error: &BeginError) -> Result<(), AwsError> {
-    let outcome = Outcome::Failed { error: error.error_name(), cause: error.to_string() };
+    let outcome = Outcome::NotStarted { error: error.error_name(), cause: error.to_string() };
     let mut job = ticket.job.clone();
     // The waiters stand where the generations' loop left them.
     while job.generation <= MAX_GENERATIONS {
         let own = waiters::list(clients, bucket, &job.tag(), Some(&ticket.execution)).await?;
         if !own.is_empty() {
-            return completion::tell(clients, bucket, "not started", &outcome, own).await;
+            return completion::tell(clients, bucket, "", &outcome, own).await;
         }
         job = job.next_generation();
     }

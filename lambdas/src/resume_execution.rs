@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::{
     aws::{AwsError, Clients, named_by_variant},
-    completion::{self, Outcome},
+    completion::Outcome,
     job::{self, JobStatus},
     queue, waiters,
 };
@@ -72,7 +72,7 @@ async fn resume(clients: &Clients, config: &Config, job_id: &str) -> Result<(), 
     };
     let outcome = match report.status {
         JobStatus::Succeeded(metadata) => Outcome::Succeeded(metadata),
-        JobStatus::Failed { reason } => Outcome::job_failed(job_id, &reason),
+        JobStatus::Failed { reason } => Outcome::JobFailed { reason },
         JobStatus::InProgress => return Err(ResumeExecutionError::JobNotFinished { job_id: job_id.to_owned() }),
         JobStatus::Gone => {
             tracing::error!(job_id, tag, "ignored the completion of a job that Rekognition has forgotten");
@@ -99,7 +99,7 @@ async fn resume(clients: &Clients, config: &Config, job_id: &str) -> Result<(), 
     if waiting.is_empty() {
         tracing::info!(job_id, tag, "nobody waits for this job any more");
     }
-    let told = completion::tell(clients, bucket, job_id, &outcome, waiting).await;
+    let told = queue::tell(clients, bucket, &tag, job_id, &outcome, waiting).await;
     // The job's slot is free, whether or not everyone could be told.
     queue::slot_is_free(clients, bucket, job_id).await?;
     Ok(told?)

@@ -139,8 +139,8 @@ async fn take_ticket(
     let started_ms = started.0.to_millis().unwrap_or_default();
     // Stored before the job is started: however soon the completion comes, it finds the waiter.
     let waiter = Waiter { execution: execution.clone(), task_token: task_token.clone(), job: job.clone() };
-    let untold = waiters::put(clients, bucket, &waiter).await?;
-    queue::put(clients, bucket, &Ticket { execution: execution.clone(), started_ms, job, untold }).await?;
+    waiters::put(clients, bucket, &waiter).await?;
+    queue::put(clients, bucket, &Ticket { execution: execution.clone(), started_ms, job }).await?;
     queue::start_waiting_jobs(clients, bucket, &execution).await?;
     Ok(())
 }

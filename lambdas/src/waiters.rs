@@ -49,20 +49,19 @@ fn prefix(tag: &str, execution: Option<&str>) -> String {
     execution.map_or_else(|| format!("waiting/{tag}/"), |execution| format!("waiting/{tag}/{execution}/"))
 }
 
-/// Stores a waiter, removes those of the same execution's earlier attempts, and tells whether there were any: their
-/// tokens are dead, and nobody has told them how the job ended.
+/// Stores a waiter and removes those of the same execution's earlier attempts, whose tokens are dead.
 ///
 /// # Errors
 /// [`AwsError`] of `s3:PutObject`, `s3:ListBucket` or `s3:DeleteObject`.
-pub async fn put(clients: &Clients, bucket: &str, waiter: &Waiter) -> Result<bool, AwsError> {
+pub async fn put(clients: &Clients, bucket: &str, waiter: &Waiter) -> Result<(), AwsError> {
     let key = waiter.object_key();
     s3::put_json(clients, bucket, &key, waiter).await?;
-    let mut earlier = s3::list(clients, bucket, &prefix(&waiter.job.tag(), Some(&waiter.execution))).await?;
-    earlier.retain(|other| *other != key);
-    for key in &earlier {
-        s3::delete(clients, bucket, key).await?;
+    for earlier in s3::list(clients, bucket, &prefix(&waiter.job.tag(), Some(&waiter.execution))).await? {
+        if earlier != key {
+            s3::delete(clients, bucket, &earlier).await?;
+        }
     }
-    Ok(!earlier.is_empty())
+    Ok(())
 }
 
 /// All who wait for the job with this tag, or only the waiters of one execution among them.
