@@ -138,6 +138,9 @@ impl Server {
                 ("SFTP_ENABLED", "0"),
             ])
             .env("TMPDIR", &tmp)
+            // Objects lie on disk: in memory, a video would be there several times over.
+            .env("S3_PERSIST", "1")
+            .env("S3_DATA_DIR", tmp.join("s3"))
             .env("HOME", dir.path())
             .current_dir(dir.path())
             .process_group(0)
