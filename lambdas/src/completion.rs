@@ -29,7 +29,7 @@ pub enum Outcome {
     },
 }
 
-/// Tells each waiter how its job ended, and removes it.
+/// Tells each waiter how its job ended and removes it; returns whether anyone was left to be told.
 ///
 /// A waiter whose task has ended by itself (late, or told twice) is removed as well: nobody is left to tell.
 ///
@@ -41,7 +41,8 @@ pub async fn tell(
     job_id: &str,
     outcome: &Outcome,
     waiters: Vec<Waiter>,
-) -> Result<(), AwsError> {
+) -> Result<bool, AwsError> {
+    let mut anyone = false;
     let mut first_error = None;
     for waiter in waiters {
         let told = match outcome {
@@ -61,14 +62,17 @@ pub async fn tell(
             Err(error) => Err(error),
         };
         match told {
-            Ok(delivery) => tracing::info!(execution = waiter.execution, job_id, ?delivery, "told a waiting execution"),
+            Ok(delivery) => {
+                anyone |= delivery == Delivery::Delivered;
+                tracing::info!(execution = waiter.execution, job_id, ?delivery, "told a waiting execution");
+            }
             Err(error) => {
                 tracing::warn!(execution = waiter.execution, job_id, %error, "could not tell a waiting execution yet");
                 first_error.get_or_insert(error);
             }
         }
     }
-    first_error.map_or(Ok(()), Err)
+    first_error.map_or(Ok(anyone), Err)
 }
 
 /// What became of a callback.

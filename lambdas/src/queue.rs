@@ -229,8 +229,8 @@ pub async fn tell(
     outcome: &Outcome,
     waiting: Vec<Waiter>,
 ) -> Result<(), AwsError> {
-    completion::tell(clients, bucket, job_id, outcome, waiting).await?;
-    if let Outcome::JobFailed { .. } = outcome {
+    let anyone = completion::tell(clients, bucket, job_id, outcome, waiting).await?;
+    if anyone && matches!(outcome, Outcome::JobFailed { .. }) {
         s3::put_json(clients, bucket, &told_key(tag), &job_id).await?;
     }
     Ok(())
@@ -280,7 +280,8 @@ async fn fail(clients: &Clients, bucket: &str, ticket: &Ticket, error: &BeginErr
     while job.generation <= MAX_GENERATIONS {
         let own = waiters::list(clients, bucket, &job.tag(), Some(&ticket.execution)).await?;
         if !own.is_empty() {
-            return completion::tell(clients, bucket, "", &outcome, own).await;
+            completion::tell(clients, bucket, "", &outcome, own).await?;
+            break;
         }
         job = job.next_generation();
     }
