@@ -233,7 +233,7 @@ mod errors {
     #[test]
     fn a_retry_of_what_cannot_be_retried() {
         let found = broken(|machine| {
-            *at(machine, "/States/ListPages/Retry/0/ErrorEquals/0") = json!("States.DataLimitExceeded")
+            *at(machine, "/States/ListPages/Retry/0/ErrorEquals/0") = json!("States.DataLimitExceeded");
         });
         assert_found(&found, "ListPages.Retry[0]", "no rule ever sees it");
     }
@@ -390,7 +390,7 @@ mod expressions {
     #[test]
     fn malformed_jsonata() {
         let found = broken(|machine| {
-            *at(machine, "/States/MorePages?/Choices/0/Condition") = json!("{% $exists($window.next %}")
+            *at(machine, "/States/MorePages?/Choices/0/Condition") = json!("{% $exists($window.next %}");
         });
         assert_found(&found, "MorePages?.Choices[0].Condition", "malformed JSONata");
     }
@@ -398,7 +398,7 @@ mod expressions {
     #[test]
     fn a_function_that_does_not_exist() {
         let found = broken(|machine| {
-            *at(machine, "/States/MorePages?/Choices/0/Condition") = json!("{% $exist($window.next) %}")
+            *at(machine, "/States/MorePages?/Choices/0/Condition") = json!("{% $exist($window.next) %}");
         });
         assert_found(&found, "MorePages?.Choices[0].Condition", "`$exist` is no function");
     }
@@ -406,7 +406,7 @@ mod expressions {
     #[test]
     fn a_function_without_its_dollar() {
         let found = broken(|machine| {
-            *at(machine, "/States/MorePages?/Choices/0/Condition") = json!("{% exists($window.next) %}")
+            *at(machine, "/States/MorePages?/Choices/0/Condition") = json!("{% exists($window.next) %}");
         });
         assert_found(&found, "MorePages?.Choices[0].Condition", "`exists(` lacks its `$`");
     }

@@ -1,0 +1,216 @@
+//! The whole workflow for one test: a real engine, the real Lambda functions, the real stand-in, and bounded waits.
+
+mod detectors;
+mod results;
+mod truth;
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use facereel::local::{Bootstraps, Execution, Silent, Toolbox, Workflow, WorkflowOptions, toolbox_dir};
+use rekognition_local::detection::Detector;
+use serde_json::Value;
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+use tokio::time::{Instant, sleep, timeout};
+
+pub use detectors::{Canned, Gate, Gated};
+pub use results::Complete;
+pub use truth::Score;
+
+/// The longest that a test waits for anything. It is generous: only a workflow that hangs ever meets it.
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// Between two looks at what is waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What every test needs once, however many run: the engine's environment and the Lambda functions' packages.
+static TOOLS: OnceCell<(Toolbox, Bootstraps)> = OnceCell::const_new();
+
+/// As many workflows at once as there are cores.
+static PLACES: LazyLock<Semaphore> =
+    LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(1, std::num::NonZero::get)));
+
+/// The first bytes of an MP4 file: enough of a video for a canned detector.
+pub const ANY_VIDEO: &[u8] = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom";
+
+/// One test's own workflow.
+pub struct Rig {
+    /// The workflow.
+    pub workflow: Workflow,
+    /// Released after the engine has ended.
+    _place: SemaphorePermit<'static>,
+}
+
+impl Rig {
+    /// A workflow with this detector, and else as on AWS.
+    ///
+    /// # Panics
+    /// When anything of it cannot be set up: the message says what and why.
+    pub async fn start(detector: impl Detector + 'static) -> Self {
+        Self::with(detector, |_| {}).await
+    }
+
+    /// A workflow whose options `change` has had a say in.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub async fn with(detector: impl Detector + 'static, change: impl FnOnce(&mut WorkflowOptions)) -> Self {
+        let place = PLACES.acquire().await.expect("the semaphore is never closed");
+        let (toolbox, bootstraps) = tools().await;
+        let mut options = WorkflowOptions::new(std::sync::Arc::new(detector));
+        change(&mut options);
+        let workflow = Workflow::start(toolbox, bootstraps, options).await.unwrap_or_else(|error| panic!("{error}"));
+        Self { workflow, _place: place }
+    }
+
+    /// Uploads an object and returns the execution that its event starts.
+    ///
+    /// # Panics
+    /// When it starts none.
+    pub async fn upload(&self, key: &str, body: &[u8]) -> Execution {
+        self.workflow.uploads.put(key, body).await.unwrap_or_else(|error| panic!("{error}"));
+        self.workflow.execution_of(key).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Starts one more execution with the same input, as a duplicate event or a person does; returns its ARN.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    pub async fn start_again(&self, execution: &Execution) -> String {
+        self.workflow.executions.start(&execution.input).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The execution once it has ended, however it ended.
+    ///
+    /// # Panics
+    /// When it does not end in time, with its history.
+    pub async fn end_of(&self, arn: &str) -> Execution {
+        let Ok(ended) = timeout(LIMIT, self.workflow.executions.wait(arn)).await else {
+            panic!("{arn} still runs after {} s\n{}", LIMIT.as_secs(), self.story(arn).await);
+        };
+        ended.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The execution's results, once it has succeeded, checked whole.
+    ///
+    /// # Panics
+    /// When it fails, with its history; when anything is missing from the results or contradicts the rest.
+    pub async fn results_of(&self, arn: &str) -> Complete {
+        let execution = self.end_of(arn).await;
+        assert!(execution.has_succeeded(), "{execution:#?}\n{}", self.story(arn).await);
+        Complete::check(self, &execution).await
+    }
+
+    /// The error's name and cause, once the execution has failed.
+    ///
+    /// # Panics
+    /// When it succeeds, with its history.
+    pub async fn failure_of(&self, arn: &str) -> (String, String) {
+        let execution = self.end_of(arn).await;
+        match (execution.error, execution.cause) {
+            (Some(error), Some(cause)) => (error, cause),
+            _ => panic!("{arn} was to fail with a name and a cause\n{}", self.story(arn).await),
+        }
+    }
+
+    /// The states that the execution has entered, in order, without those inside the Map, which overtake each other.
+    ///
+    /// # Panics
+    /// When the engine has no history of it.
+    pub async fn states_of(&self, arn: &str) -> Vec<String> {
+        let entered = self.history(arn).await.into_iter().filter_map(|event| {
+            event.pointer("/stateEnteredEventDetails/name").and_then(Value::as_str).map(str::to_owned)
+        });
+        entered.filter(|state| state != "FetchPage").collect()
+    }
+
+    /// The errors that the execution's Tasks met, retried ones included.
+    ///
+    /// # Panics
+    /// When the engine has no history of it.
+    pub async fn errors_of(&self, arn: &str) -> BTreeSet<String> {
+        let failed = self.history(arn).await.into_iter().filter_map(|event| {
+            event.pointer("/taskFailedEventDetails/error").and_then(Value::as_str).map(str::to_owned)
+        });
+        failed.collect()
+    }
+
+    /// How many jobs were started, and would have been paid for.
+    #[must_use]
+    pub fn billed(&self) -> u64 {
+        self.workflow.rekognition.calls().jobs
+    }
+
+    /// The keys below `prefix` in the results bucket.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    pub async fn result_keys(&self, prefix: &str) -> Vec<String> {
+        let objects = self.workflow.results.list(prefix).await.unwrap_or_else(|error| panic!("{error}"));
+        objects.into_iter().map(|object| object.key).collect()
+    }
+
+    /// Waits until `condition` holds.
+    ///
+    /// # Panics
+    /// When it does not in time; `what` says what was hoped for.
+    pub async fn until(&self, what: &str, mut condition: impl AsyncFnMut() -> bool) {
+        let give_up = Instant::now() + LIMIT;
+        while !condition().await {
+            assert!(Instant::now() < give_up, "not within {} s: {what}", LIMIT.as_secs());
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits until no execution waits, no ticket is left and nobody holds the queue's lease.
+    ///
+    /// # Panics
+    /// When something stays; it is named.
+    pub async fn until_nothing_waits(&self) {
+        let give_up = Instant::now() + LIMIT;
+        loop {
+            let mut left = Vec::new();
+            for prefix in ["waiting/", "queue/tickets/", "queue/lease"] {
+                left.extend(self.result_keys(prefix).await);
+            }
+            if left.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < give_up, "{} s later there still are {left:#?}", LIMIT.as_secs());
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn history(&self, arn: &str) -> Vec<Value> {
+        self.workflow.executions.history(arn).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The execution's history for a reader: an event a line. (The engine shows the end of its log when a test panics.)
+    async fn story(&self, arn: &str) -> String {
+        let line = |event: &Value| {
+            let details = event.as_object().into_iter().flatten().find(|(name, _)| name.ends_with("EventDetails"));
+            let mut details = details.map(|(_, details)| details.to_string()).unwrap_or_default();
+            // A long payload says no more than its beginning, and a character's border is needed to cut at.
+            details = details.chars().take(300).collect();
+            format!("{:>4} {} {details}\n", event["id"], event["type"].as_str().unwrap_or_default())
+        };
+        self.history(arn).await.iter().map(line).collect()
+    }
+}
+
+/// The face detection model's file, for tests that really look at a video.
+///
+/// # Panics
+/// When it cannot be fetched.
+pub async fn model() -> &'static std::path::Path {
+    tools().await.0.model()
+}
+
+async fn tools() -> &'static (Toolbox, Bootstraps) {
+    let prepare = async || {
+        let toolbox = Toolbox::prepare(&toolbox_dir()?, &Silent).await?;
+        Ok::<_, facereel::local::Error>((toolbox, Bootstraps::build(&Silent).await?))
+    };
+    TOOLS.get_or_try_init(prepare).await.unwrap_or_else(|error| panic!("{error}"))
+}

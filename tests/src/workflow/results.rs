@@ -1,0 +1,122 @@
+//! The results of an execution, read back and checked against each other.
+
+use std::collections::BTreeMap;
+
+use facereel::local::{Execution, Object};
+use lambdas::results::{Manifest, Moment, PageFacts, Summary};
+use rekognition_local::detection::FaceDetection;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::Rig;
+
+/// A result that names all its objects, and whose objects agree.
+#[derive(Debug)]
+pub struct Complete {
+    /// `manifest.json`
+    pub manifest: Manifest,
+    /// `summary.json`
+    pub summary: Summary,
+    /// Every line of every page, in order.
+    pub faces: Vec<FaceDetection>,
+}
+
+impl Complete {
+    /// Reads everything that the execution's output leads to.
+    ///
+    /// # Panics
+    /// When something is missing, left over, or contradicts the rest.
+    pub(super) async fn check(rig: &Rig, execution: &Execution) -> Self {
+        let output = execution.output.as_ref().expect("an execution that succeeded has an output");
+        let text = |field: &str| output[field].as_str().unwrap_or_else(|| panic!("no {field} in {output}"));
+        assert_eq!(text("bucket"), rig.workflow.stack.results_bucket);
+        let prefix = text("prefix");
+        assert_eq!(text("manifest"), format!("{prefix}manifest.json"));
+
+        let manifest: Manifest = read(rig, text("manifest")).await;
+        assert_eq!(Some(manifest.video.key.as_str()), execution.key());
+        assert_eq!(manifest.video.bucket, rig.workflow.stack.upload_bucket);
+        assert_eq!(output["faces"], manifest.faces);
+        assert_eq!(output["pages"], manifest.pages.len());
+
+        let summary: Summary = read(rig, &manifest.summary.key).await;
+        assert_eq!(output["most_faces"], serde_json::to_value(summary.most_faces).expect("plain data"));
+        check_listing(rig, prefix, &manifest).await;
+
+        let mut faces = Vec::new();
+        for (index, page) in manifest.pages.iter().enumerate() {
+            assert_eq!(page.key, format!("{prefix}faces/{index:05}.jsonl"));
+            faces.extend(read_page(rig, page).await);
+        }
+        assert_eq!(faces.len(), manifest.faces);
+        assert!(faces.is_sorted_by_key(|face| face.timestamp), "the faces are not ordered by time");
+        check_summary(&summary, &manifest, &faces);
+        rig.until_nothing_waits().await;
+        Self { manifest, summary, faces }
+    }
+}
+
+/// The manifest names exactly what lies there, with its size; of itself it cannot know the size.
+async fn check_listing(rig: &Rig, prefix: &str, manifest: &Manifest) {
+    let listing = rig.workflow.results.list(prefix).await.unwrap_or_else(|error| panic!("{error}"));
+    let found: BTreeMap<_, _> = listing.into_iter().map(|Object { key, bytes }| (key, bytes)).collect();
+    let pages = manifest.pages.iter().map(|page| (page.key.clone(), page.bytes));
+    let mut named: BTreeMap<_, _> = pages
+        .chain([(manifest.summary.key.clone(), manifest.summary.bytes)])
+        .map(|(key, bytes)| (key, u64::try_from(bytes).expect("a size")))
+        .collect();
+    let own = format!("{prefix}manifest.json");
+    named.insert(own.clone(), found.get(&own).copied().unwrap_or_default());
+    assert_eq!(found, named, "what lies there, and what the manifest names");
+}
+
+async fn read_page(rig: &Rig, page: &PageFacts) -> Vec<FaceDetection> {
+    let body = String::from_utf8(raw(rig, &page.key).await).expect("JSON Lines are UTF-8");
+    assert!(body.is_empty() || body.ends_with('\n'), "{} breaks off", page.key);
+    let line = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{}: {error}: {line}", page.key));
+    let faces: Vec<FaceDetection> = body.lines().map(line).collect();
+    assert_eq!(faces.len(), page.faces, "{}", page.key);
+    assert_eq!(faces.first().map(|face| face.timestamp), page.first_ms, "{}", page.key);
+    assert_eq!(faces.last().map(|face| face.timestamp), page.last_ms, "{}", page.key);
+    faces
+}
+
+/// Counts once more, in another way than the function does.
+fn check_summary(summary: &Summary, manifest: &Manifest, faces: &[FaceDetection]) {
+    assert_eq!(summary.video, manifest.video);
+    assert_eq!(summary.job, manifest.job);
+    assert_eq!(summary.faces, faces.len());
+
+    let mut frames: BTreeMap<i64, usize> = BTreeMap::new();
+    let mut seconds: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
+    for FaceDetection { timestamp, face } in faces {
+        *frames.entry(*timestamp).or_default() += 1;
+        seconds.entry(timestamp / 1000).or_default().push(f64::from(face.confidence));
+    }
+    assert_eq!(summary.frames_with_faces, frames.len());
+    let most = frames.values().max().copied();
+    let busiest = frames.iter().find(|(_, faces)| Some(**faces) == most);
+    assert_eq!(summary.most_faces, busiest.map(|(&timestamp_ms, &faces)| Moment { faces, timestamp_ms }));
+
+    assert_eq!(summary.timeline.len(), seconds.len());
+    for (told, (second, confidences)) in summary.timeline.iter().zip(&seconds) {
+        let own: Vec<_> =
+            frames.iter().filter(|(timestamp, _)| *timestamp / 1000 == *second).map(|(_, faces)| *faces).collect();
+        assert_eq!((told.second, told.faces, told.frames), (*second, confidences.len(), own.len()));
+        assert_eq!(Some(told.most_faces), own.into_iter().max());
+        #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+        let mean = confidences.iter().sum::<f64>() / confidences.len() as f64;
+        assert!((told.mean_confidence - mean).abs() < 1e-3, "second {second}: {} is not {mean}", told.mean_confidence);
+    }
+}
+
+async fn read<T: DeserializeOwned>(rig: &Rig, key: &str) -> T {
+    let body = raw(rig, key).await;
+    serde_json::from_slice(&body).unwrap_or_else(|error| {
+        panic!("{key}: {error}: {}", serde_json::from_slice::<Value>(&body).unwrap_or_default())
+    })
+}
+
+async fn raw(rig: &Rig, key: &str) -> Vec<u8> {
+    rig.workflow.results.read(key).await.unwrap_or_else(|error| panic!("{key}: {error}"))
+}

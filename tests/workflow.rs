@@ -1,0 +1,417 @@
+//! Every path through the state machine, on the real engine, with the real Lambda functions.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use facereel::local::{FaceAttributes, Silent};
+use facereel_tests::workflow::{ANY_VIDEO, Canned, Gated, Rig, Score, model};
+use rekognition_local::detection::CenterFace;
+use rekognition_local::{Call, Fault, JobStatus, Refusal};
+use serde_json::json;
+
+/// The states of an execution that lists its pages in so many windows.
+fn states(windows: usize) -> Vec<&'static str> {
+    let window = ["ListPages", "FetchPages", "MorePages?"];
+    ["StartDetection"].into_iter().chain(window.repeat(windows)).chain(["Summarize"]).collect()
+}
+
+fn sample_clip(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/sample-clip").join(file)
+}
+
+mod pages {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_page() {
+        let detector = Canned::faces(7);
+        let rig = Rig::start(detector.clone()).await;
+        let execution = rig.upload("one-page.mp4", ANY_VIDEO).await;
+        let results = rig.results_of(&execution.arn).await;
+        assert_eq!(results.faces, detector.faces);
+        assert_eq!(results.manifest.pages.len(), 1);
+        assert_eq!(rig.states_of(&execution.arn).await, states(1));
+        assert_eq!(rig.billed(), 1);
+    }
+
+    #[tokio::test]
+    async fn many_pages() {
+        let detector = Canned::faces(25);
+        let rig = Rig::with(detector.clone(), |options| options.page_limit = 4).await;
+        let execution = rig.upload("many-pages.mp4", ANY_VIDEO).await;
+        let results = rig.results_of(&execution.arn).await;
+        assert_eq!(results.faces, detector.faces);
+        assert_eq!(results.manifest.pages.len(), 7);
+        assert_eq!(rig.states_of(&execution.arn).await, states(1));
+    }
+
+    #[tokio::test]
+    async fn many_windows() {
+        let detector = Canned::faces(250);
+        let rig = Rig::with(detector.clone(), |options| options.page_limit = 1).await;
+        let execution = rig.upload("many-windows.mp4", ANY_VIDEO).await;
+        let results = rig.results_of(&execution.arn).await;
+        assert_eq!(results.faces, detector.faces);
+        assert_eq!(results.manifest.pages.len(), 250);
+        assert_eq!(rig.states_of(&execution.arn).await, states(3));
+    }
+
+    /// The last window is full: nobody may look for one more.
+    #[tokio::test]
+    async fn a_whole_window() {
+        let rig = Rig::with(Canned::faces(100), |options| options.page_limit = 1).await;
+        let execution = rig.upload("whole-window.mp4", ANY_VIDEO).await;
+        assert_eq!(rig.results_of(&execution.arn).await.manifest.pages.len(), 100);
+        assert_eq!(rig.states_of(&execution.arn).await, states(1));
+    }
+
+    #[tokio::test]
+    async fn no_faces_at_all() {
+        let rig = Rig::start(Canned::faces(0)).await;
+        let execution = rig.upload("empty-room.mp4", ANY_VIDEO).await;
+        let results = rig.results_of(&execution.arn).await;
+        assert_eq!((results.faces.len(), results.summary.most_faces), (0, None));
+        assert_eq!(results.manifest.pages.len(), 1);
+        assert_eq!(rig.states_of(&execution.arn).await, states(1));
+    }
+}
+
+mod refused_videos {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_no_video_costs_nothing_and_says_why() {
+        let rig = Rig::start(Canned::faces(1)).await;
+        for (key, body, expected) in [
+            ("text.mp4", &b"hello, this is plain text"[..], "NotAVideo"),
+            ("empty.mp4", b"", "VideoEmpty"),
+            ("short.mov", b"ftyp", "NotAVideo"),
+        ] {
+            let execution = rig.upload(key, body).await;
+            let (error, cause) = rig.failure_of(&execution.arn).await;
+            assert_eq!(error, expected, "{cause}");
+            assert!(cause.contains(key), "{cause}");
+            assert_eq!(rig.states_of(&execution.arn).await, ["StartDetection"]);
+        }
+        assert_eq!(rig.workflow.rekognition.calls().start, 0);
+        assert_eq!(rig.result_keys("results/").await, [""; 0]);
+        rig.until_nothing_waits().await;
+    }
+
+    #[tokio::test]
+    async fn a_video_that_has_vanished() {
+        let rig = Rig::start(Canned::faces(1)).await;
+        let execution = rig.upload("gone.mp4", ANY_VIDEO).await;
+        rig.end_of(&execution.arn).await;
+        rig.workflow.uploads.delete("gone.mp4").await.unwrap();
+        // The event comes once more, and late.
+        let (error, cause) = rig.failure_of(&rig.start_again(&execution).await).await;
+        assert_eq!(error, "VideoNotFound", "{cause}");
+        assert!(cause.contains("gone.mp4"), "{cause}");
+    }
+
+    #[tokio::test]
+    async fn an_input_that_names_no_video() {
+        let rig = Rig::start(Canned::faces(1)).await;
+        for input in [json!({ "bucket": "facereel-uploads" }), json!({ "Records": [] }), json!("holiday.mp4")] {
+            let arn = rig.workflow.executions.start(&input).await.unwrap();
+            let (error, cause) = rig.failure_of(&arn).await;
+            assert_eq!(error, "InvalidInput", "{input}: {cause}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_video_that_breaks_off() {
+        let rig = Rig::start(CenterFace::load(model().await).unwrap()).await;
+        let whole = std::fs::read(sample_clip("sample.mp4")).unwrap();
+        let execution = rig.upload("half.mp4", &whole[..whole.len() / 2]).await;
+        let (error, cause) = rig.failure_of(&execution.arn).await;
+        assert_eq!(error, "JobFailed", "{cause}");
+        assert!(cause.contains("not a readable MP4"), "{cause}");
+        assert_eq!(rig.result_keys("results/").await, [""; 0]);
+    }
+}
+
+mod failed_jobs {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_job_that_fails_gives_rekognitions_own_reason() {
+        for fault in [
+            Fault::JobFails { message: "the codec is not supported".into() },
+            Fault::JobErrors { message: "the codec is not supported".into() },
+        ] {
+            let rig = Rig::start(Canned::faces(1)).await;
+            rig.workflow.rekognition.faults().order(fault);
+            let execution = rig.upload("bad.mp4", ANY_VIDEO).await;
+            let (error, cause) = rig.failure_of(&execution.arn).await;
+            assert_eq!(error, "JobFailed");
+            assert!(cause.contains("the codec is not supported"), "{cause}");
+            assert_eq!(rig.billed(), 1);
+            assert_eq!(rig.states_of(&execution.arn).await, ["StartDetection"]);
+            assert_eq!(rig.result_keys("results/").await, [""; 0]);
+            rig.until_nothing_waits().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_replay_starts_exactly_one_new_job() {
+        let rig = Rig::start(Canned::faces(5)).await;
+        rig.workflow.rekognition.faults().order(Fault::JobFails { message: "out of luck".into() });
+        let execution = rig.upload("twice.mp4", ANY_VIDEO).await;
+        rig.failure_of(&execution.arn).await;
+        assert_eq!(rig.billed(), 1);
+
+        let replay = rig.start_again(&execution).await;
+        let results = rig.results_of(&replay).await;
+        assert_eq!(results.manifest.job.generation, 1);
+        assert_eq!(results.faces.len(), 5);
+        assert_eq!(rig.billed(), 2);
+    }
+
+    #[tokio::test]
+    async fn results_that_rekognition_has_forgotten_are_made_anew() {
+        let rig = Rig::start(Canned::faces(5)).await;
+        let execution = rig.upload("old.mp4", ANY_VIDEO).await;
+        let first = rig.results_of(&execution.arn).await;
+        rig.workflow.rekognition.faults().order(Fault::ForgetJob { job_id: first.manifest.job.job_id });
+
+        let second = rig.results_of(&rig.start_again(&execution).await).await;
+        assert_eq!(second.manifest.job.generation, 1);
+        assert_eq!(rig.billed(), 2);
+    }
+}
+
+mod never_pays_twice {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_duplicate_event_waits_for_the_same_job() {
+        let (gate, detector) = Gated::before(Canned::faces(4));
+        let rig = Rig::start(detector).await;
+        let first = rig.upload("duplicate.mp4", ANY_VIDEO).await;
+        let second = rig.start_again(&first).await;
+        rig.until("both executions wait", async || rig.result_keys("waiting/").await.len() == 2).await;
+        gate.open();
+
+        let results = [rig.results_of(&first.arn).await, rig.results_of(&second).await];
+        assert_eq!(results[0].manifest.job, results[1].manifest.job);
+        assert_eq!(rig.billed(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_second_run_of_the_same_video_is_free() {
+        let rig = Rig::start(Canned::faces(4)).await;
+        let first = rig.upload("again.mp4", ANY_VIDEO).await;
+        rig.results_of(&first.arn).await;
+        let by_hand = json!({ "bucket": rig.workflow.stack.upload_bucket, "key": "again.mp4" });
+        let second = rig.workflow.executions.start(&by_hand).await.unwrap();
+        assert_eq!(rig.results_of(&second).await.faces.len(), 4);
+        assert_eq!(rig.states_of(&second).await, states(1));
+        assert_eq!(rig.billed(), 1);
+    }
+
+    #[tokio::test]
+    async fn another_video_under_the_same_key_is_another_job() {
+        let rig = Rig::start(Canned::faces(4)).await;
+        let first = rig.upload("same.mp4", ANY_VIDEO).await;
+        let first = rig.results_of(&first.arn).await;
+        rig.workflow.uploads.put("same.mp4", [ANY_VIDEO, b"another"].concat()).await.unwrap();
+        rig.until("the second upload has started an execution", async || {
+            rig.workflow.executions.about("same.mp4").await.unwrap().len() == 2
+        })
+        .await;
+        let mut tags = Vec::new();
+        for execution in rig.workflow.executions.about("same.mp4").await.unwrap() {
+            tags.push(rig.results_of(&execution.arn).await.manifest.job.tag);
+        }
+        assert!(tags.contains(&first.manifest.job.tag));
+        assert_ne!(tags[0], tags[1]);
+        assert_eq!(rig.billed(), 2);
+    }
+}
+
+mod completions {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_message_before_start_has_returned() {
+        let rig = Rig::start(Canned::faces(3)).await;
+        rig.workflow.rekognition.faults().order(Fault::MessageEarly);
+        let execution = rig.upload("early.mp4", ANY_VIDEO).await;
+        assert_eq!(rig.results_of(&execution.arn).await.faces.len(), 3);
+        assert_eq!(rig.billed(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_message_that_comes_late() {
+        const HOUR: u64 = 3_600_000;
+        let (gate, detector) = Gated::before(Canned::faces(3));
+        let rig = Rig::start(detector).await;
+        rig.workflow.rekognition.faults().order(Fault::MessageLate { millis: HOUR });
+        let execution = rig.upload("late.mp4", ANY_VIDEO).await;
+        rig.until("the job runs", async || !rig.workflow.rekognition.jobs().is_empty()).await;
+        // Only what was told in progress waits for a message.
+        rig.until("its status was asked for", async || rig.workflow.rekognition.calls().get > 0).await;
+        gate.open();
+        rig.until("the job has ended", async || rig.workflow.rekognition.jobs()[0].status == JobStatus::Succeeded)
+            .await;
+        assert!(rig.workflow.executions.describe(&execution.arn).await.unwrap().is_running());
+        rig.workflow.rekognition.faults().order(Fault::TimePasses { millis: HOUR });
+        assert_eq!(rig.results_of(&execution.arn).await.faces.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_message_that_comes_twice() {
+        let (gate, detector) = Gated::before(Canned::faces(3));
+        let rig = Rig::start(detector).await;
+        rig.workflow.rekognition.faults().order(Fault::MessageTwice);
+        let execution = rig.upload("twice.mp4", ANY_VIDEO).await;
+        rig.until("its status was asked for", async || rig.workflow.rekognition.calls().get > 0).await;
+        gate.open();
+        assert_eq!(rig.results_of(&execution.arn).await.faces.len(), 3);
+        assert_eq!(rig.states_of(&execution.arn).await, states(1));
+        assert_eq!(rig.billed(), 1);
+    }
+}
+
+mod quotas {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_video_waits_for_a_slot_and_gets_it() {
+        let (gate, detector) = Gated::before(Canned::faces(2));
+        let rig = Rig::with(detector, |options| options.max_jobs = 1).await;
+        let first = rig.upload("first.mp4", ANY_VIDEO).await;
+        rig.until("the first job runs", async || rig.billed() == 1).await;
+        let second = rig.upload("second.mp4", ANY_VIDEO).await;
+        rig.until("the second was refused a slot", async || rig.workflow.rekognition.calls().start == 2).await;
+        assert_eq!(rig.billed(), 1);
+        gate.open();
+
+        for execution in [&first, &second] {
+            assert_eq!(rig.results_of(&execution.arn).await.faces.len(), 2);
+            assert_eq!(rig.states_of(&execution.arn).await, states(1));
+        }
+        assert_eq!(rig.billed(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_throttled_start_is_tried_again() {
+        for error in [Refusal::Throttling, Refusal::ProvisionedThroughputExceeded, Refusal::InternalServer] {
+            let rig = Rig::start(Canned::faces(2)).await;
+            rig.workflow.rekognition.faults().order(Fault::Busy { call: Call::Start, error, times: 1 });
+            let execution = rig.upload("busy.mp4", ANY_VIDEO).await;
+            assert_eq!(rig.results_of(&execution.arn).await.faces.len(), 2);
+            let met = rig.errors_of(&execution.arn).await;
+            let name = if error == Refusal::InternalServer { "ServiceUnavailable" } else { "Throttled" };
+            assert!(met.iter().eq([name]), "{error:?}: {met:?}");
+            assert_eq!(rig.billed(), 1);
+        }
+    }
+
+    /// Four refusals are one more than the SDK takes by itself.
+    #[tokio::test]
+    async fn a_throttled_get_is_tried_again() {
+        let rig = Rig::start(Canned::faces(2)).await;
+        let busy = Fault::Busy { call: Call::Get, error: Refusal::ProvisionedThroughputExceeded, times: 4 };
+        rig.workflow.rekognition.faults().order(busy);
+        let execution = rig.upload("busy.mp4", ANY_VIDEO).await;
+        assert_eq!(rig.results_of(&execution.arn).await.faces.len(), 2);
+        assert_eq!(rig.billed(), 1);
+    }
+}
+
+mod uploads {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_upload_in_parts_starts_an_execution() {
+        let rig = Rig::start(Canned::faces(2)).await;
+        let file = sample_clip("sample.mp4");
+        rig.workflow.uploads.upload_in_parts("in parts.mp4", &file, &Silent).await.unwrap();
+        let execution = rig.workflow.execution_of("in parts.mp4").await.unwrap();
+        assert_eq!(execution.input["detail"]["reason"], "CompleteMultipartUpload");
+        let results = rig.results_of(&execution.arn).await;
+        assert_eq!(results.manifest.video.bytes, std::fs::metadata(file).unwrap().len());
+    }
+
+    #[tokio::test]
+    async fn keys_stay_raw_from_the_upload_to_the_results() {
+        let long = format!("{}/{}.mp4", "é".repeat(400), "k".repeat(1024 - 800 - 5));
+        assert_eq!(long.len(), 1024);
+        let keys = [
+            "with space.mp4",
+            "a+b.mp4",
+            "100%2Fraw%20.mp4",
+            "\"quoted\" 'too'.mp4",
+            "folder/🎬 fête.mp4",
+            "UPPER.MOV",
+            &long,
+        ];
+        let rig = Rig::start(Canned::faces(2)).await;
+        rig.workflow.uploads.put("notes.txt", ANY_VIDEO).await.unwrap();
+        for key in keys {
+            rig.workflow.uploads.put(key, ANY_VIDEO).await.unwrap();
+        }
+        for key in keys {
+            let execution = rig.workflow.execution_of(key).await.unwrap();
+            assert_eq!(execution.input["detail"]["reason"], "PutObject", "{key}");
+            let results = rig.results_of(&execution.arn).await;
+            assert_eq!(results.manifest.video.key, key);
+            if key != long {
+                let page = &results.manifest.pages[0].key;
+                assert!(page.starts_with(&format!("results/{key}/")), "{page}");
+            }
+        }
+        assert_eq!(rig.workflow.executions.about("notes.txt").await.unwrap(), [], "a text starts nothing");
+        assert_eq!(rig.billed(), keys.len() as u64);
+    }
+}
+
+mod real_faces {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_sample_clips_faces_are_found() {
+        let detector = CenterFace::load(model().await).unwrap();
+        let rig = Rig::with(detector, |options| {
+            options.page_limit = 10;
+            options.attributes = FaceAttributes::All;
+        })
+        .await;
+        let clip = std::fs::read(sample_clip("sample.mp4")).unwrap();
+        let execution = rig.upload("sample.mp4", &clip).await;
+        let results = rig.results_of(&execution.arn).await;
+
+        let score = Score::of(&results.faces, &sample_clip("truth.json"));
+        println!("sample clip: recall {:.3}, precision {:.3}, {score:?}", score.recall(), score.precision());
+        assert!(score.recall() >= 0.9, "{score:?}");
+        assert!(score.precision() >= 0.9, "{score:?}");
+        assert_eq!(results.summary.metadata.duration_ms, Some(12_000));
+        assert_eq!(results.summary.metadata.codec.as_deref(), Some("h264"));
+        assert_eq!(results.summary.most_faces.map(|moment| moment.faces), Some(3));
+    }
+}
+
+#[tokio::test]
+async fn nothing_runs_on_after_the_workflow() {
+    let rig = Rig::start(Canned::faces(1)).await;
+    let execution = rig.upload("last.mp4", ANY_VIDEO).await;
+    rig.results_of(&execution.arn).await;
+    let group = rig.workflow.engine.process_group().to_string();
+    assert!(!running(&group).is_empty(), "the engine and its functions have a group of their own");
+    drop(rig);
+    assert_eq!(running(&group), [""; 0], "processes that were left running");
+}
+
+/// The commands that run in a process group.
+fn running(group: &str) -> Vec<String> {
+    let processes = Command::new("ps").args(["-A", "-o", "pgid=,stat=,args="]).output().unwrap();
+    let processes = String::from_utf8_lossy(&processes.stdout).into_owned();
+    let of_group = |line: &&str| {
+        let mut fields = line.split_whitespace();
+        fields.next() == Some(group) && !fields.next().is_some_and(|state| state.starts_with('Z'))
+    };
+    processes.lines().filter(of_group).map(str::to_owned).collect()
+}
