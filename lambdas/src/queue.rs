@@ -68,6 +68,14 @@ pub async fn put(clients: &Clients, bucket: &str, ticket: &Ticket) -> Result<(),
     }
 }
 
+/// Takes a ticket out of the queue.
+///
+/// # Errors
+/// [`AwsError`] of `s3:DeleteObject`; a ticket that is already gone is no error.
+pub async fn remove(clients: &Clients, bucket: &str, ticket: &Ticket) -> Result<(), AwsError> {
+    s3::delete(clients, bucket, &ticket.object_key()).await
+}
+
 /// A job of ours has ended: its slot goes to the oldest ticket.
 ///
 /// # Errors
@@ -136,9 +144,11 @@ async fn drain(clients: &Clients, bucket: &str, lease: &mut Lease) -> Result<Dra
                     }
                     Err(error) => fail(clients, bucket, &ticket, &error).await?,
                 },
-                Err(error) => tracing::error!(key, %error, "removed an object among the tickets that is none"),
+                Err(error) => {
+                    tracing::error!(key, %error, "removed an object among the tickets that is none");
+                    s3::delete(clients, bucket, &key).await?;
+                }
             }
-            s3::delete(clients, bucket, &key).await?;
         }
     }
 }
@@ -168,6 +178,8 @@ enum BeginError {
 named_by_variant!(BeginError);
 
 /// Starts a ticket's job, or finds it again, and tells its waiters where it has ended already.
+///
+/// The ticket goes before anyone is told: an execution that hears something may come again at once with a new one.
 async fn begin(clients: &Clients, bucket: &str, ticket: &Ticket) -> Result<(), BeginError> {
     let Ticket { execution, job, .. } = ticket;
     let mut job = job.clone();
@@ -176,7 +188,7 @@ async fn begin(clients: &Clients, bucket: &str, ticket: &Ticket) -> Result<(), B
         let own = waiters::list(clients, bucket, &job.tag(), Some(execution)).await?;
         if own.is_empty() {
             // Told meanwhile: nobody would read what is paid for.
-            return Ok(());
+            return Ok(remove(clients, bucket, ticket).await?);
         }
         let started = job.start(&clients.rekognition).await;
         // Kept under the lease, so that the next one to start a job keeps the distance as well.
@@ -196,7 +208,7 @@ async fn begin(clients: &Clients, bucket: &str, ticket: &Ticket) -> Result<(), B
             "the job for this content"
         );
         let outcome = match status {
-            JobStatus::InProgress => return Ok(()),
+            JobStatus::InProgress => return Ok(remove(clients, bucket, ticket).await?),
             JobStatus::Succeeded(metadata) => Outcome::Succeeded(metadata),
             JobStatus::Failed { reason } if was_told(clients, bucket, &job.tag(), &job_id).await? => {
                 last_reason = reason;
@@ -211,6 +223,7 @@ async fn begin(clients: &Clients, bucket: &str, ticket: &Ticket) -> Result<(), B
                 continue;
             }
         };
+        remove(clients, bucket, ticket).await?;
         let waiting = waiters::list(clients, bucket, &job.tag(), None).await?;
         return Ok(tell(clients, bucket, &job.tag(), &job_id, &outcome, waiting).await?);
     }
@@ -274,6 +287,7 @@ async fn explain(clients: &Clients, video: &Video, error: StartError) -> BeginEr
 
 /// Tells an execution that its job could not be started; its Retry comes again where that helps.
 async fn fail(clients: &Clients, bucket: &str, ticket: &Ticket, error: &BeginError) -> Result<(), AwsError> {
+    remove(clients, bucket, ticket).await?;
     let outcome = Outcome::NotStarted { error: error.error_name(), cause: error.to_string() };
     let mut job = ticket.job.clone();
     // The waiters stand where the generations' loop left them.

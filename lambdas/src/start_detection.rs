@@ -137,10 +137,22 @@ async fn take_ticket(
     };
     let Execution { name: execution, started } = execution;
     let started_ms = started.0.to_millis().unwrap_or_default();
-    // Stored before the job is started: however soon the completion comes, it finds the waiter.
     let waiter = Waiter { execution: execution.clone(), task_token: task_token.clone(), job: job.clone() };
-    waiters::put(clients, bucket, &waiter).await?;
-    queue::put(clients, bucket, &Ticket { execution: execution.clone(), started_ms, job }).await?;
-    queue::start_waiting_jobs(clients, bucket, &execution).await?;
-    Ok(())
+    let ticket = Ticket { execution, started_ms, job };
+    let queued = queue_up(clients, bucket, &waiter, &ticket).await;
+    if queued.is_err() {
+        // The execution is about to be told that it failed: nobody is to pay for it meanwhile. What cannot be withdrawn
+        // now is removed by the next attempt, or expires.
+        let withdrawn =
+            (waiters::remove(clients, bucket, &waiter).await, queue::remove(clients, bucket, &ticket).await);
+        tracing::warn!(execution = waiter.execution, ?withdrawn, "withdrew from the queue");
+    }
+    Ok(queued?)
+}
+
+async fn queue_up(clients: &Clients, bucket: &str, waiter: &Waiter, ticket: &Ticket) -> Result<(), AwsError> {
+    // Stored before the job is started: however soon the completion comes, it finds the waiter.
+    waiters::put(clients, bucket, waiter).await?;
+    queue::put(clients, bucket, ticket).await?;
+    queue::start_waiting_jobs(clients, bucket, &ticket.execution).await
 }
