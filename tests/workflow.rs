@@ -154,6 +154,19 @@ mod failed_jobs {
         }
     }
 
+    /// The failure is told while Start is still being answered: nobody may take it for one of an earlier run.
+    #[tokio::test]
+    async fn a_job_that_fails_before_start_has_returned_is_billed_once() {
+        let rig = Rig::start(Canned::faces(1)).await;
+        rig.workflow.rekognition.faults().order(Fault::JobFails { message: "at once".into() });
+        rig.workflow.rekognition.faults().order(Fault::MessageEarly);
+        let execution = rig.upload("fails-early.mp4", ANY_VIDEO).await;
+        let (error, cause) = rig.failure_of(&execution.arn).await;
+        assert_eq!(error, "JobFailed", "{cause}");
+        rig.until_nothing_waits().await;
+        assert_eq!(rig.billed(), 1);
+    }
+
     #[tokio::test]
     async fn a_replay_starts_exactly_one_new_job() {
         let rig = Rig::start(Canned::faces(5)).await;
