@@ -185,8 +185,7 @@ async fn begin(clients: &Clients, bucket: &str, ticket: &Ticket) -> Result<(), B
     let mut job = job.clone();
     let mut last_reason = String::new();
     while job.generation < MAX_GENERATIONS {
-        let own = waiters::list(clients, bucket, &job.tag(), Some(execution)).await?;
-        if own.is_empty() {
+        if waiters::list(clients, bucket, &job.tag(), Some(execution)).await?.is_empty() {
             // Told meanwhile: nobody would read what is paid for.
             return Ok(remove(clients, bucket, ticket).await?);
         }
@@ -212,14 +211,14 @@ async fn begin(clients: &Clients, bucket: &str, ticket: &Ticket) -> Result<(), B
             JobStatus::Succeeded(metadata) => Outcome::Succeeded(metadata),
             JobStatus::Failed { reason } if was_told(clients, bucket, &job.tag(), &job_id).await? => {
                 last_reason = reason;
-                job = move_on(clients, bucket, own, job).await?;
+                job = move_on(clients, bucket, execution, job).await?;
                 continue;
             }
             // Told first: whether a new job is worth its price is for whoever replays the execution to say.
             JobStatus::Failed { reason } => Outcome::JobFailed { reason },
             JobStatus::Gone => {
                 last_reason = "its results have expired".to_owned();
-                job = move_on(clients, bucket, own, job).await?;
+                job = move_on(clients, bucket, execution, job).await?;
                 continue;
             }
         };
@@ -260,7 +259,10 @@ fn told_key(tag: &str) -> String {
 }
 
 /// Lets an execution wait for the same content's next job.
-async fn move_on(clients: &Clients, bucket: &str, waiting: Vec<Waiter>, job: Job) -> Result<Job, AwsError> {
+///
+/// Who waits is asked again: the job's end may have been told since it was started, and whoever was told is not moved.
+async fn move_on(clients: &Clients, bucket: &str, execution: &str, job: Job) -> Result<Job, AwsError> {
+    let waiting = waiters::list(clients, bucket, &job.tag(), Some(execution)).await?;
     let next = job.next_generation();
     for waiter in waiting {
         waiters::put(clients, bucket, &Waiter { job: next.clone(), ..waiter.clone() }).await?;
