@@ -1,4 +1,5 @@
 //! What the end-to-end tests share.
 
 pub mod lint;
+pub mod terraform;
 pub mod workflow;

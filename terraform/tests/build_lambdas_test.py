@@ -1,0 +1,85 @@
+"""scripts/build-lambdas: what it refuses, and that the same binary makes the same zip."""
+
+import importlib.util
+import struct
+import sys
+import tempfile
+import time
+import unittest
+import zipfile
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "build-lambdas"
+loader = SourceFileLoader("build_lambdas", str(SCRIPT))
+build_lambdas = importlib.util.module_from_spec(importlib.util.spec_from_loader("build_lambdas", loader))
+loader.exec_module(build_lambdas)
+
+
+def binary(machine, *versions):
+    """The least of an ELF file that asks for these versions of these symbols' libraries."""
+    names = b"\0" + b"".join(version.encode() + b"\0" for version in versions)
+    at = [names.index(version.encode() + b"\0") for version in versions]
+    needed = b"".join(
+        struct.pack("<IHHII", 0, 0, 2, name, 16 if name != at[-1] else 0) for name in at
+    )
+    need = struct.pack("<HHIII", 1, len(versions), 0, 16, 0) + needed
+    start = 64
+    headers = start + len(names) + len(need)
+
+    def section(kind, offset, size, link=0, info=0):
+        return struct.pack("<IIQQQQIIQQ", 0, kind, 0, 0, offset, size, link, info, 0, 0)
+
+    ident = b"\x7fELF\x02\x01" + bytes(10)
+    header = ident + struct.pack("<HHIQQQIHHHHHH", 3, machine, 1, 0, 0, headers, 0, 64, 0, 0, 64, 3, 0)
+    return (
+        header + names + need
+        + section(0, 0, 0)
+        + section(3, start, len(names))
+        + section(0x6FFFFFFE, start + len(names), len(need), link=1, info=1)
+    )
+
+
+class Check(unittest.TestCase):
+    def test_a_binary_for_lambda_is_taken(self):
+        build_lambdas.check(binary(62, "GLIBC_2.2.5", "GLIBC_2.34", "GCC_3.0"), "x86_64")
+        build_lambdas.check(binary(183, "GLIBC_2.17"), "arm64")
+
+    def test_a_newer_glibc_is_refused_wherever_it_is_asked_for(self):
+        for versions in (["GLIBC_2.35", "GLIBC_2.17"], ["GLIBC_2.17", "GLIBC_2.35"], ["GLIBC_3.0"]):
+            with self.assertRaisesRegex(build_lambdas.Unusable, r"needs glibc (2\.35|3\.0), Lambda has 2\.34"):
+                build_lambdas.check(binary(62, *versions), "x86_64")
+
+    def test_another_architecture_is_refused(self):
+        with self.assertRaisesRegex(build_lambdas.Unusable, "another architecture than arm64"):
+            build_lambdas.check(binary(62, "GLIBC_2.17"), "arm64")
+
+    def test_what_is_no_linux_binary_is_refused(self):
+        for other in (b"", b"\xcf\xfa\xed\xfe" + bytes(100), b"#!/bin/sh\n"):
+            with self.assertRaisesRegex(build_lambdas.Unusable, "is no 64 bit little endian ELF file"):
+                build_lambdas.check(other, "arm64")
+
+    @unittest.skipUnless(sys.platform == "linux", "this machine has no ELF files")
+    def test_a_real_binary_asks_for_glibc(self):
+        versions = list(build_lambdas.glibc_versions(Path("/bin/sh").resolve().read_bytes()))
+        self.assertTrue(all(major == 2 for major, _ in versions), versions)
+
+
+class Pack(unittest.TestCase):
+    def test_the_same_binary_makes_the_same_executable_bootstrap(self):
+        with tempfile.TemporaryDirectory() as directory:
+            first, second = (Path(directory) / name / "f.zip" for name in "ab")
+            build_lambdas.pack(b"content" * 1000, first)
+            # A zip's clock ticks every other second.
+            later = time.time
+            time.time = lambda: later() + 3600
+            self.addCleanup(setattr, time, "time", later)
+            build_lambdas.pack(b"content" * 1000, second)
+            self.assertEqual(first.read_bytes(), second.read_bytes())
+            [entry] = zipfile.ZipFile(first).infolist()
+            self.assertEqual((entry.filename, entry.external_attr >> 16 & 0o777), ("bootstrap", 0o755))
+
+
+if __name__ == "__main__":
+    unittest.main()

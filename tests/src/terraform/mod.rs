@@ -1,0 +1,207 @@
+//! The Terraform module on the local engine: a copy of it, applied and destroyed by the real provider.
+
+pub mod iam;
+pub mod recorder;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use facereel::local::{Bootstraps, workspace};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+pub use recorder::ask;
+
+/// A stack of its own, in an engine of its own.
+pub struct Terraform {
+    /// Holds the copy at `terraform/`, the state machine beside it, zips and state.
+    dir: TempDir,
+    engine: String,
+    variables: BTreeMap<String, String>,
+}
+
+/// A value that Terraform would change in a stack that nobody has touched.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Change {
+    /// For example `aws_lambda_function`.
+    pub kind: String,
+    /// The attribute at the resource's top level; absent when the whole resource is made or removed.
+    pub attribute: Option<String>,
+}
+
+impl Terraform {
+    /// Copies the module, and initialises the copy with the real provider. `recorders` are the
+    /// URLs that the functions take for AWS.
+    ///
+    /// # Panics
+    /// When a file cannot be copied or Terraform cannot be initialised: the message says why.
+    pub async fn prepare(engine: &str, bootstraps: &Bootstraps, recorders: &BTreeMap<&str, String>) -> Self {
+        let root = workspace().unwrap_or_else(|error| panic!("{error}"));
+        let dir = tempfile::tempdir().expect("a directory of its own");
+        for part in ["terraform", "statemachine", "zips"] {
+            fs::create_dir(dir.path().join(part)).expect("an empty directory takes another");
+        }
+        copy(&root.join("terraform"), &dir.path().join("terraform"), &["tf", "json", "hcl"]);
+        copy(&root.join("statemachine"), &dir.path().join("statemachine"), &["json"]);
+        for (name, zip) in bootstraps.iter() {
+            fs::write(dir.path().join("zips").join(format!("{name}.zip")), zip.as_ref()).expect("zips can be written");
+        }
+        // From outside, as whoever tests a module must: the product knows nothing of engines and recorders.
+        fs::write(dir.path().join("terraform/recorders_override.tf"), override_of_functions(&root, recorders))
+            .expect("the copy can be written to");
+
+        let variables = [
+            ("region", "us-east-1".to_owned()),
+            ("architecture", if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" }.to_owned()),
+            ("zips_directory", dir.path().join("zips").to_string_lossy().into_owned()),
+            ("force_destroy", "true".to_owned()),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value)).into();
+        let terraform = Self { dir, engine: engine.to_owned(), variables };
+        let mut init = Command::new(root.join("terraform/tests/init"));
+        init.arg(terraform.dir());
+        terraform.run(init).await;
+        terraform
+    }
+
+    /// Sets a variable of the module.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.variables.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// `terraform apply`; returns the outputs' values.
+    ///
+    /// # Panics
+    /// When it fails, with what Terraform says.
+    pub async fn apply(&self) -> Value {
+        self.terraform(&["apply", "-auto-approve"], true).await;
+        let outputs: Value = parse(&self.terraform(&["output", "-json"], false).await);
+        let outputs = outputs.as_object().expect("outputs by name");
+        outputs.iter().map(|(name, output)| (name.clone(), output["value"].clone())).collect()
+    }
+
+    /// What a plan would change now.
+    ///
+    /// # Panics
+    /// When it fails, with what Terraform says.
+    pub async fn plan(&self) -> Vec<Change> {
+        self.terraform(&["plan", "-out", "again.tfplan"], true).await;
+        let plan: Value = parse(&self.terraform(&["show", "-json", "again.tfplan"], false).await);
+        let mut changes: Vec<Change> = list(&plan["resource_changes"])
+            .filter(|resource| {
+                resource["mode"] == "managed" && resource["change"]["actions"] != serde_json::json!(["no-op"])
+            })
+            .flat_map(changes)
+            .collect();
+        changes.sort();
+        changes.dedup();
+        changes
+    }
+
+    /// The resources as they are, each with its `address`, `type`, `name`, `index` and `values`.
+    ///
+    /// # Panics
+    /// When there are none.
+    pub async fn resources(&self) -> Vec<Value> {
+        let state: Value = parse(&self.terraform(&["show", "-json"], false).await);
+        list(&state["values"]["root_module"]["resources"]).cloned().collect()
+    }
+
+    /// `terraform destroy`.
+    ///
+    /// # Panics
+    /// When it fails, with what Terraform says.
+    pub async fn destroy(&self) {
+        self.terraform(&["destroy", "-auto-approve"], true).await;
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.dir.path().join("terraform")
+    }
+
+    async fn terraform(&self, arguments: &[&str], with_variables: bool) -> String {
+        let mut command = Command::new("terraform");
+        command.arg(arguments[0]).arg("-no-color").args(&arguments[1..]);
+        if with_variables {
+            command.args(self.variables.iter().map(|(name, value)| format!("-var={name}={value}")));
+        }
+        self.run(command).await
+    }
+
+    async fn run(&self, mut command: Command) -> String {
+        let said = command
+            .current_dir(self.dir())
+            .envs([
+                ("AWS_ENDPOINT_URL", self.engine.as_str()),
+                ("AWS_ACCESS_KEY_ID", "test"),
+                ("AWS_SECRET_ACCESS_KEY", "test"),
+                ("AWS_EC2_METADATA_DISABLED", "true"),
+                ("TF_IN_AUTOMATION", "1"),
+                ("TF_INPUT", "0"),
+            ])
+            // Nobody's own profile or session may come in between.
+            .env_remove("AWS_PROFILE")
+            .env_remove("AWS_SESSION_TOKEN")
+            .kill_on_drop(true)
+            .output()
+            .await
+            .unwrap_or_else(|error| panic!("{:?} cannot be run, is Terraform installed? {error}", command.as_std()));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(said.status.success(), "{:?}\n{}{}", command.as_std(), text(&said.stdout), text(&said.stderr));
+        text(&said.stdout)
+    }
+}
+
+/// Gives each function's recorder to its SDK as every service that it has a client for.
+fn override_of_functions(root: &Path, recorders: &BTreeMap<&str, String>) -> String {
+    let manifest = fs::read_to_string(root.join("lambdas/Cargo.toml")).expect("the functions' manifest");
+    let services: BTreeSet<String> = manifest
+        .lines()
+        .filter_map(|line| line.strip_prefix("aws-sdk-"))
+        .map(|line| line.chars().take_while(char::is_ascii_alphanumeric).collect::<String>().to_uppercase())
+        .collect();
+    // JSON's lists and objects are Terraform's as well. (One for all, AWS_ENDPOINT_URL, is the engine's own to set.)
+    let (services, recorders) = (serde_json::json!(services), serde_json::json!(recorders));
+    format!(
+        r#"
+        resource "aws_lambda_function" "function" {{
+          environment {{
+            variables = merge(each.value.environment, {{
+              for service in {services} : "AWS_ENDPOINT_URL_${{service}}" => {recorders}[each.key]
+            }})
+          }}
+        }}
+        "#
+    )
+}
+
+/// The attributes of one resource in a plan that are not as they should be.
+fn changes(resource: &Value) -> Vec<Change> {
+    let kind = resource["type"].as_str().unwrap_or_default();
+    let (before, after) = (&resource["change"]["before"], &resource["change"]["after"]);
+    let (Some(before), Some(after)) = (before.as_object(), after.as_object()) else {
+        return vec![Change { kind: kind.to_owned(), attribute: None }];
+    };
+    let changed = after.iter().filter(|(name, value)| before.get(*name) != Some(value));
+    changed.map(|(name, _)| Change { kind: kind.to_owned(), attribute: Some(name.clone()) }).collect()
+}
+
+fn copy(from: &Path, to: &Path, extensions: &[&str]) {
+    for entry in fs::read_dir(from).expect("the repository can be read").flatten() {
+        let path = entry.path();
+        let wanted = path.extension().and_then(|extension| extension.to_str()).is_some_and(|e| extensions.contains(&e));
+        if wanted && path.is_file() {
+            fs::copy(&path, to.join(entry.file_name())).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        }
+    }
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn parse(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("Terraform's JSON: {error}\n{text}"))
+}

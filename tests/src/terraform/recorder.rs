@@ -1,0 +1,198 @@
+//! Stands between one Lambda function and AWS, and writes down what IAM would be asked about each call.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
+use percent_encoding::percent_decode_str;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::iam::Use;
+
+/// Larger than any body in these tests.
+const MAX_BODY: usize = 64 * 1024 * 1024;
+
+/// Where calls go on to.
+#[derive(Debug, Clone)]
+pub struct Behind {
+    /// The engine's URL.
+    pub engine: String,
+    /// The Rekognition stand-in's URL.
+    pub rekognition: String,
+    /// The only state machine whose task tokens there are: a token tells nobody else.
+    pub state_machine_arn: String,
+}
+
+/// One function's recorder, listening until it is dropped.
+pub struct Recorder {
+    shared: Arc<Shared>,
+    url: String,
+    serving: JoinHandle<()>,
+}
+
+struct Shared {
+    behind: Behind,
+    client: Client<HttpConnector, Body>,
+    uses: Mutex<BTreeSet<Use>>,
+}
+
+impl Recorder {
+    /// Starts a recorder on a free port of 127.0.0.1.
+    ///
+    /// # Errors
+    /// No port is to be had.
+    pub async fn start(behind: Behind) -> std::io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        let shared = Arc::new(Shared { behind, client, uses: Mutex::default() });
+        let router = Router::new().fallback(forward).with_state(Arc::clone(&shared));
+        let serving = tokio::spawn(async move {
+            // It ends when it is aborted.
+            let _ = axum::serve(listener, router).await;
+        });
+        Ok(Self { shared, url, serving })
+    }
+
+    /// What the function takes for AWS.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Everything that the function did so far.
+    #[must_use]
+    pub fn uses(&self) -> BTreeSet<Use> {
+        self.shared.uses.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// One call of a service that speaks AWS JSON, for services that are asked too seldom for a client of their own.
+///
+/// # Panics
+/// When there is no answer, or it is no JSON.
+pub async fn ask(engine: &str, target: &str, question: &Value) -> Value {
+    let service = target.split('.').next().unwrap_or_default();
+    // The engine looks at the service and the Region in it, not at the signature.
+    let credential = format!("AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{service}/aws4_request");
+    let request = Request::post(engine)
+        .header("x-amz-target", target)
+        .header(header::CONTENT_TYPE, "application/x-amz-json-1.0")
+        .header(header::AUTHORIZATION, credential)
+        .body(Body::from(question.to_string()))
+        .expect("a well-formed request");
+    let client: Client<HttpConnector, Body> = Client::builder(TokioExecutor::new()).build_http();
+    let answer = client.request(request).await.unwrap_or_else(|error| panic!("{target}: {error}"));
+    let body = to_bytes(Body::new(answer.into_body()), MAX_BODY).await.unwrap_or_default();
+    serde_json::from_slice(&body).unwrap_or_else(|_| panic!("{target}: {}", String::from_utf8_lossy(&body)))
+}
+
+async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, MAX_BODY).await else { return StatusCode::BAD_REQUEST.into_response() };
+    let target = target(&parts).to_owned();
+    let to = if target.starts_with("Rekognition") { &shared.behind.rekognition } else { &shared.behind.engine };
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let uses = uses(&shared.behind, &parts, &target, &body);
+    match format!("{to}{path}").parse::<Uri>() {
+        Ok(uri) => parts.uri = uri,
+        Err(_) => return StatusCode::BAD_REQUEST.into_response(),
+    }
+    parts.headers.remove(header::HOST);
+    let answer = shared.client.request(Request::from_parts(parts, Body::from(body))).await;
+    match answer {
+        Ok(answer) => {
+            let missing = answer.status() == StatusCode::NOT_FOUND;
+            let mut recorded = shared.uses.lock().unwrap_or_else(PoisonError::into_inner);
+            for used in uses {
+                // S3 says that an object is not there only to those who may list the bucket.
+                if missing && used.action.starts_with("s3:GetObject") {
+                    let bucket = used.resource.split('/').next().unwrap_or_default();
+                    recorded.insert(Use::of("s3:ListBucket", bucket));
+                }
+                recorded.insert(used);
+            }
+            answer.map(Body::new)
+        }
+        Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
+    }
+}
+
+fn target(parts: &Parts) -> &str {
+    parts.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default()
+}
+
+/// What IAM is asked when a call comes in.
+fn uses(behind: &Behind, parts: &Parts, target: &str, body: &Bytes) -> Vec<Use> {
+    match target.split_once('.') {
+        Some(("RekognitionService", action)) => {
+            let mut uses = vec![Use::of(format!("rekognition:{action}"), "*")];
+            if action == "StartFaceDetection" {
+                uses.extend(in_the_callers_name(body));
+            }
+            uses
+        }
+        Some(("AWSStepFunctions", action)) => vec![Use::of(format!("states:{action}"), &behind.state_machine_arn)],
+        Some((service, action)) => vec![Use::of(format!("{service}:{action}"), "*")],
+        None => vec![s3(parts)],
+    }
+}
+
+/// What Rekognition does with the permissions of whoever starts a job.
+fn in_the_callers_name(body: &Bytes) -> Vec<Use> {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let object = format!("arn:aws:s3:::{}/{}", text("/Video/S3Object/Bucket"), text("/Video/S3Object/Name"));
+    let versioned = body.pointer("/Video/S3Object/Version").is_some();
+    vec![
+        Use::of(if versioned { "s3:GetObjectVersion" } else { "s3:GetObject" }, object),
+        Use::of("iam:PassRole", text("/NotificationChannel/RoleArn"))
+            .with("iam:PassedToService", "rekognition.amazonaws.com"),
+    ]
+}
+
+/// An S3 call by its method, path and query.
+fn s3(parts: &Parts) -> Use {
+    let path = percent_decode_str(&parts.uri.path()[1..]).decode_utf8_lossy().into_owned();
+    let (bucket, key) = path.split_once('/').unwrap_or((&path, ""));
+    let query: Vec<(String, String)> = parts.uri.query().unwrap_or_default().split('&').map(parameter).collect();
+    let parameter = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+    if key.is_empty() {
+        let arn = format!("arn:aws:s3:::{bucket}");
+        return match (&parts.method, parameter("list-type"), parameter("prefix")) {
+            (&Method::GET, Some(_), Some(prefix)) => Use::of("s3:ListBucket", arn).with("s3:prefix", prefix),
+            (&Method::GET, Some(_), None) => Use::of("s3:ListBucket", arn),
+            _ => Use::of(format!("s3:{} {}", parts.method, parts.uri), arn),
+        };
+    }
+    let action = match (&parts.method, parameter("versionId"), parameter("x-id").as_deref()) {
+        (&Method::HEAD, Some(_), _) | (&Method::GET, Some(_), Some("GetObject")) => "s3:GetObjectVersion".to_owned(),
+        (&Method::HEAD, None, _) | (&Method::GET, None, Some("GetObject")) => "s3:GetObject".to_owned(),
+        (&Method::PUT, None, Some("PutObject")) => "s3:PutObject".to_owned(),
+        (&Method::DELETE, None, Some("DeleteObject")) => "s3:DeleteObject".to_owned(),
+        // Nothing that a policy could grant: it shows up as used but not granted.
+        _ => format!("s3:{} {}", parts.method, parts.uri),
+    };
+    Use::of(action, format!("arn:aws:s3:::{bucket}/{key}"))
+}
+
+fn parameter(text: &str) -> (String, String) {
+    let (name, value) = text.split_once('=').unwrap_or((text, ""));
+    (name.to_owned(), percent_decode_str(value).decode_utf8_lossy().into_owned())
+}

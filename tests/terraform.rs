@@ -1,0 +1,444 @@
+//! The Terraform module from apply to destroy, on the local engine, with the real provider and the real functions.
+//!
+//! It needs Terraform, so `cargo test` leaves it out; `terraform/check` runs it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_lambda::primitives::Blob;
+use facereel::local::{Bootstraps, Engine, Execution, Executions, Objects, Silent, Toolbox, toolbox_dir};
+use facereel_tests::terraform::{
+    Change, Terraform, ask,
+    iam::{Policy, Use},
+    recorder::{Behind, Recorder},
+};
+use facereel_tests::workflow::{ANY_VIDEO, Canned, Gate, Gated};
+use lambdas::job::{FinishedJob, VideoMetadata};
+use lambdas::results::{JobFacts, Manifest};
+use rekognition_local::detection::{Analysis, AnalyzeError, Continue, Detector};
+use rekognition_local::{Config, Fault, Server};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+/// What the engine (ministack 1.5.33) does not give back as it was given, so that a plan wants to change it.
+const ENGINE_GAPS: [(&str, &str, &str); 7] = [
+    ("aws_cloudwatch_metric_alarm", "actions_enabled", "DescribeAlarms answers without it"),
+    ("aws_cloudwatch_metric_alarm", "alarm_description", "DescribeAlarms answers without it"),
+    ("aws_cloudwatch_metric_alarm", "dimensions", "DescribeAlarms answers without them"),
+    ("aws_cloudwatch_metric_alarm", "period", "DescribeAlarms answers without it"),
+    ("aws_cloudwatch_metric_alarm", "statistic", "DescribeAlarms answers without it"),
+    ("aws_cloudwatch_metric_alarm", "treat_missing_data", "DescribeAlarms answers without it"),
+    ("aws_sfn_state_machine", "tracing_configuration", "CreateStateMachine does not keep it"),
+];
+
+/// What AWS itself does in a function's role, where no engine shows it: Lambda's own logs, traces and dead letters.
+const DONE_BY_LAMBDA: [&str; 5] = [
+    "KeepUndelivered: sqs:SendMessage on resource 1",
+    "Trace: xray:PutTelemetryRecords on resource 1",
+    "Trace: xray:PutTraceSegments on resource 1",
+    "WriteLogs: logs:CreateLogStream on resource 1",
+    "WriteLogs: logs:PutLogEvents on resource 1",
+];
+
+/// What Step Functions itself does in a state machine's role: AWS's lists for logging and X-Ray.
+const DONE_BY_STEP_FUNCTIONS: [&str; 12] = [
+    "DeliverLogs: logs:CreateLogDelivery on resource 1",
+    "DeliverLogs: logs:DeleteLogDelivery on resource 1",
+    "DeliverLogs: logs:DescribeLogGroups on resource 1",
+    "DeliverLogs: logs:DescribeResourcePolicies on resource 1",
+    "DeliverLogs: logs:GetLogDelivery on resource 1",
+    "DeliverLogs: logs:ListLogDeliveries on resource 1",
+    "DeliverLogs: logs:PutResourcePolicy on resource 1",
+    "DeliverLogs: logs:UpdateLogDelivery on resource 1",
+    "Trace: xray:GetSamplingRules on resource 1",
+    "Trace: xray:GetSamplingTargets on resource 1",
+    "Trace: xray:PutTelemetryRecords on resource 1",
+    "Trace: xray:PutTraceSegments on resource 1",
+];
+
+/// The longest that anything here may take.
+const LIMIT: Duration = Duration::from_mins(3);
+
+#[tokio::test]
+#[ignore = "needs Terraform: terraform/check runs it"]
+async fn a_stack_from_apply_to_destroy() {
+    let toolbox = Toolbox::prepare(&toolbox_dir().unwrap(), &Silent).await.unwrap();
+    let bootstraps = Bootstraps::build(&Silent).await.unwrap();
+    let engine = Engine::start(&toolbox).await.unwrap();
+    let (gates, detector) = HoldsBack::new();
+    let rekognition = Server::start(Config::new(engine.url(), Arc::new(detector))).await.unwrap();
+    let recorders = recorders(&engine, &rekognition).await;
+    let urls = recorders.iter().map(|(name, recorder)| (*name, recorder.url().to_owned())).collect();
+    let mut terraform = Terraform::prepare(engine.url(), &bootstraps, &urls).await;
+
+    // A bucket of its own.
+    let outputs = terraform.apply().await;
+    let resources = terraform.resources().await;
+    let stack = Stack::new(&engine, &rekognition, &outputs);
+    let manifest = stack.a_video_becomes_a_result("holiday.mp4").await;
+    stack.a_missing_page_is_told(outputs["functions"]["summarize"].as_str().unwrap(), manifest).await;
+    stack.every_way_is_gone(&gates[0]).await;
+    stack.the_gauge_measures(&resources, &gates[1]).await;
+    only_the_engines_gaps(&terraform.plan().await);
+    let own = uses(&recorders);
+    the_services_do_what_they_may(&resources);
+
+    // An existing one: no versions, a prefix, notifications handed over.
+    let existing = aws_sdk_s3::Client::new(engine.aws());
+    existing.create_bucket().bucket("company-videos").send().await.unwrap();
+    terraform.set("upload_bucket", "company-videos");
+    terraform.set("upload_bucket_take_notifications", "true");
+    terraform.set("upload_prefix", "in/");
+    let outputs = terraform.apply().await;
+    let moved = Stack::new(&engine, &rekognition, &outputs);
+    moved.uploads.put("elsewhere/ignored.mp4", video("")).await.unwrap();
+    moved.a_video_becomes_a_result("in/Holiday.MoV").await;
+    moved.a_completion_starts_the_next_job(&gates[2]).await;
+    assert!(moved.executions.about("elsewhere/ignored.mp4").await.unwrap().is_empty());
+    let resources_moved = terraform.resources().await;
+    let all = uses(&recorders);
+
+    let mut findings = Vec::new();
+    for (name, uses) in &all {
+        let policies = [policy_of(&resources, name), policy_of(&resources_moved, name)];
+        let later: BTreeSet<Use> = uses.difference(&own[name]).cloned().collect();
+        for used in [policies[0].not_granted(&own[name]), policies[1].not_granted(&later)].concat() {
+            findings.push(format!("{name} does what it may not on AWS: {used:?}"));
+        }
+        // What only one kind of bucket needs is used with that kind.
+        let idle = &policies[0].idle(uses) & &policies[1].idle(uses);
+        for grant in idle.iter().filter(|grant| !DONE_BY_LAMBDA.contains(&grant.as_str())) {
+            findings.push(format!("{name} may do what it never does: {grant}"));
+        }
+    }
+    assert!(findings.is_empty(), "{findings:#?}\n{all:#?}");
+
+    only_the_engines_gaps(&terraform.plan().await);
+    terraform.destroy().await;
+    assert!(terraform.resources().await.is_empty());
+    assert!(existing.head_bucket().bucket("company-videos").send().await.is_ok(), "an existing bucket stays");
+    let buckets = existing.list_buckets().send().await.unwrap();
+    assert_eq!(buckets.buckets().len(), 1, "the created buckets are gone, with all that was in them");
+}
+
+/// A stack that was applied, and the hands to use it with.
+struct Stack<'a> {
+    rekognition: &'a Server,
+    s3: aws_sdk_s3::Client,
+    upload_bucket: String,
+    uploads: Objects,
+    results: Objects,
+    executions: Executions,
+    engine: &'a Engine,
+}
+
+impl<'a> Stack<'a> {
+    fn new(engine: &'a Engine, rekognition: &'a Server, outputs: &Value) -> Self {
+        let output =
+            |name: &str| outputs[name].as_str().unwrap_or_else(|| panic!("no output {name}: {outputs}")).to_owned();
+        Self {
+            rekognition,
+            s3: aws_sdk_s3::Client::new(engine.aws()),
+            upload_bucket: output("upload_bucket"),
+            uploads: Objects::of(engine.aws(), output("upload_bucket")),
+            results: Objects::of(engine.aws(), output("results_bucket")),
+            executions: Executions::of(engine.aws(), output("state_machine_arn")),
+            engine,
+        }
+    }
+
+    async fn a_video_becomes_a_result(&self, key: &str) -> Manifest {
+        let execution = self.ended(&self.upload(key, video(key)).await.arn).await;
+        assert!(execution.has_succeeded(), "{execution:#?}");
+        let manifest =
+            execution.output.as_ref().and_then(|output| output["manifest"].as_str()).expect("a manifest's key");
+        let manifest: Manifest = serde_json::from_slice(&self.results.read(manifest).await.unwrap()).unwrap();
+        assert_eq!((manifest.faces, manifest.pages.len()), (7, 1));
+        let page = self.results.read(&manifest.pages[0].key).await.unwrap();
+        assert_eq!(page.iter().filter(|byte| **byte == b'\n').count(), 7);
+        manifest
+    }
+
+    /// No execution loses a page, so summarize is asked for one too many.
+    async fn a_missing_page_is_told(&self, function: &str, manifest: Manifest) {
+        let Manifest { job: JobFacts { job_id, tag, generation, face_attributes }, video, .. } = manifest;
+        let metadata = VideoMetadata::default();
+        let job = FinishedJob { job_id, tag, generation, face_attributes, video, metadata };
+        let request = json!({ "job": job, "pages": 2, "execution": manifest.execution });
+        let lambda = aws_sdk_lambda::Client::new(self.engine.aws());
+        let answer =
+            lambda.invoke().function_name(function).payload(Blob::new(request.to_string())).send().await.unwrap();
+        let error: Value = serde_json::from_slice(answer.payload.expect("an error").as_ref()).unwrap();
+        assert_eq!(error["errorType"], "PageMissing", "{error}");
+    }
+
+    /// Every path of start-detection and resume-execution, so that each call that they ever make is made.
+    async fn every_way_is_gone(&self, gate: &Gate) {
+        // Known already: answered at once.
+        assert!(self.by_hand("holiday.mp4").await.has_succeeded());
+        self.fails("missing.mp4", self.by_hand("missing.mp4").await, "VideoNotFound");
+        let text = self.upload("text.mp4", b"This is no video at all.".to_vec()).await;
+        self.fails("text.mp4", self.ended(&text.arn).await, "NotAVideo");
+        self.rekognition.faults().order(Fault::JobFails { message: "the codec is not supported".to_owned() });
+        let broken = self.upload("broken.mp4", video("broken")).await;
+        self.fails("broken.mp4", self.ended(&broken.arn).await, "JobFailed");
+
+        // While one job runs, two videos wait for a slot: one that vanishes, and one whose first job failed.
+        let jobs = self.rekognition.calls().jobs;
+        let held = self.upload("held.mp4", video("hold-0")).await;
+        self.until("a job runs", async || self.rekognition.calls().jobs == jobs + 1).await;
+        let vanishing = self.without_a_slot(1, async || self.upload("vanishing.mp4", video("vanishing")).await).await;
+        let replay = self.without_a_slot(2, async || self.executions.start(&broken.input).await.unwrap()).await;
+        self.remove_for_good("vanishing.mp4").await;
+
+        // Its completion starts theirs.
+        gate.open();
+        assert!(self.ended(&held.arn).await.has_succeeded());
+        self.fails("vanishing.mp4", self.ended(&vanishing.arn).await, "VideoNotFound");
+        let replayed = self.ended(&replay).await;
+        assert!(replayed.has_succeeded(), "{replayed:#?}");
+    }
+
+    async fn a_completion_starts_the_next_job(&self, gate: &Gate) {
+        let jobs = self.rekognition.calls().jobs;
+        let held = self.upload("in/held.mp4", video("hold-2")).await;
+        self.until("a job runs", async || self.rekognition.calls().jobs == jobs + 1).await;
+        let next = self.without_a_slot(1, async || self.upload("in/next.mp4", video("next")).await).await;
+        gate.open();
+        for execution in [held, next] {
+            let execution = self.ended(&execution.arn).await;
+            assert!(execution.has_succeeded(), "{execution:#?}");
+        }
+    }
+
+    /// The gauge sees the execution that runs, and how long it has been running.
+    async fn the_gauge_measures(&self, resources: &[Value], gate: &Gate) {
+        let held = self.upload("measured.mp4", video("hold-1")).await;
+        sleep(Duration::from_secs(1)).await;
+        let arn = resource(resources, "aws_sfn_state_machine", "gauge", None)["arn"].as_str().unwrap().to_owned();
+        let gauge = Executions::of(self.engine.aws(), arn);
+        let measured = gauge.start(&json!({})).await.unwrap();
+        assert!(gauge.wait(&measured).await.unwrap().has_succeeded());
+        let alarm = &resource(resources, "aws_cloudwatch_metric_alarm", "alarm", Some("stuck"));
+        let age = measurement(self.engine, &alarm["namespace"], &alarm["metric_name"], &alarm["dimensions"]).await;
+        assert!((1.0..LIMIT.as_secs_f64()).contains(&age), "the oldest began {age} s ago");
+        let running =
+            measurement(self.engine, &alarm["namespace"], &json!("RunningExecutions"), &alarm["dimensions"]).await;
+        assert!((running - 1.0).abs() < f64::EPSILON, "{running} executions run");
+        gate.open();
+        assert!(self.ended(&held.arn).await.has_succeeded());
+    }
+
+    async fn upload(&self, key: &str, body: Vec<u8>) -> Execution {
+        self.uploads.put(key, body).await.unwrap();
+        let mut found = None;
+        self.until(&format!("an execution for {key}"), async || {
+            found = self.executions.about(key).await.unwrap().pop();
+            found.is_some()
+        })
+        .await;
+        found.expect("it was found")
+    }
+
+    /// Starts an execution while every job slot is taken, and returns once its video waits as one of so many.
+    async fn without_a_slot<T>(&self, waiting: usize, start: impl AsyncFnOnce() -> T) -> T {
+        self.rekognition.faults().order(Fault::LimitExceeded { times: 1 });
+        let tries = self.rekognition.calls().start;
+        let started = start().await;
+        self.until("a video waits for a slot", async || {
+            self.rekognition.calls().start > tries && self.waiting().await == Some(waiting)
+        })
+        .await;
+        started
+    }
+
+    /// How many videos wait for a slot, once nobody is at work on the queue.
+    async fn waiting(&self) -> Option<usize> {
+        let queue = self.results.list("queue/").await.unwrap();
+        let at_work = queue.iter().any(|object| object.key == "queue/lease");
+        (!at_work).then(|| queue.iter().filter(|object| object.key.starts_with("queue/tickets/")).count())
+    }
+
+    async fn remove_for_good(&self, key: &str) {
+        let head = self.s3.head_object().bucket(&self.upload_bucket).key(key).send().await.unwrap();
+        let version = head.version_id().expect("the created bucket keeps versions");
+        self.s3.delete_object().bucket(&self.upload_bucket).key(key).version_id(version).send().await.unwrap();
+    }
+
+    async fn by_hand(&self, key: &str) -> Execution {
+        let arn = self.executions.start(&json!({ "bucket": self.upload_bucket, "key": key })).await.unwrap();
+        self.ended(&arn).await
+    }
+
+    async fn ended(&self, arn: &str) -> Execution {
+        let mut ended = None;
+        self.until(&format!("{arn} ends"), async || {
+            ended = Some(self.executions.describe(arn).await.unwrap()).filter(|execution| !execution.is_running());
+            ended.is_some()
+        })
+        .await;
+        ended.expect("it has ended")
+    }
+
+    fn fails(&self, key: &str, execution: Execution, error: &str) {
+        assert_eq!(execution.error.as_deref(), Some(error), "{key}: {execution:#?}");
+    }
+
+    async fn until(&self, what: &str, mut condition: impl AsyncFnMut() -> bool) {
+        let give_up = Instant::now() + LIMIT;
+        while !condition().await {
+            assert!(Instant::now() < give_up, "not within {} s: {what}", LIMIT.as_secs());
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// Finds seven faces in everything, but in videos that say so only when their gate is opened.
+struct HoldsBack([Gated; 3]);
+
+impl HoldsBack {
+    fn new() -> ([Gate; 3], Self) {
+        let gated = [(); 3].map(|()| Gated::before(Canned::faces(7)));
+        (gated.clone().map(|(gate, _)| gate), Self(gated.map(|(_, gated)| gated)))
+    }
+}
+
+impl Detector for HoldsBack {
+    fn analyze(&self, video: &Path, progress: &dyn Fn(f32) -> Continue) -> Result<Analysis, AnalyzeError> {
+        let content = fs::read(video).unwrap_or_default();
+        let says = |number: usize| content.ends_with(format!("hold-{number}").as_bytes());
+        match (0..self.0.len()).find(|number| says(*number)) {
+            Some(number) => self.0[number].analyze(video, progress),
+            None => Canned::faces(7).analyze(video, progress),
+        }
+    }
+}
+
+/// Enough of a video, with something of its own at its end.
+fn video(end: &str) -> Vec<u8> {
+    [ANY_VIDEO, end.as_bytes()].concat()
+}
+
+/// The greatest value of a metric in the last hours, in CloudWatch.
+async fn measurement(engine: &Engine, namespace: &Value, name: &Value, dimensions: &Value) -> f64 {
+    let dimensions: Vec<Value> = dimensions
+        .as_object()
+        .expect("dimensions by name")
+        .iter()
+        .map(|(name, value)| json!({ "Name": name, "Value": value }))
+        .collect();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let question = json!({
+        "Namespace": namespace,
+        "MetricName": name,
+        "Dimensions": dimensions,
+        "StartTime": now - 7200,
+        "EndTime": now + 7200,
+        "Period": 86400,
+        "Statistics": ["Maximum"],
+    });
+    let answer = ask(engine.url(), "GraniteServiceVersion20100801.GetMetricStatistics", &question).await;
+    answer.pointer("/Datapoints/0/Maximum").and_then(Value::as_f64).unwrap_or_else(|| panic!("{question}: {answer}"))
+}
+
+async fn recorders(engine: &Engine, rekognition: &Server) -> BTreeMap<&'static str, Recorder> {
+    let behind = Behind {
+        engine: engine.url().to_owned(),
+        rekognition: rekognition.url(),
+        state_machine_arn: "arn:aws:states:us-east-1:000000000000:stateMachine:facereel-analyze-video".to_owned(),
+    };
+    let mut recorders = BTreeMap::new();
+    for name in Bootstraps::FUNCTIONS {
+        recorders.insert(name, Recorder::start(behind.clone()).await.unwrap());
+    }
+    recorders
+}
+
+fn uses(recorders: &BTreeMap<&'static str, Recorder>) -> BTreeMap<&'static str, BTreeSet<Use>> {
+    recorders.iter().map(|(name, recorder)| (*name, recorder.uses())).collect()
+}
+
+fn only_the_engines_gaps(changes: &[Change]) {
+    let gaps =
+        ENGINE_GAPS.map(|(kind, attribute, _)| Change { kind: kind.to_owned(), attribute: Some(attribute.to_owned()) });
+    let others: Vec<_> = changes.iter().filter(|change| !gaps.contains(change)).collect();
+    assert!(others.is_empty(), "a second plan is not empty: {others:#?}");
+    let closed: Vec<_> = gaps.iter().filter(|gap| !changes.contains(gap)).collect();
+    assert!(closed.is_empty(), "the engine has become better, take these off the list: {closed:#?}");
+}
+
+/// The roles of the state machines, of EventBridge and of Rekognition, by what the stack makes them do.
+fn the_services_do_what_they_may(resources: &[Value]) {
+    let text = |kind: &str, name: &str, attribute: &str| {
+        resource(resources, kind, name, None)[attribute]
+            .as_str()
+            .unwrap_or_else(|| panic!("{kind}.{name}.{attribute}"))
+            .to_owned()
+    };
+    let analyze_video = text("aws_sfn_state_machine", "analyze_video", "arn");
+    let done = [
+        ("state_machine", calls_in(&text("aws_sfn_state_machine", "analyze_video", "definition"), &analyze_video)),
+        ("gauge", calls_in(&text("aws_sfn_state_machine", "gauge", "definition"), &analyze_video)),
+        (
+            "events",
+            ["uploads", "gauge"]
+                .map(|rule| Use::of("states:StartExecution", text("aws_cloudwatch_event_target", rule, "arn")))
+                .into(),
+        ),
+        ("publish", [Use::of("sns:Publish", text("aws_sns_topic", "completions", "arn"))].into()),
+    ];
+    for (role, done) in done {
+        let policy: Policy = serde_json::from_str(&text("aws_iam_role_policy", role, "policy")).unwrap();
+        assert!(policy.not_granted(&done).is_empty(), "{role}: {:#?}", policy.not_granted(&done));
+        let idle = policy.idle(&done);
+        let idle: Vec<_> = idle.iter().filter(|grant| !DONE_BY_STEP_FUNCTIONS.contains(&grant.as_str())).collect();
+        assert!(idle.is_empty(), "{role} may do what it never does: {idle:#?}");
+    }
+}
+
+/// What a state machine's states do, by its definition.
+fn calls_in(definition: &str, analyze_video: &str) -> BTreeSet<Use> {
+    fn states<'a>(machine: &'a Value, into: &mut Vec<&'a Value>) {
+        for state in machine["States"].as_object().expect("States").values() {
+            into.push(state);
+            if let Some(processor) = state.get("ItemProcessor") {
+                states(processor, into);
+            }
+        }
+    }
+    let definition: Value = serde_json::from_str(definition).unwrap();
+    let mut all = Vec::new();
+    states(&definition, &mut all);
+    let call = |state: &Value| {
+        let resource = state.get("Resource")?.as_str()?.trim_start_matches("arn:aws:states:::").to_owned();
+        let arguments = &state["Arguments"];
+        Some(match resource.trim_end_matches(".waitForTaskToken") {
+            "lambda:invoke" => Use::of("lambda:InvokeFunction", arguments["FunctionName"].as_str()?),
+            "aws-sdk:sfn:listExecutions" => {
+                assert!(arguments.as_str()?.contains(analyze_video), "{arguments}");
+                Use::of("states:ListExecutions", analyze_video)
+            }
+            "aws-sdk:cloudwatch:putMetricData" => {
+                Use::of("cloudwatch:PutMetricData", "*").with("cloudwatch:namespace", arguments["Namespace"].as_str()?)
+            }
+            other => panic!("nobody has said yet what {other} needs"),
+        })
+    };
+    all.into_iter().filter_map(call).collect()
+}
+
+fn policy_of(resources: &[Value], function: &str) -> Policy {
+    let policy =
+        resource(resources, "aws_iam_role_policy", "function", Some(function))["policy"].as_str().expect("a policy");
+    serde_json::from_str(policy).unwrap_or_else(|error| panic!("{function}: {error}\n{policy}"))
+}
+
+fn resource<'a>(resources: &'a [Value], kind: &str, name: &str, index: Option<&str>) -> &'a Value {
+    let is_it = |resource: &&Value| {
+        resource["type"] == kind && resource["name"] == name && index.is_none_or(|index| resource["index"] == index)
+    };
+    resources.iter().find(is_it).map(|resource| &resource["values"]).unwrap_or_else(|| panic!("no {kind}.{name}"))
+}
