@@ -158,7 +158,7 @@ impl<'a> Stack<'a> {
         let manifest: Manifest = serde_json::from_slice(&self.results.read(manifest).await.unwrap()).unwrap();
         assert_eq!((manifest.faces, manifest.pages.len()), (7, 1));
         let page = self.results.read(&manifest.pages[0].key).await.unwrap();
-        assert_eq!(page.iter().filter(|byte| **byte == b'\n').count(), 7);
+        assert_eq!(page.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count(), 7);
         manifest
     }
 
@@ -179,17 +179,17 @@ impl<'a> Stack<'a> {
     async fn every_way_is_gone(&self, gate: &Gate) {
         // Known already: answered at once.
         assert!(self.by_hand("holiday.mp4").await.has_succeeded());
-        self.fails("missing.mp4", self.by_hand("missing.mp4").await, "VideoNotFound");
+        assert_fails(&self.by_hand("missing.mp4").await, "VideoNotFound");
         let text = self.upload("text.mp4", b"This is no video at all.".to_vec()).await;
-        self.fails("text.mp4", self.ended(&text.arn).await, "NotAVideo");
+        assert_fails(&self.ended(&text.arn).await, "NotAVideo");
         self.rekognition.faults().order(Fault::JobFails { message: "the codec is not supported".to_owned() });
         let broken = self.upload("broken.mp4", video("broken")).await;
-        self.fails("broken.mp4", self.ended(&broken.arn).await, "JobFailed");
+        assert_fails(&self.ended(&broken.arn).await, "JobFailed");
 
         // While one job runs, two videos wait for a slot: one that vanishes, and one whose first job failed.
         let jobs = self.rekognition.calls().jobs;
         let held = self.upload("held.mp4", video("hold-0")).await;
-        self.until("a job runs", async || self.rekognition.calls().jobs == jobs + 1).await;
+        until("a job runs", async || self.rekognition.calls().jobs == jobs + 1).await;
         let vanishing = self.without_a_slot(1, async || self.upload("vanishing.mp4", video("vanishing")).await).await;
         let replay = self.without_a_slot(2, async || self.executions.start(&broken.input).await.unwrap()).await;
         self.remove_for_good("vanishing.mp4").await;
@@ -197,7 +197,7 @@ impl<'a> Stack<'a> {
         // Its completion starts theirs.
         gate.open();
         assert!(self.ended(&held.arn).await.has_succeeded());
-        self.fails("vanishing.mp4", self.ended(&vanishing.arn).await, "VideoNotFound");
+        assert_fails(&self.ended(&vanishing.arn).await, "VideoNotFound");
         let replayed = self.ended(&replay).await;
         assert!(replayed.has_succeeded(), "{replayed:#?}");
     }
@@ -205,7 +205,7 @@ impl<'a> Stack<'a> {
     async fn a_completion_starts_the_next_job(&self, gate: &Gate) {
         let jobs = self.rekognition.calls().jobs;
         let held = self.upload("in/held.mp4", video("hold-2")).await;
-        self.until("a job runs", async || self.rekognition.calls().jobs == jobs + 1).await;
+        until("a job runs", async || self.rekognition.calls().jobs == jobs + 1).await;
         let next = self.without_a_slot(1, async || self.upload("in/next.mp4", video("next")).await).await;
         gate.open();
         for execution in [held, next] {
@@ -235,7 +235,7 @@ impl<'a> Stack<'a> {
     async fn upload(&self, key: &str, body: Vec<u8>) -> Execution {
         self.uploads.put(key, body).await.unwrap();
         let mut found = None;
-        self.until(&format!("an execution for {key}"), async || {
+        until(&format!("an execution for {key}"), async || {
             found = self.executions.about(key).await.unwrap().pop();
             found.is_some()
         })
@@ -248,7 +248,7 @@ impl<'a> Stack<'a> {
         self.rekognition.faults().order(Fault::LimitExceeded { times: 1 });
         let tries = self.rekognition.calls().start;
         let started = start().await;
-        self.until("a video waits for a slot", async || {
+        until("a video waits for a slot", async || {
             self.rekognition.calls().start > tries && self.waiting().await == Some(waiting)
         })
         .await;
@@ -275,24 +275,24 @@ impl<'a> Stack<'a> {
 
     async fn ended(&self, arn: &str) -> Execution {
         let mut ended = None;
-        self.until(&format!("{arn} ends"), async || {
+        until(&format!("{arn} ends"), async || {
             ended = Some(self.executions.describe(arn).await.unwrap()).filter(|execution| !execution.is_running());
             ended.is_some()
         })
         .await;
         ended.expect("it has ended")
     }
+}
 
-    fn fails(&self, key: &str, execution: Execution, error: &str) {
-        assert_eq!(execution.error.as_deref(), Some(error), "{key}: {execution:#?}");
-    }
+fn assert_fails(execution: &Execution, error: &str) {
+    assert_eq!(execution.error.as_deref(), Some(error), "{execution:#?}");
+}
 
-    async fn until(&self, what: &str, mut condition: impl AsyncFnMut() -> bool) {
-        let give_up = Instant::now() + LIMIT;
-        while !condition().await {
-            assert!(Instant::now() < give_up, "not within {} s: {what}", LIMIT.as_secs());
-            sleep(Duration::from_millis(50)).await;
-        }
+async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let give_up = Instant::now() + LIMIT;
+    while !condition().await {
+        assert!(Instant::now() < give_up, "not within {} s: {what}", LIMIT.as_secs());
+        sleep(Duration::from_millis(50)).await;
     }
 }
 
@@ -440,5 +440,5 @@ fn resource<'a>(resources: &'a [Value], kind: &str, name: &str, index: Option<&s
     let is_it = |resource: &&Value| {
         resource["type"] == kind && resource["name"] == name && index.is_none_or(|index| resource["index"] == index)
     };
-    resources.iter().find(is_it).map(|resource| &resource["values"]).unwrap_or_else(|| panic!("no {kind}.{name}"))
+    resources.iter().find(is_it).map_or_else(|| panic!("no {kind}.{name}"), |resource| &resource["values"])
 }
