@@ -79,6 +79,7 @@ class Pack(unittest.TestCase):
             self.assertEqual(first.read_bytes(), second.read_bytes())
             [entry] = zipfile.ZipFile(first).infolist()
             self.assertEqual((entry.filename, entry.external_attr >> 16 & 0o777), ("bootstrap", 0o755))
+            self.assertLess(entry.compress_size, entry.file_size)
 
 
 if __name__ == "__main__":
