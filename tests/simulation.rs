@@ -1,0 +1,432 @@
+//! The workflow in virtual time: what no fault may do to it, and how long a rush takes.
+//!
+//! - `cargo test -p facereel-tests --test simulation` plays the fixed seeds, 50 fresh ones and everything else here.
+//! - `SEEDS=10000 cargo test -p facereel-tests --test simulation fixed_seeds` plays as many seeds, from 0 on.
+//! - `SEED=17 cargo test -p facereel-tests --test simulation tell -- --ignored --nocapture` tells the story of one.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::{env, thread};
+
+use facereel_tests::sim::{
+    Content, HOUR, Kind, MINUTE, Ms, Quirks, Run, SECOND, Sabotage, Story, Upload, Weather, run,
+};
+
+/// Seeds that are played every time.
+const FIXED_SEEDS: u64 = 500;
+const FRESH_SEEDS: u64 = 50;
+
+fn from_env(name: &str) -> Option<u64> {
+    env::var(name).ok().map(|value| value.parse().unwrap_or_else(|error| panic!("{name}={value}: {error}")))
+}
+
+/// What many runs met together.
+#[derive(Default)]
+struct Total {
+    met: BTreeMap<String, u64>,
+    left_to_expire: usize,
+    most_events: u64,
+    failures: Vec<(u64, Vec<String>)>,
+}
+
+/// Plays every story, on every core.
+fn play(seeds: &[u64]) -> Total {
+    let (next, total) = (AtomicU64::new(0), Mutex::new(Total::default()));
+    let work = || {
+        while let Some(seed) = seeds.get(usize::try_from(next.fetch_add(1, Ordering::Relaxed)).expect("few seeds")) {
+            let run = run(&Story::generate(*seed));
+            let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
+            for (what, count) in run.met {
+                *total.met.entry(what).or_default() += count;
+            }
+            total.left_to_expire += run.left_to_expire;
+            total.most_events = total.most_events.max(run.most_events);
+            if !run.violations.is_empty() {
+                total.failures.push((*seed, run.violations));
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    total.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[track_caller]
+fn assert_hold(total: &mut Total) {
+    let Total { failures, .. } = total;
+    failures.sort();
+    let Some((seed, violations)) = failures.first() else { return };
+    let seeds: Vec<_> = failures.iter().map(|(seed, _)| seed).collect();
+    for (seed, violations) in failures.iter() {
+        println!("seed {seed}: {}", violations[0]);
+    }
+    panic!(
+        "{} seeds break the rules: {seeds:?}\nseed {seed}: {violations:#?}\nits story:\n{}",
+        seeds.len(),
+        run(&Story::generate(*seed)).told
+    );
+}
+
+/// What the fixed seeds must meet, or they prove nothing about it.
+const MUST_BE_MET: &[&str] = &[
+    "LimitExceeded",
+    "ResourceNotFound",
+    "InvalidPaginationToken",
+    "callback too late",
+    "dead letter",
+    "deploy",
+    "fault: aborted",
+    "fault: answer lost",
+    "fault: conflict",
+    "fault: message early",
+    "fault: message forged",
+    "fault: message late",
+    "fault: message lost",
+    "fault: message twice",
+    "fault: not invoked",
+    "fault: refused",
+    "fault: result lost",
+    "fault: slow",
+    "fault: throttled",
+    "StartDetection killed",
+    "ResumeExecution killed",
+    "ListPages killed",
+    "FetchPage killed",
+    "Summarize killed",
+    "StartDetection failed: JobFailed",
+    "StartDetection failed: NotAVideo",
+    "StartDetection failed: VideoEmpty",
+    "StartDetection failed: VideoNotFound",
+    "StartDetection failed: VideoTooLarge",
+    "StartDetection failed: VideoUnreadable",
+    "StartDetection failed: States.HeartbeatTimeout",
+    "redrive of StartDetection",
+    "redrive of ListPages",
+    "redrive of FetchPages",
+    "redrive of Summarize",
+    "started anew after StartDetection",
+    "started anew after ListPages",
+    "started anew after FetchPages",
+    "started anew after Summarize",
+];
+
+#[test]
+fn fixed_seeds_hold() {
+    let seeds: Vec<_> = (0..from_env("SEEDS").unwrap_or(FIXED_SEEDS)).collect();
+    let mut total = play(&seeds);
+    println!("{} seeds met {:#?}", seeds.len(), total.met);
+    println!("dead waiters left to expire: {}; longest history: {}", total.left_to_expire, total.most_events);
+    assert_hold(&mut total);
+    let unmet: Vec<_> = MUST_BE_MET.iter().filter(|what| !total.met.contains_key(**what)).collect();
+    assert!(unmet.is_empty() || seeds.len() < 500, "never met: {unmet:?}");
+}
+
+#[test]
+fn fresh_seeds_hold() {
+    let mut dice = fastrand::Rng::new();
+    let seeds: Vec<_> = (0..FRESH_SEEDS).map(|_| dice.u64(..)).collect();
+    println!("fresh seeds: {seeds:?}");
+    assert_hold(&mut play(&seeds));
+}
+
+#[test]
+fn equal_seeds_have_equal_stories() {
+    for seed in 0..20 {
+        let (one, other) = (run(&Story::generate(seed)), run(&Story::generate(seed)));
+        assert_eq!(one.hash, other.hash, "seed {seed}");
+        assert!(one.told.lines().count() > 5, "seed {seed} tells nothing");
+    }
+    assert_ne!(run(&Story::generate(1)).hash, run(&Story::generate(2)).hash);
+}
+
+#[test]
+#[ignore = "tells the story of SEED"]
+fn tell() {
+    let story = Story::generate(from_env("SEED").expect("SEED is the number of a story"));
+    let run = run(&story);
+    println!("{story:#?}\n{}{:#?}", run.told, run.met);
+    assert_eq!(run.violations, Vec::<String>::new());
+}
+
+fn video(id: u64, faces: usize, job_ms: Ms) -> Content {
+    Content { id, kind: Kind::Video, faces, job_ms, failures: 0 }
+}
+
+fn upload(at: Ms, key: &str, content: Content) -> Upload {
+    Upload { at, key: key.to_owned(), content, events: vec![SECOND] }
+}
+
+#[track_caller]
+fn assert_holds(run: &Run) {
+    assert!(run.violations.is_empty(), "{:#?}\n{}", run.violations, run.told);
+}
+
+/// Each check sees what it is there to see.
+mod a_flaw_is_found {
+    use super::*;
+
+    #[track_caller]
+    fn assert_found(sabotage: Sabotage, story: Story, message: &str) {
+        assert_holds(&run(&story));
+        let run = run(&Story { sabotage: Some(sabotage), ..story });
+        assert!(
+            run.violations.iter().any(|violation| violation.contains(message)),
+            "no {message:?} among {:#?}\n{}",
+            run.violations,
+            run.told
+        );
+    }
+
+    /// Two executions for each of three videos.
+    fn story() -> Story {
+        let uploads = (0..3).map(|id| Upload {
+            events: vec![SECOND, 2 * MINUTE],
+            ..upload(0, &format!("{id}.mp4"), video(id, 50, MINUTE))
+        });
+        Story { uploads: uploads.collect(), faces_per_page: 20, ..Story::calm(1) }
+    }
+
+    #[test]
+    fn a_job_paid_twice() {
+        assert_found(Sabotage::PaysTwice, story(), "was paid twice");
+    }
+
+    #[test]
+    fn a_success_that_is_none() {
+        assert_found(Sabotage::ReportsTooEarly, story(), "was told a success that is of a job that still runs");
+    }
+
+    #[test]
+    fn an_execution_that_waits_for_ever() {
+        let story = Story { uploads: vec![upload(0, "a.mp4", video(1, 5, MINUTE))], ..Story::calm(1) };
+        assert_found(Sabotage::HidesTheEnd, story, "waited for ever");
+    }
+
+    #[test]
+    fn half_a_page() {
+        assert_found(Sabotage::TruncatesPages, story(), "are not the 50 that Rekognition found");
+    }
+
+    #[test]
+    fn a_page_changed_under_its_manifest() {
+        assert_found(Sabotage::RewritesPages, story(), "was changed under its manifest");
+    }
+
+    #[test]
+    fn a_manifest_before_its_pages() {
+        assert_found(Sabotage::DelaysPages, story(), "was written before");
+    }
+
+    #[test]
+    fn a_waiter_left_behind() {
+        assert_found(Sabotage::KeepsWaiters, story(), "is left");
+    }
+
+    #[test]
+    fn an_error_without_a_name() {
+        assert_found(Sabotage::FailsOddly, story(), "failed with the error");
+    }
+
+    #[test]
+    fn waiters_stored_after_their_jobs_have_started() {
+        let story = Story { uploads: vec![upload(0, "a.mp4", video(1, 5, MINUTE))], ..Story::calm(1) };
+        assert_found(Sabotage::StoresWaitersLate, story, "waited for ever");
+    }
+
+    #[test]
+    fn an_execution_that_only_its_heartbeat_resumes() {
+        let story = Story { uploads: vec![upload(0, "a.mp4", video(1, 5, MINUTE))], ..Story::calm(1) };
+        assert_found(Sabotage::LosesMessages, story, "comes long after its job's end");
+    }
+}
+
+/// What was found once and must never come back.
+mod regressions {
+    use super::*;
+
+    /// A video whose job fails after `job_ms`, and an account with one slot.
+    fn failing(seed: u64, job_ms: Ms) -> Story {
+        let content = Content { kind: Kind::UnknownCodec, ..video(1, 0, job_ms) };
+        let quirks = Quirks { full_before_known: true, ..Quirks::default() };
+        Story { uploads: vec![upload(0, "failing.mp4", content)], quirks, slots: 1, ..Story::calm(seed) }
+    }
+
+    #[track_caller]
+    fn assert_paid_once(story: &Story) {
+        let run = run(story);
+        assert_holds(&run);
+        assert_eq!(run.jobs.iter().filter(|(key, ..)| key == "failing.mp4").count(), 1, "{}", run.told);
+    }
+
+    #[test]
+    fn a_failing_job_that_outlasts_heartbeats_is_paid_once() {
+        // Each heartbeat left a waiter behind whose token was dead; telling it counted as told, and the next attempt
+        // paid for the next generation: up to 20 jobs for one broken video.
+        for job_ms in [14 * MINUTE, 20 * MINUTE, 45 * MINUTE, 2 * HOUR] {
+            assert_paid_once(&failing(1, job_ms));
+        }
+    }
+
+    #[test]
+    fn a_failing_job_whose_message_is_lost_is_paid_once() {
+        for seed in 0..5 {
+            let weather = Weather { message_lost: 1.0, ..Weather::default() };
+            assert_paid_once(&Story { weather, calm_at: 24 * HOUR, ..failing(seed, 5 * MINUTE) });
+        }
+    }
+
+    #[test]
+    fn a_failing_job_is_paid_once_though_its_news_and_its_ticket_cross() {
+        // After a missed heartbeat the ticket waits for a slot. Another upload has it looked at just as the message
+        // tells the execution: the ticket's failure "was told", and a second job was paid for nobody.
+        for seed in 0..100 {
+            let mut story = failing(seed, 20 * MINUTE);
+            let after = 20 * MINUTE + SECOND + seed * 25;
+            story.uploads.push(upload(after, "other.mp4", video(2, 5, MINUTE)));
+            assert_paid_once(&story);
+        }
+    }
+
+    #[test]
+    fn one_video_on_a_calm_day() {
+        let run = run(&Story { uploads: vec![upload(0, "a.mp4", video(1, 2500, MINUTE))], ..Story::calm(1) });
+        assert_holds(&run);
+        // It, and the next one, which every story ends with.
+        assert_eq!((run.jobs.len(), run.ends.len()), (2, 2));
+        // 3 pages: StartDetection 6, ListPages 5, FetchPages 4 + 3 * 7, MorePages? 2, Summarize 5, start and end.
+        assert_eq!(run.most_events, 6 + 5 + 4 + 3 * 7 + 2 + 5 + 2);
+    }
+}
+
+/// The largest video that AWS takes: 6 hours, 100 faces a frame, 2 frames a second.
+#[test]
+fn the_largest_video_stays_within_the_limits() {
+    let pages = 6 * 3600 * 2 * 100 / 1000;
+    // A page has 10 faces here: the number of pages is what counts.
+    let story = Story {
+        uploads: vec![upload(0, "largest.mp4", video(1, pages * 10, 6 * HOUR))],
+        faces_per_page: 10,
+        logged: false,
+        ..Story::calm(1)
+    };
+    let run = run(&story);
+    println!("{pages} pages: {} events, {} bytes, {} s", run.most_events, run.largest_payload, run.makespan / SECOND);
+    assert_holds(&run);
+    assert!(run.most_events < 25_000 && run.largest_payload <= 262_144);
+    // Redrives append to the same history: a quarter of it is left for them and for retries.
+    assert!(run.most_events < 18_750, "{} events", run.most_events);
+}
+
+mod a_rush {
+    use super::*;
+
+    struct Figures {
+        ratio: f64,
+        /// How much later than a job behind it in the queue a job was started, in milliseconds.
+        overtaken: Ms,
+        run: Run,
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds of days")]
+    fn figures(name: &str, story: &Story) -> Figures {
+        let run = run(story);
+        assert_holds(&run);
+        let work: Ms = story.uploads.iter().map(|upload| upload.content.job_ms).sum();
+        let ideal = work / story.slots as Ms;
+        let starts: BTreeMap<_, _> = run.jobs.iter().map(|(key, started, _)| (key.as_str(), *started)).collect();
+        let (mut latest, mut overtaken) = (0, 0);
+        // Keys are in the order of arrival.
+        for started in starts.values() {
+            overtaken = overtaken.max(Ms::saturating_sub(latest, *started));
+            latest = latest.max(*started);
+        }
+        let ratio = run.makespan as f64 / ideal as f64;
+        let rate = |what: &str| run.met.get(what).copied().unwrap_or_default() as f64 / (run.makespan / SECOND) as f64;
+        println!(
+            "{name}: makespan {} s, ideal {} s, ratio {ratio:.3}; overtaken by {} s at most; {:.2} Start/s ({:.2} throttled), {:.2} Get/s ({:.2} throttled)",
+            run.makespan / SECOND,
+            ideal / SECOND,
+            overtaken / SECOND,
+            rate("call Start"),
+            rate("Start throttled by its rate"),
+            rate("call Get"),
+            rate("Get throttled by its rate"),
+        );
+        Figures { ratio, overtaken, run }
+    }
+
+    fn assert_queued(figures: &Figures) {
+        // First come, first served: nobody is overtaken by more than the longest job.
+        assert!(figures.overtaken <= 5 * MINUTE, "overtaken by {} ms", figures.overtaken);
+        assert!(figures.ratio < 1.1, "no slot may idle: {}", figures.ratio);
+        assert_eq!(figures.run.jobs.len(), figures.run.ends.len(), "a job a video, an execution a video");
+    }
+
+    #[test]
+    fn of_a_thousand_is_served_in_order_without_idle_slots() {
+        let queue = figures("1000 with the queue", &Story::rush(1, 1000));
+        assert_queued(&queue);
+        let backoff = figures("1000 with backoff", &Story { queue: false, ..Story::rush(1, 1000) });
+        assert!(queue.ratio < backoff.ratio, "the queue is there to be faster");
+    }
+
+    #[test]
+    #[ignore = "takes minutes; `cargo test -p facereel-tests --test simulation ten_thousand -- --ignored --nocapture`"]
+    fn of_ten_thousand_is_served_in_order_without_idle_slots() {
+        assert_queued(&figures("10000 with the queue", &Story::rush(1, 10_000)));
+    }
+
+    #[test]
+    #[ignore = "minutes of a storm of retries, for the README's figures"]
+    fn of_ten_thousand_with_backoff() {
+        figures("10000 with backoff", &Story { queue: false, ..Story::rush(1, 10_000) });
+    }
+}
+
+/// Every fault alone, at its worst: each is survived, and none hides behind another.
+mod a_single_fault {
+    use super::*;
+
+    #[track_caller]
+    fn assert_survived(fault: Weather) {
+        for seed in 0..10 {
+            let mut uploads: Vec<_> =
+                (0..3).map(|id| upload(id * MINUTE, &format!("{id}.mp4"), video(id, 100, 5 * MINUTE))).collect();
+            // Jobs that outlast a heartbeat, and fail.
+            let failing = Content { kind: Kind::UnknownCodec, ..video(3, 0, 40 * MINUTE) };
+            uploads.push(upload(MINUTE, "unknown codec.mp4", failing));
+            uploads.push(upload(MINUTE, "fails once.mp4", Content { failures: 1, ..video(4, 10, 20 * MINUTE) }));
+            let story =
+                Story { uploads, weather: fault, calm_at: 6 * HOUR, faces_per_page: 30, slots: 2, ..Story::calm(seed) };
+            let run = run(&story);
+            assert!(run.violations.is_empty(), "seed {seed}: {:#?}\n{}", run.violations, run.told);
+        }
+    }
+
+    macro_rules! faults {
+        ($($name:ident: $chance:literal,)*) => {
+            $(#[test]
+            fn $name() {
+                assert_survived(Weather { $name: $chance, ..Weather::default() });
+            })*
+        };
+    }
+    faults! {
+        outage: 0.3,
+        refused: 0.4,
+        throttled: 0.5,
+        answer_lost: 0.4,
+        slow: 0.1,
+        killed: 0.6,
+        not_invoked: 0.5,
+        result_lost: 0.5,
+        message_lost: 1.0,
+        message_late: 1.0,
+        message_early: 1.0,
+        message_twice: 1.0,
+    }
+}

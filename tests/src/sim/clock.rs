@@ -1,0 +1,77 @@
+//! Virtual time: milliseconds since the story began, on tokio's paused clock.
+
+use std::time::{Duration, SystemTime};
+
+use aws_smithy_async::time::TimeSource;
+use aws_smithy_types::date_time::{DateTime, Format};
+use tokio::time::Instant;
+
+/// Milliseconds: of virtual time since the story began, or of a length of time.
+pub type Ms = u64;
+
+/// A second.
+pub const SECOND: Ms = 1000;
+/// A minute.
+pub const MINUTE: Ms = 60 * SECOND;
+/// An hour.
+pub const HOUR: Ms = 60 * MINUTE;
+/// A day.
+pub const DAY: Ms = 24 * HOUR;
+
+/// When every story begins, in milliseconds since 1970: an ordinary Monday morning.
+const BEGINNING: Ms = 1_799_053_200_000;
+
+/// The clock of one story; it reads the paused clock of tokio's runtime.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock(Instant);
+
+impl Clock {
+    pub(super) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(super) fn now(self) -> Ms {
+        Ms::try_from(self.0.elapsed().as_millis()).expect("a story is short")
+    }
+}
+
+impl TimeSource for Clock {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(BEGINNING + Self::now(*self))
+    }
+}
+
+/// Milliseconds since 1970, as Rekognition writes them.
+pub(super) fn epoch(at: Ms) -> Ms {
+    BEGINNING + at
+}
+
+/// A point of the story as Step Functions writes it: `2027-01-04T09:00:00.123Z`.
+pub(super) fn rfc3339(at: Ms) -> String {
+    let at = DateTime::from_millis(i64::try_from(BEGINNING + at).expect("a story is short"));
+    at.fmt(Format::DateTime).expect("a date of this century")
+}
+
+/// `3d 04:05:06.789`, for the log.
+pub(super) fn readable(at: Ms) -> String {
+    let (days, rest) = (at / DAY, at % DAY);
+    let (hours, minutes, seconds) = (rest / HOUR, rest % HOUR / MINUTE, rest % MINUTE / SECOND);
+    format!("{days}d {hours:02}:{minutes:02}:{seconds:02}.{:03}", at % SECOND)
+}
+
+pub(super) async fn sleep(length: Ms) {
+    tokio::time::sleep(Duration::from_millis(length)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn days_pass_at_once() {
+        let clock = Clock::start();
+        sleep(3 * DAY + 4 * HOUR + 5 * MINUTE + 6 * SECOND + 789).await;
+        assert_eq!(readable(clock.now()), "3d 04:05:06.789");
+        assert_eq!(rfc3339(clock.now()), "2027-01-07T13:05:06.789Z");
+    }
+}

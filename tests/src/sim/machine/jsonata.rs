@@ -1,0 +1,102 @@
+//! `JSONata` inside the state machine's definition.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use jsonata_core::ast::AstNode;
+use jsonata_core::evaluator::{Context, Evaluator};
+use jsonata_core::parser;
+use jsonata_core::value::JValue;
+use serde_json::{Map, Value};
+
+use super::Failure;
+
+thread_local! {
+    static PARSED: RefCell<HashMap<String, Rc<AstNode>>> = RefCell::default();
+}
+
+/// What expressions can read.
+#[derive(Debug)]
+pub(super) struct Scope<'a> {
+    /// `$states`.
+    pub(super) states: Value,
+    pub(super) variables: &'a Map<String, Value>,
+}
+
+impl Scope<'_> {
+    /// Evaluates every expression inside `template`.
+    pub(super) fn evaluate(&self, template: &Value) -> Result<Value, Failure> {
+        match template {
+            Value::String(text) => match text.strip_prefix("{%").and_then(|text| text.strip_suffix("%}")) {
+                Some(source) => self.expression(source),
+                None => Ok(template.clone()),
+            },
+            Value::Array(items) => items.iter().map(|item| self.evaluate(item)).collect(),
+            Value::Object(fields) => {
+                let fields = fields.iter().map(|(name, value)| Ok((name.clone(), self.evaluate(value)?)));
+                fields.collect::<Result<_, _>>().map(Value::Object)
+            }
+            _ => Ok(template.clone()),
+        }
+    }
+
+    fn expression(&self, source: &str) -> Result<Value, Failure> {
+        let failure = |cause: String| Failure::new("States.QueryEvaluationError", format!("{source}: {cause}"));
+        let known = PARSED.with_borrow(|parsed| parsed.get(source).cloned());
+        let parsed = if let Some(known) = known {
+            known
+        } else {
+            let parsed = Rc::new(parser::parse(source).map_err(|error| failure(error.to_string()))?);
+            PARSED.with_borrow_mut(|all| all.insert(source.to_owned(), Rc::clone(&parsed)));
+            parsed
+        };
+        let mut context = Context::new();
+        context.bind("states".to_owned(), self.states.clone().into());
+        for (name, value) in self.variables.iter().filter(|(name, _)| source.contains(&format!("${name}"))) {
+            context.bind(name.clone(), value.clone().into());
+        }
+        // In Step Functions the input is `$states.input` alone.
+        match Evaluator::with_context(context).evaluate(&parsed, &JValue::Undefined) {
+            Ok(JValue::Undefined) => Err(failure("is undefined".to_owned())),
+            // Its `Serialize` keeps whole numbers whole, its `From` does not.
+            Ok(value) => serde_json::to_value(&value).map_err(|error| failure(error.to_string())),
+            Err(error) => Err(failure(error.message().to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn evaluate(template: &Value) -> Result<Value, Failure> {
+        let Value::Object(variables) = json!({"window": {"runs": [{"index": 0}], "next": {"index": 1}}, "n": 7}) else {
+            unreachable!()
+        };
+        let states = json!({"input": {"key": "a b"}, "context": {"Execution": {"Name": "e"}}});
+        Scope { states, variables: &variables }.evaluate(template)
+    }
+
+    #[test]
+    fn expressions_fill_whole_strings_at_any_depth() {
+        let template = json!({"a": ["{% $states.input.key %}", "plain {% $n %}"], "b": {"c": "{% $n + 1 %}"}, "d": 1});
+        assert_eq!(evaluate(&template).unwrap(), json!({"a": ["a b", "plain {% $n %}"], "b": {"c": 8}, "d": 1}));
+    }
+
+    #[test]
+    fn arrays_of_one_stay_arrays_and_numbers_stay_whole() {
+        assert_eq!(evaluate(&json!("{% $window.runs %}")).unwrap(), json!([{"index": 0}]));
+        assert_eq!(evaluate(&json!("{% $exists($window.next) %}")).unwrap(), json!(true));
+        assert_eq!(evaluate(&json!("{% $exists($window.gone) %}")).unwrap(), json!(false));
+    }
+
+    #[test]
+    fn what_is_undefined_is_an_error() {
+        for source in ["{% $window.gone %}", "{% $nothing %}", "{% $states.context.Task.Token %}", "{% key %}"] {
+            assert_eq!(evaluate(&json!(source)).unwrap_err().error, "States.QueryEvaluationError", "{source}");
+        }
+    }
+}
