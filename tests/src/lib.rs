@@ -1,5 +1,6 @@
 //! What the end-to-end tests share.
 
 pub mod lint;
+pub mod sim;
 pub mod terraform;
 pub mod workflow;
