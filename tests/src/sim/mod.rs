@@ -47,8 +47,8 @@ pub struct Run {
     pub met: BTreeMap<String, u64>,
     /// From the first upload to the last execution's end.
     pub makespan: Ms,
-    /// The jobs, in the order in which they were started: key, start and end.
-    pub jobs: Vec<(String, Ms, Ms)>,
+    /// The jobs, in the order in which they were started.
+    pub jobs: Vec<PaidJob>,
     /// The longest history of an execution, in events.
     pub most_events: u64,
     /// The largest payload of an execution, in bytes.
@@ -57,6 +57,17 @@ pub struct Run {
     pub ends: Vec<End>,
     /// Dead waiters that are left to the bucket's lifecycle rule.
     pub left_to_expire: usize,
+}
+
+/// A job that Rekognition has run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaidJob {
+    /// The video's key.
+    pub key: String,
+    /// Our name of the job.
+    pub tag: String,
+    /// When it was started.
+    pub started: Ms,
 }
 
 /// How an execution ended.

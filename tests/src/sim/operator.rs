@@ -13,7 +13,7 @@ use super::lambda::Functions;
 use super::machine::{Execution, Machine, Status};
 use super::story::{Story, Upload};
 use super::world::{Cloud, RESULTS, UPLOADS, World, hash};
-use super::{DEFINITION, End, Run, backoff, check, sns, wire};
+use super::{DEFINITION, End, PaidJob, Run, backoff, check, sns, wire};
 
 /// How often the operator looks on calm days before giving up: more often than any story has reasons to fail.
 const LOOKS: usize = 10;
@@ -76,8 +76,9 @@ pub(super) async fn play(story: &Story) -> Run {
     let left_to_expire = check::all(&mut world, story);
     let told = world.told();
     let jobs = world.rekognition.jobs.values();
-    let mut jobs: Vec<_> = jobs.map(|job| (job.key.clone(), job.started, job.ends)).collect();
-    jobs.sort_by_key(|(_, started, _)| *started);
+    let jobs = jobs.map(|job| PaidJob { key: job.key.clone(), tag: job.tag.clone(), started: job.started });
+    let mut jobs: Vec<_> = jobs.collect();
+    jobs.sort_by_key(|job| job.started);
     Run {
         violations: std::mem::take(&mut world.wrongs),
         hash: hash(&told),
