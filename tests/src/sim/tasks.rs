@@ -108,7 +108,8 @@ impl World {
             Some(job) if matches!(job.outcome, Outcome::Fails(_)) => "is of a job that failed".to_owned(),
             Some(job) if job.tag != output["tag"] => "has another job's tag".to_owned(),
             Some(job) if Some(&job.key) != wanted.as_ref() => format!("is of {}", job.key),
-            Some(job) if self.fair && now > job.ends.max(self.executions[execution].entered) + PROMPT => {
+            // Who came after the end may have to wait for a turn in the queue.
+            Some(job) if self.fair && (self.executions[execution].entered..now).contains(&(job.ends + PROMPT)) => {
                 "comes long after its job's end, and nothing had gone wrong".to_owned()
             }
             Some(_) => return,
