@@ -1,14 +1,16 @@
 //! `facereel run`: one video through the whole workflow, on this machine.
 
 use std::{
-    fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use lambdas::results::{Manifest, Summary};
+use lambdas::{
+    report::clock,
+    results::{Manifest, Summary},
+};
 use rekognition_local::{JobStatus, detection::CenterFace};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -172,24 +174,10 @@ impl std::fmt::Display for Report {
             }
         }
         writeln!(f, "Results   {}", self.dir.display())?;
-        writeln!(f, "            manifest.json, summary.json, history.json")?;
+        writeln!(f, "            report.html, summary.json, manifest.json, history.json")?;
         let pages = self.manifest.pages.len();
         write!(f, "            faces/*.jsonl, a face a line ({pages} {})", if pages == 1 { "page" } else { "pages" })
     }
-}
-
-/// Milliseconds as a player shows them: `1:02:03.5`, `2:03.5`.
-fn clock(timestamp_ms: i64) -> String {
-    let (seconds, tenths) = (timestamp_ms / 1000, timestamp_ms % 1000 / 100);
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let mut text = String::new();
-    if hours > 0 {
-        let _ = write!(text, "{hours}:{minutes:02}");
-    } else {
-        let _ = write!(text, "{minutes}");
-    }
-    let _ = write!(text, ":{seconds:02}.{tenths}");
-    text
 }
 
 impl Run {
@@ -458,13 +446,6 @@ mod tests {
             failed("Runtime.ExitError", r#"{"errorType":"Runtime.ExitError","errorMessage":"it exited"}"#).to_string();
         assert!(text.contains("Runtime.ExitError") && text.contains("it exited"), "{text}");
         assert!(!text.contains("errorMessage"), "{text}");
-    }
-
-    #[test]
-    fn a_moment_reads_like_a_players_clock() {
-        assert_eq!(clock(0), "0:00.0");
-        assert_eq!(clock(83_500), "1:23.5");
-        assert_eq!(clock(3_723_040), "1:02:03.0");
     }
 
     #[test]

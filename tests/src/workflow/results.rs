@@ -38,6 +38,7 @@ impl Complete {
         assert_eq!(manifest.video.bucket, rig.workflow.stack.upload_bucket);
         assert_eq!(output["faces"], manifest.faces);
         assert_eq!(output["pages"], manifest.pages.len());
+        assert_eq!(text("report"), manifest.report.key);
 
         let summary: Summary = read(rig, &manifest.summary.key).await;
         assert_eq!(output["most_faces"], serde_json::to_value(summary.most_faces).expect("plain data"));
@@ -62,7 +63,7 @@ async fn check_listing(rig: &Rig, prefix: &str, manifest: &Manifest) {
     let found: BTreeMap<_, _> = listing.into_iter().map(|Object { key, bytes }| (key, bytes)).collect();
     let pages = manifest.pages.iter().map(|page| (page.key.clone(), page.bytes));
     let mut named: BTreeMap<_, _> = pages
-        .chain([(manifest.summary.key.clone(), manifest.summary.bytes)])
+        .chain([&manifest.summary, &manifest.report].map(|object| (object.key.clone(), object.bytes)))
         .map(|(key, bytes)| (key, u64::try_from(bytes).expect("a size")))
         .collect();
     let own = format!("{prefix}manifest.json");
