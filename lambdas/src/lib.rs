@@ -16,6 +16,7 @@
 
 pub mod aws;
 pub mod completion;
+pub mod ending;
 pub mod fetch_page;
 pub mod input;
 pub mod job;

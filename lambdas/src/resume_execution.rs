@@ -5,7 +5,8 @@ use serde::Deserialize;
 
 use crate::{
     aws::{AwsError, Clients, named_by_variant},
-    completion::Outcome,
+    completion::{self, Outcome},
+    ending::Ending,
     job::{self, JobStatus},
     queue, waiters,
 };
@@ -99,7 +100,10 @@ async fn resume(clients: &Clients, config: &Config, job_id: &str) -> Result<(), 
     if waiting.is_empty() {
         tracing::info!(job_id, tag, "nobody waits for this job any more");
     }
-    let told = queue::tell(clients, bucket, &tag, job_id, &outcome, waiting).await;
+    let told = match Ending::note(clients, bucket, &tag, job_id).await {
+        Ok(_) => completion::tell(clients, bucket, job_id, &outcome, waiting).await,
+        Err(error) => Err(error),
+    };
     // The job's slot is free, whether or not everyone could be told.
     queue::slot_is_free(clients, bucket, job_id).await?;
     Ok(told?)

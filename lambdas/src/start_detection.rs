@@ -6,8 +6,10 @@ use serde_json::Value;
 
 use crate::{
     aws::{AwsError, Clients, ErrorName, named_by_variant},
-    completion, input,
-    job::{FaceAttributes, Job},
+    completion,
+    ending::Ending,
+    input,
+    job::{self, FaceAttributes, FinishedJob, Job, JobStatus},
     queue::{self, Ticket},
     video::{LookError, Video},
     waiters::{self, TaskToken, Waiter},
@@ -43,15 +45,23 @@ pub struct Execution {
     /// Unique within the state machine.
     pub name: String,
     /// When it started, in ISO 8601: its place in the queue.
-    pub started: StartTime,
+    pub started: Moment,
+    /// When it was started or last redriven, in ISO 8601: a job that has failed by then is not good enough for it.
+    pub entered: Moment,
 }
 
 /// A moment in ISO 8601, as Step Functions writes it.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "String")]
-pub struct StartTime(aws_smithy_types::DateTime);
+pub struct Moment(aws_smithy_types::DateTime);
 
-impl TryFrom<String> for StartTime {
+impl Moment {
+    fn millis(self) -> i64 {
+        self.0.to_millis().unwrap_or_default()
+    }
+}
+
+impl TryFrom<String> for Moment {
     type Error = aws_smithy_types::date_time::DateTimeParseError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
@@ -135,10 +145,15 @@ async fn take_ticket(
         role_arn: config.publish_role_arn.clone(),
         generation: 0,
     };
-    let Execution { name: execution, started } = execution;
-    let started_ms = started.0.to_millis().unwrap_or_default();
+    let Execution { name: execution, started, entered } = execution;
     let waiter = Waiter { execution: execution.clone(), task_token: task_token.clone(), job: job.clone() };
-    let ticket = Ticket { execution, started_ms, job };
+    let ticket = Ticket { execution, started_ms: started.millis(), entered_ms: entered.millis(), job };
+    if let Some(finished) = finished_job(clients, bucket, &waiter).await? {
+        tracing::info!(execution = waiter.execution, tag = finished.tag, "this content is analysed already");
+        queue::remove(clients, bucket, &ticket).await?;
+        completion::send_success(clients, task_token, &finished).await?;
+        return Ok(());
+    }
     let queued = queue_up(clients, bucket, &waiter, &ticket).await;
     if queued.is_err() {
         // The execution is about to be told that it failed: nobody is to pay for it meanwhile. What cannot be withdrawn
@@ -148,6 +163,23 @@ async fn take_ticket(
         tracing::warn!(execution = waiter.execution, ?withdrawn, "withdrew from the queue");
     }
     Ok(queued?)
+}
+
+/// The job of this content that has succeeded, if there is one: nobody has to wait for a turn to read it.
+///
+/// Waiters that this execution's earlier attempts have left at it, or at those that failed before it, are removed.
+async fn finished_job(clients: &Clients, bucket: &str, waiter: &Waiter) -> Result<Option<FinishedJob>, AwsError> {
+    let mut job = waiter.job.clone();
+    while let Some(Ending { job_id, .. }) = Ending::of(clients, bucket, &job.tag()).await? {
+        for earlier in waiters::list(clients, bucket, &job.tag(), Some(&waiter.execution)).await? {
+            waiters::remove(clients, bucket, &earlier).await?;
+        }
+        match job::report(&clients.rekognition, &job_id).await?.status {
+            JobStatus::Succeeded(metadata) => return Ok(Some(job.finished(&job_id, &metadata))),
+            _ => job = job.next_generation(),
+        }
+    }
+    Ok(None)
 }
 
 async fn queue_up(clients: &Clients, bucket: &str, waiter: &Waiter, ticket: &Ticket) -> Result<(), AwsError> {
