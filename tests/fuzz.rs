@@ -169,8 +169,8 @@ fn windows_and_page_tokens() {
         "video": { "bucket": "b", "key": "k", "etag": "e", "bytes": 1 } });
     let run = json!({ "index": 1000, "token": "t", "pages": 50 });
     let inputs = [
-        json!({ "job": finished, "from": { "index": 7, "token": "t" } }),
-        json!({ "job": finished, "run": run }),
+        json!({ "execution": "e", "job": finished, "from": { "index": 7, "token": "t" } }),
+        json!({ "execution": "e", "job": finished, "run": run }),
         json!({ "runs": [run], "listed": 1050, "next": { "index": 1050, "token": "u" } }),
     ];
     fuzz(&inputs.map(|input| document(&input)), |bytes| {

@@ -3,6 +3,7 @@
 use crate::{
     aws::{AwsError, Clients},
     job::{FinishedJob, VideoMetadata},
+    metrics::{self, Metric},
     waiters::{self, TaskToken, Waiter},
 };
 
@@ -60,7 +61,11 @@ pub async fn tell(
         };
         match told {
             Ok(delivery) => {
-                tracing::info!(execution = waiter.execution, job_id, ?delivery, "told a waiting execution");
+                if delivery == Delivery::TooLate {
+                    metrics::emit(clients, &[Metric::CallbacksTooLate(1)]);
+                }
+                let (tag, key) = (waiter.job.tag(), waiter.job.video.key);
+                tracing::info!(execution = waiter.execution, tag, key, job_id, ?delivery, "told a waiting execution");
             }
             Err(error) => {
                 tracing::warn!(execution = waiter.execution, job_id, %error, "could not tell a waiting execution yet");

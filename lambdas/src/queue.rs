@@ -15,6 +15,7 @@ use crate::{
     completion::{self, Outcome},
     ending::Ending,
     job::{self, Job, JobStatus, StartError},
+    metrics::{self, Metric},
     s3,
     video::{Location, LookError, Video},
     waiters::{self, Waiter},
@@ -140,7 +141,7 @@ async fn drain(clients: &Clients, bucket: &str, lease: &mut Lease) -> Result<Dra
                 Ok(ticket) => match begin(clients, bucket, &ticket).await {
                     Ok(()) => {}
                     Err(BeginError::LimitExceeded(reason)) => {
-                        tracing::info!(execution = ticket.execution, %reason, "waits for a slot");
+                        tracing::info!(execution = ticket.execution, %reason, "the oldest ticket waits for a slot");
                         return Ok(Drained::NoSlot);
                     }
                     Err(error) => fail(clients, bucket, &ticket, &error).await?,
@@ -181,6 +182,7 @@ named_by_variant!(BeginError);
 /// Starts a ticket's job, or finds it again, and tells its waiters where it has ended already.
 ///
 /// The ticket goes before anyone is told: an execution that hears something may come again at once with a new one.
+#[tracing::instrument(skip_all, fields(execution = ticket.execution, key = ticket.job.video.key, tag = ticket.job.tag()))]
 async fn begin(clients: &Clients, bucket: &str, ticket: &Ticket) -> Result<(), BeginError> {
     let Ticket { execution, job, .. } = ticket;
     let mut job = job.clone();
@@ -197,9 +199,14 @@ async fn begin(clients: &Clients, bucket: &str, ticket: &Ticket) -> Result<(), B
         // A job that was found again never notifies a second time: its status is asked for after every Start.
         let status = job::report(&clients.rekognition, &job_id).await?.status;
         let tag = job.tag();
-        tracing::info!(execution, tag, job_id, generation = job.generation, ?status, "the job for this content");
+        tracing::info!(job_id, generation = job.generation, ?status, "the job for this content");
         let outcome = match status {
-            JobStatus::InProgress => return Ok(remove(clients, bucket, ticket).await?),
+            JobStatus::InProgress => {
+                #[expect(clippy::cast_precision_loss, reason = "milliseconds of days")]
+                let waited = (clients.now_ms() - ticket.entered_ms) as f64 / 1000.0;
+                metrics::emit(clients, &[Metric::SecondsWaitedForSlot(waited)]);
+                return Ok(remove(clients, bucket, ticket).await?);
+            }
             JobStatus::Succeeded(metadata) => Outcome::Succeeded(metadata),
             JobStatus::Failed { reason } => Outcome::JobFailed { reason },
             JobStatus::Gone => {

@@ -3,6 +3,7 @@
 use aws_smithy_types::date_time::Format;
 use serde::Deserialize;
 use serde_json::Value;
+use tracing::{Span, field::Empty};
 
 use crate::{
     aws::{AwsError, Clients, ErrorName, named_by_variant},
@@ -10,6 +11,7 @@ use crate::{
     ending::Ending,
     input,
     job::{self, FaceAttributes, FinishedJob, Job, JobStatus},
+    metrics::{self, Metric},
     queue::{self, Ticket},
     video::{LookError, Video},
     waiters::{self, TaskToken, Waiter},
@@ -113,6 +115,7 @@ impl From<LookError> for StartDetectionError {
 ///
 /// # Errors
 /// Only when the answer itself could not be sent; the state's Retry then comes again.
+#[tracing::instrument(skip_all, fields(execution = request.execution.name, key = Empty, tag = Empty))]
 pub async fn start_detection(
     clients: &Clients,
     config: &Config,
@@ -137,7 +140,9 @@ async fn take_ticket(
     input: Value,
 ) -> Result<(), StartDetectionError> {
     let bucket = &config.results_bucket;
-    let video = Video::look(&clients.s3, &input::location(input)?).await?;
+    let location = input::location(input)?;
+    Span::current().record("key", &location.key);
+    let video = Video::look(&clients.s3, &location).await?;
     let job = Job {
         video,
         face_attributes: config.face_attributes,
@@ -145,11 +150,13 @@ async fn take_ticket(
         role_arn: config.publish_role_arn.clone(),
         generation: 0,
     };
+    Span::current().record("tag", job.tag());
     let Execution { name: execution, started, entered } = execution;
     let waiter = Waiter { execution: execution.clone(), task_token: task_token.clone(), job: job.clone() };
     let ticket = Ticket { execution, started_ms: started.millis(), entered_ms: entered.millis(), job };
     if let Some(finished) = finished_job(clients, bucket, &waiter).await? {
-        tracing::info!(execution = waiter.execution, tag = finished.tag, "this content is analysed already");
+        tracing::info!(job_id = finished.job_id, "this content is analysed already");
+        metrics::emit(clients, &[Metric::JobsReattached(1)]);
         queue::remove(clients, bucket, &ticket).await?;
         completion::send_success(clients, task_token, &finished).await?;
         return Ok(());
@@ -160,7 +167,7 @@ async fn take_ticket(
         // now is removed by the next attempt, or expires.
         let withdrawn =
             (waiters::remove(clients, bucket, &waiter).await, queue::remove(clients, bucket, &ticket).await);
-        tracing::warn!(execution = waiter.execution, ?withdrawn, "withdrew from the queue");
+        tracing::warn!(?withdrawn, "withdrew from the queue");
     }
     Ok(queued?)
 }
@@ -186,5 +193,6 @@ async fn queue_up(clients: &Clients, bucket: &str, waiter: &Waiter, ticket: &Tic
     // Stored before the job is started: however soon the completion comes, it finds the waiter.
     waiters::put(clients, bucket, waiter).await?;
     queue::put(clients, bucket, ticket).await?;
+    tracing::info!(bytes = ticket.job.video.bytes, "waits for a job slot");
     queue::start_waiting_jobs(clients, bucket, &ticket.execution).await
 }
