@@ -192,7 +192,12 @@ mod a_flaw_is_found {
 
     #[test]
     fn a_job_paid_twice() {
-        assert_found(Sabotage::PaysTwice, story(), "was paid twice");
+        // The second execution comes while the first one's job runs: later it would find the job ended.
+        let mut story = story();
+        for upload in &mut story.uploads {
+            upload.events = vec![SECOND, 30 * SECOND];
+        }
+        assert_found(Sabotage::PaysTwice, story, "was paid twice");
     }
 
     #[test]
@@ -292,7 +297,6 @@ mod regressions {
     }
 
     #[test]
-    #[ignore = "a failure is noted as told once it is sent; where a killed function takes its callback along, a second job is paid"]
     fn a_failure_that_was_sent_but_not_heard_is_paid_once() {
         for seed in 0..100 {
             let weather = Weather { message_lost: 1.0, result_lost: 0.5, killed: 0.3, ..Weather::default() };
@@ -302,7 +306,6 @@ mod regressions {
     }
 
     #[test]
-    #[ignore = "a lease that lies further in the future than any lease lasts is believed, and nobody starts jobs"]
     fn a_lease_of_the_far_future_stops_nobody() {
         let lease = r#"{"owner":"nobody","until_ms":17990532005000}"#;
         let litter = vec![("queue/lease".to_owned(), lease.to_owned())];

@@ -1,5 +1,7 @@
-//! The `facereel` command as a library: [`run`] is the command, [`local`] the whole workflow on one machine.
+//! The `facereel` command as a library: [`run`] and [`view`] are its subcommands, [`local`] the whole workflow on one
+//! machine.
 
 pub mod local;
 pub mod run;
 pub mod terminal;
+pub mod view;

@@ -21,6 +21,7 @@ use crate::{
         toolbox_dir, workspace,
     },
     terminal::Terminal,
+    view::View,
 };
 
 /// The clip that is analysed when none is named, below the repository's root.
@@ -37,6 +38,11 @@ const STALL_LIMIT: Duration = Duration::from_secs(90);
 
 /// Finds the faces in one video with the whole workflow on this machine: no AWS account, no Docker.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "\
+Examples:
+  facereel run                                     the sample clip
+  facereel run --open holiday.mp4                  then the video with its faces, in the browser
+  facereel run --attributes all --out faces/holiday holiday.mov")]
 pub struct Run {
     /// The video, an .mp4 or .mov; without it, the sample clip of this repository.
     video: Option<PathBuf>,
@@ -46,6 +52,9 @@ pub struct Run {
     /// Where the results go [default: facereel-results/<video name>/]. Results of an earlier run are replaced.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Show the faces over the video in the browser, as `facereel view` does.
+    #[arg(long)]
+    open: bool,
 }
 
 /// Why there are no results.
@@ -181,15 +190,26 @@ impl std::fmt::Display for Report {
 }
 
 impl Run {
+    /// What shows the report's faces, where that was asked for.
+    #[must_use]
+    pub fn view(&self, report: &Report) -> Option<View> {
+        let video = self.video().ok().filter(|_| self.open)?;
+        Some(View::of(report.dir.to_string_lossy(), Some(video.to_string_lossy().into_owned())))
+    }
+
+    fn video(&self) -> Result<PathBuf, Error> {
+        match &self.video {
+            Some(video) => Ok(video.clone()),
+            None => Ok(workspace()?.join(SAMPLE)),
+        }
+    }
+
     /// Runs the command to its end and returns where the results are.
     ///
     /// # Errors
     /// [`RunError`]; the results directory is as it was before, then.
     pub async fn run(&self, progress: &Terminal) -> Result<Report, RunError> {
-        let video = match &self.video {
-            Some(video) => video.clone(),
-            None => workspace()?.join(SAMPLE),
-        };
+        let video = self.video()?;
         let name = checked(&video)?;
         let out = match &self.out {
             Some(dir) => dir.clone(),

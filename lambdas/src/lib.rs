@@ -17,11 +17,13 @@
 
 pub mod aws;
 pub mod completion;
+pub mod ending;
 mod face;
 pub mod fetch_page;
 pub mod input;
 pub mod job;
 pub mod list_pages;
+pub mod metrics;
 pub mod queue;
 pub mod report;
 pub mod results;

@@ -10,6 +10,7 @@ use crate::{
     aws::{AwsError, Clients, named_by_variant},
     face::{Face, FaceDetection},
     job::FinishedJob,
+    metrics::{self, Metric},
     report::{self, Maker, Timeline},
     results::{Manifest, Moment, ObjectFacts, PageFacts, Second, Summary},
     s3,
@@ -95,6 +96,7 @@ named_by_variant!(SummarizeError);
 ///
 /// # Errors
 /// [`SummarizeError`]; no manifest is written then.
+#[tracing::instrument(skip_all, fields(execution = request.execution, key = request.job.video.key, tag = request.job.tag))]
 pub async fn summarize(clients: &Clients, config: &Config, request: Summarize) -> Result<Summarized, SummarizeError> {
     let Summarize { job, pages, execution, started } = request;
     let bucket = &config.results_bucket;
@@ -123,7 +125,8 @@ pub async fn summarize(clients: &Clients, config: &Config, request: Summarize) -
         pages: page_facts,
     };
     let manifest = write_json(clients, bucket, format!("{prefix}manifest.json"), &manifest).await?.key;
-    tracing::info!(tag = job.tag, key = job.video.key, pages, faces = summary.faces, "the result is complete");
+    tracing::info!(pages, faces = summary.faces, manifest, "the result is complete");
+    metrics::emit(clients, &[Metric::Videos(1), Metric::Faces(summary.faces), Metric::Pages(pages)]);
     Ok(Summarized {
         bucket: bucket.clone(),
         prefix,

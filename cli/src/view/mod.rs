@@ -107,11 +107,10 @@ pub enum ViewError {
 }
 
 impl View {
-    /// The results of a run on this machine, and its video.
+    /// The command with nothing but what to show: results, and the video where it is not found by itself.
     #[must_use]
-    pub fn of(results: &Path, video: &Path) -> Self {
-        let [results, video] = [results, video].map(|path| path.to_string_lossy().into_owned());
-        Self { results, video: Some(video), port: 0, no_open: false }
+    pub fn of(results: impl Into<String>, video: Option<String>) -> Self {
+        Self { results: results.into(), video, port: 0, no_open: false }
     }
 
     /// Looks for everything and listens; nothing is served yet. `aws` is asked where something lies in S3: the user's
@@ -145,7 +144,7 @@ impl View {
         let listen = |source| ViewError::Listen { port: self.port, source };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        Ok(Viewer { store, folder, manifest, summary, video, listener, address })
+        Ok(Viewer { store, folder, manifest, summary, video, listener: Some(listener), address })
     }
 
     /// Serves the page, and opens it, until the process is told to end.
@@ -171,7 +170,8 @@ pub struct Viewer {
     manifest: Manifest,
     summary: Summary,
     video: Place,
-    listener: TcpListener,
+    /// Until it is served.
+    listener: Option<TcpListener>,
     address: SocketAddr,
 }
 

@@ -129,8 +129,7 @@ fn check_summary(summary: &Summary, manifest: &Manifest, faces: &[FaceDetection]
 
 /// A document that fulfils its contract.
 async fn read<T: DeserializeOwned>(rig: &Rig, kind: Document, key: &str) -> T {
-    let document: Value =
-        serde_json::from_slice(&raw(rig, key).await).unwrap_or_else(|error| panic!("{key}: {error}"));
+    let document: Value = serde_json::from_slice(&raw(rig, key).await).unwrap_or_else(|error| panic!("{key}: {error}"));
     kind.hold(&document);
     T::deserialize(&document).unwrap_or_else(|error| panic!("{key}: {error}: {document}"))
 }
