@@ -167,7 +167,7 @@ describe("facereel view", () => {
 
   test("boxes keep up while the video plays", async () => {
     const { page } = await look();
-    await seek(page, 1500);
+    await seek(page, 6001);
     await page.evaluate(() => {
       window.seen = [];
       const video = document.getElementById("video");
@@ -184,7 +184,7 @@ describe("facereel view", () => {
       video.requestVideoFrameCallback(note);
     });
     await page.keyboard.press("Space");
-    await page.waitForFunction(() => document.getElementById("video").currentTime > 4);
+    await page.waitForFunction(() => document.getElementById("video").currentTime > 8.5);
     await page.keyboard.press("Space");
     const seen = await page.evaluate(() => window.seen);
     const scores = seen.map(({ time, drawn }) => score(time, drawn));
