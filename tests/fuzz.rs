@@ -1,6 +1,6 @@
 //! What parses foreign bytes takes any: nothing panics, and nothing false is believed.
 //!
-//! Each target mutates recorded inputs, from the same seed on every time: `ROUNDS=1000000 cargo test -p facereel-tests
+//! Each target mutates recorded inputs, from the same seed on every time: `ROUNDS=1000000 cargo test --workspace
 //! --test fuzz` goes on for long. A failure prints its round; no instrumented build, and so no nightly compiler, is needed.
 
 use std::{env, fs};
