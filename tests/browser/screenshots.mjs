@@ -8,11 +8,10 @@ await mkdir(images, { recursive: true });
 const browser = await launch();
 const served = await serve();
 try {
-  const size = { viewport: { width: 900, height: 760 }, colorScheme: "light" };
-  const report = await open(browser, new URL("report.html", results), size);
+  const report = await open(browser, new URL("report.html", results), { viewport: { width: 760, height: 830 }, colorScheme: "light" });
   await report.page.screenshot({ path: `${images}/report.png` });
 
-  const view = await open(browser, served.url, { ...size, viewport: { width: 900, height: 820 }, colorScheme: "dark" });
+  const view = await open(browser, served.url, { viewport: { width: 680, height: 640 }, colorScheme: "dark" });
   await view.page.waitForFunction(() => document.getElementById("video").readyState >= 2);
   await view.page.evaluate(
     () =>

@@ -64,10 +64,13 @@ fn column(timeline: &Timeline, index: i64, bin: &Bin, shapes: &str) -> String {
     )
 }
 
-/// A rectangle over a bin's width; `from` and `height` are ratios of the chart's height.
+/// A rectangle over a bin's width but for a gap; `from` and `height` are ratios of the chart's height.
 fn bar(from: f64, height: f64, class: &str) -> String {
     let (from, height) = (from.clamp(0.0, 1.0) * HEIGHT, height.clamp(0.0, 1.0) * HEIGHT);
-    format!("<rect class=\"{class}\" width=\"1\" y=\"{:.1}\" height=\"{height:.1}\"/>", HEIGHT - from - height)
+    format!(
+        "<rect class=\"{class}\" x=\".05\" width=\".9\" y=\"{:.1}\" height=\"{height:.1}\"/>",
+        HEIGHT - from - height
+    )
 }
 
 /// A bin's emotions on top of each other.
