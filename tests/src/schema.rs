@@ -7,13 +7,13 @@ use jsonschema::Validator;
 use serde_json::{Value, json};
 
 /// `manifest.json`, with no member that the contract does not name.
-static MANIFEST: LazyLock<Validator> = LazyLock::new(|| validator(closed(read("manifest"))));
+static MANIFEST: LazyLock<Validator> = LazyLock::new(|| validator(&closed(read("manifest"))));
 
 /// `summary.json`, with no member that the contract does not name.
-static SUMMARY: LazyLock<Validator> = LazyLock::new(|| validator(closed(read("summary"))));
+static SUMMARY: LazyLock<Validator> = LazyLock::new(|| validator(&closed(read("summary"))));
 
 /// A line of a page. Its members are Rekognition's, which may have more.
-static FACE: LazyLock<Validator> = LazyLock::new(|| validator(read("face")));
+static FACE: LazyLock<Validator> = LazyLock::new(|| validator(&read("face")));
 
 /// What a document of the result is.
 #[derive(Debug, Clone, Copy)]
@@ -57,9 +57,9 @@ fn read(name: &str) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
-fn validator(schema: Value) -> Validator {
-    jsonschema::draft202012::meta::validate(&schema).unwrap_or_else(|error| panic!("no JSON Schema: {error}"));
-    jsonschema::draft202012::new(&schema).unwrap_or_else(|error| panic!("no JSON Schema: {error}"))
+fn validator(schema: &Value) -> Validator {
+    jsonschema::draft202012::meta::validate(schema).unwrap_or_else(|error| panic!("no JSON Schema: {error}"));
+    jsonschema::draft202012::new(schema).unwrap_or_else(|error| panic!("no JSON Schema: {error}"))
 }
 
 /// The schema without room for members that it does not name: readers are told to expect more, writers write no more.

@@ -37,7 +37,7 @@ In the page, press ? for the keys.")]
 pub struct View {
     /// A directory with results, or their place in S3: `s3://<bucket>/results/<key>/<tag>/`.
     results: String,
-    /// The video, where it is not found by itself: a file, or s3://BUCKET/KEY.
+    /// The video, where it is not found by itself: a file, or `s3://BUCKET/KEY`.
     video: Option<String>,
     /// The port on 127.0.0.1 [default: any free one].
     #[arg(long, default_value_t, hide_default_value = true)]

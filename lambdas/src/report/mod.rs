@@ -85,7 +85,8 @@ fn figures(summary: &Summary) -> String {
         figures.push((grouped(most.faces), format!("at once, at {}", clock(most.timestamp_ms))));
         figures.push((format!("{confidence:.1} %"), "mean confidence".to_owned()));
     }
-    figures.iter().map(|(figure, what)| format!("<li><b>{figure}</b> {what}</li>\n")).collect()
+    let items: Vec<_> = figures.iter().map(|(figure, what)| format!("<li><b>{figure}</b> {what}</li>\n")).collect();
+    items.concat()
 }
 
 /// The charts' numbers, for those who read rather than look.
@@ -172,7 +173,9 @@ fn files(summary: &ObjectFacts, pages: &[PageFacts]) -> String {
 }
 
 fn definitions(facts: &[(&str, String)]) -> String {
-    facts.iter().map(|(name, fact)| format!("<dt>{name}</dt><dd>{}</dd>\n", escape(fact))).collect()
+    let items: Vec<_> =
+        facts.iter().map(|(name, fact)| format!("<dt>{name}</dt><dd>{}</dd>\n", escape(fact))).collect();
+    items.concat()
 }
 
 /// A foreign text as HTML, safe in an element and in a quoted attribute.
