@@ -1,9 +1,14 @@
 //! The `facereel` command.
 
-use std::process::ExitCode;
+use std::{fmt::Display, process::ExitCode};
 
-use clap::{Parser, Subcommand};
-use facereel::{run::Run, terminal::Terminal};
+use clap::{Args, Parser, Subcommand};
+use facereel::{
+    deployed::{self, Stop, Target},
+    replay::Replay,
+    run::{Run, RunError},
+    terminal::Terminal,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Faces in every video that lands in an S3 bucket.
@@ -17,10 +22,26 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Run(Run),
+    Replay(OnAws<Replay>),
 }
 
+/// A command on a deployed stack.
+#[derive(Args)]
+struct OnAws<T: Args> {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    command: T,
+}
+
+/// A process's exit status.
+type Status = u8;
+
+/// As shells count it: 128 and the signal's number, that of Ctrl-C here.
+const INTERRUPTED: Status = 130;
+
 fn main() -> ExitCode {
-    let Command::Run(run) = Cli::parse().command;
+    let command = Cli::parse().command;
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -30,23 +51,19 @@ fn main() -> ExitCode {
     };
     let status = runtime.block_on(async {
         let progress = Terminal::new();
-        // Whichever ends first drops the other, and with it every process that was started.
-        tokio::select! {
-            result = run.run(&progress) => match result {
-                Ok(report) => {
-                    println!("{report}");
-                    0
-                }
-                Err(error) => {
-                    progress.abandon();
-                    eprintln!("error: {error}");
-                    error.exit_status()
-                }
-            },
-            signal = stop() => {
-                progress.abandon();
-                eprintln!("stopped");
-                128 + signal
+        match command {
+            Command::Run(run) => stoppable(&progress, run.run(&progress), RunError::exit_status).await,
+            Command::Replay(OnAws { target, command }) => {
+                let work = async {
+                    let deployed = target.connect().await?;
+                    command.run(&deployed, &progress, async |question: &str| progress.ask(question).await, stop()).await
+                };
+                let report = match work.await {
+                    Ok(report) => report,
+                    Err(error) => return failed(&progress, &error),
+                };
+                let status = if report.interrupted { INTERRUPTED } else { u8::from(!report.all_well()) };
+                told(&progress, &report, status)
             }
         }
     });
@@ -55,8 +72,51 @@ fn main() -> ExitCode {
     ExitCode::from(status)
 }
 
+/// Runs a command that Ctrl-C ends at once.
+async fn stoppable<R: Display, E: Display>(
+    progress: &Terminal,
+    work: impl Future<Output = Result<R, E>>,
+    exit_status: impl FnOnce(&E) -> Status,
+) -> Status {
+    // Whichever ends first drops the other, and with it every process that was started.
+    tokio::select! {
+        result = work => match result {
+            Ok(report) => told(progress, &report, 0),
+            Err(error) => {
+                failed(progress, &error);
+                exit_status(&error)
+            }
+        },
+        signal = stop_signal() => {
+            progress.abandon();
+            eprintln!("stopped");
+            128 + signal
+        }
+    }
+}
+
+fn told(progress: &Terminal, report: &impl Display, status: Status) -> Status {
+    progress.done();
+    println!("{report}");
+    status
+}
+
+fn failed(progress: &Terminal, error: &impl Display) -> Status {
+    progress.abandon();
+    eprintln!("error: {error}");
+    1
+}
+
+/// Lets a command end what it has begun.
+fn stop() -> Stop {
+    deployed::stop_at(async {
+        stop_signal().await;
+        eprintln!("stopping");
+    })
+}
+
 /// Waits for Ctrl-C or the request to end, and returns the signal's number.
-async fn stop() -> u8 {
+async fn stop_signal() -> u8 {
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
         // Without handlers the signals end the process, and the engine with it.

@@ -1,14 +1,14 @@
 //! Progress for a person at a terminal, or as plain lines for a log.
 
 use std::{
-    io::{IsTerminal, stderr},
+    io::{IsTerminal, Write as _, stderr, stdin},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::local::Progress;
+use crate::{local::Progress, replay::Answer};
 
 /// Steps on standard error: a line that moves where that is a terminal, else a line a step and one every tenth of it.
 pub struct Terminal {
@@ -41,6 +41,22 @@ impl Terminal {
     pub fn abandon(&self) {
         if let Some(step) = self.current().take() {
             step.bar.finish_and_clear();
+        }
+    }
+
+    /// Asks a question that is answered with yes or no, if there is somebody to ask.
+    pub async fn ask(&self, question: &str) -> Answer {
+        self.done();
+        if !self.moving || !stdin().is_terminal() {
+            return Answer::Nobody;
+        }
+        eprint!("{question} [y/N] ");
+        let _ = stderr().flush();
+        // On a thread of its own: a person may think, and Ctrl-C is heard meanwhile.
+        let line = tokio::task::spawn_blocking(|| stdin().lines().next());
+        match line.await {
+            Ok(Some(Ok(line))) if ["y", "yes"].contains(&line.trim().to_lowercase().as_str()) => Answer::Yes,
+            _ => Answer::No,
         }
     }
 
