@@ -1,6 +1,6 @@
 //! What parses foreign bytes takes any: nothing panics, and nothing false is believed.
 //!
-//! Each target mutates recorded inputs, from the same seed on every time: `ROUNDS=1000000 cargo test -p facereel-tests
+//! Each target mutates recorded inputs, from the same seed on every time: `ROUNDS=1000000 cargo test --workspace
 //! --test fuzz` goes on for long. A failure prints its round; no instrumented build, and so no nightly compiler, is needed.
 
 use std::{env, fs};
@@ -138,7 +138,7 @@ fn inputs_of_executions() {
             assert!(!bucket.is_empty() && !key.is_empty());
         }
         let request = json!({ "task_token": "t", "input": value,
-            "execution": { "arn": "a", "name": "n", "started": "2027-01-04T09:00:00Z" } });
+            "execution": { "arn": "a", "name": "n", "started": "2027-01-04T09:00:00Z", "entered": "2027-01-04T09:00:00Z" } });
         serde_json::from_value::<StartDetection>(request).expect("the input is not read before its time");
     });
 }
@@ -151,7 +151,8 @@ fn events_of_sns() {
 #[test]
 fn waiters_and_tickets() {
     let waiter = Waiter { execution: "e".into(), task_token: TaskToken("t".into()), job: job() };
-    let ticket = Ticket { execution: "e".into(), started_ms: 1_799_053_200_000, job: job() };
+    let ticket =
+        Ticket { execution: "e".into(), started_ms: 1_799_053_200_000, entered_ms: 1_799_053_200_000, job: job() };
     fuzz(&[document(&waiter), document(&ticket)], |bytes| {
         assert_round_trip::<Waiter>(bytes);
         assert_round_trip::<Ticket>(bytes);
@@ -168,8 +169,8 @@ fn windows_and_page_tokens() {
         "video": { "bucket": "b", "key": "k", "etag": "e", "bytes": 1 } });
     let run = json!({ "index": 1000, "token": "t", "pages": 50 });
     let inputs = [
-        json!({ "job": finished, "from": { "index": 7, "token": "t" } }),
-        json!({ "job": finished, "run": run }),
+        json!({ "execution": "e", "job": finished, "from": { "index": 7, "token": "t" } }),
+        json!({ "execution": "e", "job": finished, "run": run }),
         json!({ "runs": [run], "listed": 1050, "next": { "index": 1050, "token": "u" } }),
     ];
     fuzz(&inputs.map(|input| document(&input)), |bytes| {
@@ -205,7 +206,7 @@ fn keys_of_results() {
 #[test]
 fn nonsense_around_a_good_video() {
     let waiter = Waiter { execution: "nobody".into(), task_token: TaskToken("token-0-of-nobody".into()), job: job() };
-    let ticket = Ticket { execution: "nobody".into(), started_ms: 0, job: job() };
+    let ticket = Ticket { execution: "nobody".into(), started_ms: 0, entered_ms: 0, job: job() };
     let documents = [document(&waiter), document(&ticket)];
     let messages = fixtures("sns").into_iter().flat_map(|event| {
         let event: Value = serde_json::from_slice(&event).expect("JSON");
@@ -222,6 +223,7 @@ fn nonsense_around_a_good_video() {
             uploads: vec![upload.clone()],
             forgeries: vec![(20 * SECOND, Some(text(&messages, round)))],
             litter: vec![
+                ("queue/lease".to_owned(), text(&documents, round)),
                 ("queue/slot-freed".to_owned(), text(&documents, round + 1)),
                 ("queue/tickets/0000000000000-nobody".to_owned(), text(&documents, round + 2)),
             ],

@@ -1,13 +1,14 @@
 //! The workflow in virtual time: what no fault may do to it, and how long a rush takes.
 //!
-//! - `cargo test -p facereel-tests --test simulation` plays the fixed seeds, 50 fresh ones and everything else here.
-//! - `SEEDS=10000 cargo test -p facereel-tests --test simulation fixed_seeds` plays as many seeds, from 0 on.
-//! - `SEED=17 cargo test -p facereel-tests --test simulation tell -- --ignored --nocapture` tells the story of one.
+//! - `cargo test --workspace --test simulation` plays the fixed seeds, 50 fresh ones and everything else here.
+//! - `SEEDS=10000 cargo test --workspace --test simulation fixed_seeds` plays as many seeds, from 0 on.
+//! - `SEED=17 cargo test --workspace --test simulation tell -- --ignored --nocapture` tells the story of one.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::{env, thread};
+use std::{env, io, thread};
 
 use facereel_tests::sim::{
     Content, HOUR, Kind, MINUTE, Ms, Quirks, Run, SECOND, Sabotage, Story, Upload, Weather, run,
@@ -129,7 +130,8 @@ fn fixed_seeds_hold() {
 fn fresh_seeds_hold() {
     let mut dice = fastrand::Rng::new();
     let seeds: Vec<_> = (0..FRESH_SEEDS).map(|_| dice.u64(..)).collect();
-    println!("fresh seeds: {seeds:?}");
+    // Past the capture of passing tests' output: the log of every run says which it was.
+    writeln!(io::stderr(), "fresh seeds: {seeds:?}").expect("standard error is open");
     assert_hold(&mut play(&seeds));
 }
 
@@ -192,7 +194,12 @@ mod a_flaw_is_found {
 
     #[test]
     fn a_job_paid_twice() {
-        assert_found(Sabotage::PaysTwice, story(), "was paid twice");
+        // The second execution comes while the first one's job runs: later it would find the job ended.
+        let mut story = story();
+        for upload in &mut story.uploads {
+            upload.events = vec![SECOND, 30 * SECOND];
+        }
+        assert_found(Sabotage::PaysTwice, story, "was paid twice");
     }
 
     #[test]
@@ -292,7 +299,6 @@ mod regressions {
     }
 
     #[test]
-    #[ignore = "a failure is noted as told once it is sent; where a killed function takes its callback along, a second job is paid"]
     fn a_failure_that_was_sent_but_not_heard_is_paid_once() {
         for seed in 0..100 {
             let weather = Weather { message_lost: 1.0, result_lost: 0.5, killed: 0.3, ..Weather::default() };
@@ -302,7 +308,6 @@ mod regressions {
     }
 
     #[test]
-    #[ignore = "a lease that lies further in the future than any lease lasts is believed, and nobody starts jobs"]
     fn a_lease_of_the_far_future_stops_nobody() {
         let lease = r#"{"owner":"nobody","until_ms":17990532005000}"#;
         let litter = vec![("queue/lease".to_owned(), lease.to_owned())];
@@ -393,7 +398,7 @@ mod a_rush {
     }
 
     #[test]
-    #[ignore = "takes minutes; `cargo test -p facereel-tests --test simulation ten_thousand -- --ignored --nocapture`"]
+    #[ignore = "takes minutes; `cargo test --workspace --test simulation ten_thousand -- --ignored --nocapture`"]
     fn of_ten_thousand_is_served_in_order_without_idle_slots() {
         assert_queued(&figures("10000 with the queue", &Story::rush(1, 10_000)));
     }

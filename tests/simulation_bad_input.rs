@@ -141,7 +141,7 @@ fn objects_among_the_waiters_and_tickets() {
             "queue/tickets/".to_owned(),
             "queue/lease".to_owned(),
             "queue/slot-freed".to_owned(),
-            format!("queue/failed/{tag}"),
+            format!("queue/ended/{tag}"),
         ];
         for place in places {
             let litter = vec![(place, body.to_owned())];

@@ -180,6 +180,23 @@ mod timeouts {
     }
 
     #[test]
+    fn a_heartbeat_that_grows_beyond_the_timeout() {
+        let found = broken(|machine| {
+            *at(machine, "/States/StartDetection/HeartbeatSeconds") =
+                "{% 900 * ($states.context.State.RetryCount + 1) %}".into();
+        });
+        assert_found(&found, "StartDetection", "must be below `TimeoutSeconds`");
+    }
+
+    #[test]
+    fn a_heartbeat_that_is_no_number() {
+        for nonsense in ["900", "{% -1 %}", "{% 0.5 %}", "{% '900' %}"] {
+            let found = broken(|machine| *at(machine, "/States/StartDetection/HeartbeatSeconds") = nonsense.into());
+            assert_found(&found, "StartDetection", "`HeartbeatSeconds` after 0 retries");
+        }
+    }
+
+    #[test]
     fn a_callback_without_a_heartbeat() {
         let found = broken(|machine| remove(machine, "/States/StartDetection/HeartbeatSeconds"));
         assert_found(&found, "StartDetection", "needs `HeartbeatSeconds`");

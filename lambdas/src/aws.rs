@@ -30,6 +30,13 @@ impl Clients {
             clock: SharedTimeSource::default(),
         }
     }
+
+    /// Now, in milliseconds since 1970.
+    #[must_use]
+    pub fn now_ms(&self) -> i64 {
+        let since_1970 = self.clock.now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
+    }
 }
 
 /// An AWS call that failed in a way that every function treats alike.

@@ -2,7 +2,8 @@
 
 use crate::{
     aws::{AwsError, Clients},
-    job::VideoMetadata,
+    job::{FinishedJob, VideoMetadata},
+    metrics::{self, Metric},
     waiters::{self, TaskToken, Waiter},
 };
 
@@ -29,7 +30,7 @@ pub enum Outcome {
     },
 }
 
-/// Tells each waiter how its job ended and removes it; returns whether anyone was left to be told.
+/// Tells each waiter how its job ended and removes it.
 ///
 /// A waiter whose task has ended by itself (late, or told twice) is removed as well: nobody is left to tell.
 ///
@@ -41,15 +42,12 @@ pub async fn tell(
     job_id: &str,
     outcome: &Outcome,
     waiters: Vec<Waiter>,
-) -> Result<bool, AwsError> {
-    let mut anyone = false;
+) -> Result<(), AwsError> {
     let mut first_error = None;
     for waiter in waiters {
         let told = match outcome {
             Outcome::Succeeded(metadata) => {
-                let output = waiter.job.clone().finished(job_id, metadata);
-                let output = serde_json::to_string(&output).expect("a finished job is plain data");
-                send_success(clients, &waiter.task_token, output).await
+                send_success(clients, &waiter.task_token, &waiter.job.clone().finished(job_id, metadata)).await
             }
             Outcome::JobFailed { reason } => {
                 let cause = format!("Rekognition ended the job {job_id} without a result: {reason}");
@@ -63,8 +61,11 @@ pub async fn tell(
         };
         match told {
             Ok(delivery) => {
-                anyone |= delivery == Delivery::Delivered;
-                tracing::info!(execution = waiter.execution, job_id, ?delivery, "told a waiting execution");
+                if delivery == Delivery::TooLate {
+                    metrics::emit(clients, &[Metric::CallbacksTooLate(1)]);
+                }
+                let (tag, key) = (waiter.job.tag(), waiter.job.video.key);
+                tracing::info!(execution = waiter.execution, tag, key, job_id, ?delivery, "told a waiting execution");
             }
             Err(error) => {
                 tracing::warn!(execution = waiter.execution, job_id, %error, "could not tell a waiting execution yet");
@@ -72,7 +73,7 @@ pub async fn tell(
             }
         }
     }
-    first_error.map_or(Ok(anyone), Err)
+    first_error.map_or(Ok(()), Err)
 }
 
 /// What became of a callback.
@@ -107,7 +108,12 @@ pub async fn send_failure(
     }
 }
 
-async fn send_success(clients: &Clients, token: &TaskToken, output: String) -> Result<Delivery, AwsError> {
+/// Sends `SendTaskSuccess` with a finished job.
+///
+/// # Errors
+/// [`AwsError`]; a task that has ended already is no error.
+pub async fn send_success(clients: &Clients, token: &TaskToken, job: &FinishedJob) -> Result<Delivery, AwsError> {
+    let output = serde_json::to_string(job).expect("a finished job is plain data");
     match clients.sfn.send_task_success().task_token(&token.0).output(output).send().await {
         Ok(_) => Ok(Delivery::Delivered),
         Err(error) => match error.as_service_error() {

@@ -27,6 +27,8 @@ pub struct Config {
 /// What an iteration of the `FetchPages` state sends.
 #[derive(Debug, Deserialize)]
 pub struct FetchPage {
+    /// The execution's name.
+    pub execution: String,
     /// Whose pages.
     pub job: FinishedJob,
     /// Which pages: one, but for the largest results.
@@ -96,12 +98,13 @@ struct Faces<'a> {
 ///
 /// # Errors
 /// [`FetchPageError`].
+#[tracing::instrument(skip_all, fields(execution = request.execution, key = request.job.video.key, tag = request.job.tag))]
 pub async fn fetch_page(
     clients: &Clients,
     config: &Config,
     request: FetchPage,
 ) -> Result<FetchedPages, FetchPageError> {
-    let FetchPage { job, run: PageRun { first, pages } } = request;
+    let FetchPage { job, run: PageRun { first, pages }, .. } = request;
     let mut fetched = FetchedPages { index: first.index, pages, faces: 0 };
     let mut token = first.token;
     for index in first.index..first.index + pages {
@@ -152,7 +155,7 @@ async fn fetch_one(
         .send()
         .await
         .map_err(|error| AwsError::new("s3:PutObject", error))?;
-    tracing::info!(tag = job.tag, page = index, faces, key, "wrote a page");
+    tracing::info!(page = index, faces, object = key, "wrote a page");
     Ok((faces, output.next_token))
 }
 

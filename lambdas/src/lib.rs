@@ -16,10 +16,12 @@
 
 pub mod aws;
 pub mod completion;
+pub mod ending;
 pub mod fetch_page;
 pub mod input;
 pub mod job;
 pub mod list_pages;
+pub mod metrics;
 pub mod queue;
 pub mod results;
 pub mod resume_execution;

@@ -28,6 +28,8 @@ const PAGES_PER_LONG_RUN: usize = 50;
 /// What the `ListPages` state sends.
 #[derive(Debug, Deserialize)]
 pub struct ListPages {
+    /// The execution's name.
+    pub execution: String,
     /// Whose pages.
     pub job: FinishedJob,
     /// The window's first page.
@@ -124,8 +126,9 @@ impl PageError {
 ///
 /// # Errors
 /// [`PageError`].
+#[tracing::instrument(skip_all, fields(execution = request.execution, key = request.job.video.key, tag = request.job.tag))]
 pub async fn list_pages(clients: &Clients, request: ListPages) -> Result<Window, PageError> {
-    let ListPages { job: FinishedJob { job_id, .. }, from: mut page } = request;
+    let ListPages { job: FinishedJob { job_id, .. }, from: mut page, .. } = request;
     let from = page.index;
     let mut runs: Vec<PageRun> = Vec::new();
     loop {

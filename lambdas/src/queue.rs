@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     aws::{AwsError, Clients, ErrorName, named_by_variant},
     completion::{self, Outcome},
+    ending::Ending,
     job::{self, Job, JobStatus, StartError},
+    metrics::{self, Metric},
     s3,
     video::{Location, LookError, Video},
     waiters::{self, Waiter},
@@ -23,8 +25,11 @@ use crate::{
 /// (<https://docs.aws.amazon.com/general/latest/gr/rekognition.html>).
 const START_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long a lease lasts that is not renewed: starting one ticket takes seconds at most.
-const LEASE: Duration = Duration::from_mins(1);
+/// The longest pause after a throttled Start: then the execution's own Retry comes again.
+const MAX_START_PAUSE: Duration = Duration::from_secs(8);
+
+/// How long a lease lasts that is not renewed, in milliseconds: starting one ticket takes seconds at most.
+const LEASE_MS: i64 = 60_000;
 
 /// Tickets that are looked at in one listing: about as many as there are slots.
 const TICKETS_AT_ONCE: i32 = 20;
@@ -43,6 +48,8 @@ pub struct Ticket {
     pub execution: String,
     /// When the execution started, in milliseconds since 1970: its place in the queue.
     pub started_ms: i64,
+    /// When it was started or last redriven, in milliseconds since 1970: whoever comes after a failure asks for a new job.
+    pub entered_ms: i64,
     /// What is to be started.
     pub job: Job,
 }
@@ -55,17 +62,12 @@ impl Ticket {
     }
 }
 
-/// Puts a ticket into the queue. An execution that comes again while its ticket waits keeps the ticket as it is.
+/// Puts a ticket into the queue, in the place of the one that the execution may have taken earlier.
 ///
 /// # Errors
 /// [`AwsError`] of `s3:PutObject`.
 pub async fn put(clients: &Clients, bucket: &str, ticket: &Ticket) -> Result<(), AwsError> {
-    let request = s3::put_json_request(clients, bucket, &ticket.object_key(), ticket);
-    match request.if_none_match("*").send().await {
-        Ok(_) => Ok(()),
-        Err(error) if error.code() == Some("PreconditionFailed") => Ok(()),
-        Err(error) => Err(AwsError::new("s3:PutObject", error)),
-    }
+    s3::put_json(clients, bucket, &ticket.object_key(), ticket).await
 }
 
 /// Takes a ticket out of the queue.
@@ -139,7 +141,7 @@ async fn drain(clients: &Clients, bucket: &str, lease: &mut Lease) -> Result<Dra
                 Ok(ticket) => match begin(clients, bucket, &ticket).await {
                     Ok(()) => {}
                     Err(BeginError::LimitExceeded(reason)) => {
-                        tracing::info!(execution = ticket.execution, %reason, "waits for a slot");
+                        tracing::info!(execution = ticket.execution, %reason, "the oldest ticket waits for a slot");
                         return Ok(Drained::NoSlot);
                     }
                     Err(error) => fail(clients, bucket, &ticket, &error).await?,
@@ -180,6 +182,7 @@ named_by_variant!(BeginError);
 /// Starts a ticket's job, or finds it again, and tells its waiters where it has ended already.
 ///
 /// The ticket goes before anyone is told: an execution that hears something may come again at once with a new one.
+#[tracing::instrument(skip_all, fields(execution = ticket.execution, key = ticket.job.video.key, tag = ticket.job.tag()))]
 async fn begin(clients: &Clients, bucket: &str, ticket: &Ticket) -> Result<(), BeginError> {
     let Ticket { execution, job, .. } = ticket;
     let mut job = job.clone();
@@ -189,32 +192,22 @@ async fn begin(clients: &Clients, bucket: &str, ticket: &Ticket) -> Result<(), B
             // Told meanwhile: nobody would read what is paid for.
             return Ok(remove(clients, bucket, ticket).await?);
         }
-        let started = job.start(&clients.rekognition).await;
-        // Kept under the lease, so that the next one to start a job keeps the distance as well.
-        tokio::time::sleep(START_INTERVAL).await;
-        let job_id = match started {
+        let job_id = match start(clients, &job).await {
             Ok(job_id) => job_id,
             Err(error) => return Err(explain(clients, &job.video, error).await),
         };
         // A job that was found again never notifies a second time: its status is asked for after every Start.
         let status = job::report(&clients.rekognition, &job_id).await?.status;
-        tracing::info!(
-            execution,
-            tag = job.tag(),
-            job_id,
-            generation = job.generation,
-            ?status,
-            "the job for this content"
-        );
+        let tag = job.tag();
+        tracing::info!(job_id, generation = job.generation, ?status, "the job for this content");
         let outcome = match status {
-            JobStatus::InProgress => return Ok(remove(clients, bucket, ticket).await?),
-            JobStatus::Succeeded(metadata) => Outcome::Succeeded(metadata),
-            JobStatus::Failed { reason } if was_told(clients, bucket, &job.tag(), &job_id).await? => {
-                last_reason = reason;
-                job = move_on(clients, bucket, execution, job).await?;
-                continue;
+            JobStatus::InProgress => {
+                #[expect(clippy::cast_precision_loss, reason = "milliseconds of days")]
+                let waited = (clients.now_ms() - ticket.entered_ms) as f64 / 1000.0;
+                metrics::emit(clients, &[Metric::SecondsWaitedForSlot(waited)]);
+                return Ok(remove(clients, bucket, ticket).await?);
             }
-            // Told first: whether a new job is worth its price is for whoever replays the execution to say.
+            JobStatus::Succeeded(metadata) => Outcome::Succeeded(metadata),
             JobStatus::Failed { reason } => Outcome::JobFailed { reason },
             JobStatus::Gone => {
                 last_reason = "its results have expired".to_owned();
@@ -222,40 +215,36 @@ async fn begin(clients: &Clients, bucket: &str, ticket: &Ticket) -> Result<(), B
                 continue;
             }
         };
-        remove(clients, bucket, ticket).await?;
-        let waiting = waiters::list(clients, bucket, &job.tag(), None).await?;
-        return Ok(tell(clients, bucket, &job.tag(), &job_id, &outcome, waiting).await?);
+        let ending = Ending::note(clients, bucket, &tag, &job_id).await?;
+        match outcome {
+            // Whoever was started or redriven since wants a new job; everyone else hears of the failure first, and
+            // whether another one is worth its price is for a person to say.
+            Outcome::JobFailed { reason } if ending.seen_ms < ticket.entered_ms => {
+                last_reason = reason;
+                job = move_on(clients, bucket, execution, job).await?;
+            }
+            outcome => {
+                remove(clients, bucket, ticket).await?;
+                let waiting = waiters::list(clients, bucket, &tag, None).await?;
+                return Ok(completion::tell(clients, bucket, &job_id, &outcome, waiting).await?);
+            }
+        }
     }
     Err(BeginError::JobFailed { reason: last_reason })
 }
 
-/// Tells a job's waiters how it ended, and notes a failure as told.
-///
-/// # Errors
-/// [`AwsError`], after everyone who could be told was told; nothing is noted then.
-pub async fn tell(
-    clients: &Clients,
-    bucket: &str,
-    tag: &str,
-    job_id: &str,
-    outcome: &Outcome,
-    waiting: Vec<Waiter>,
-) -> Result<(), AwsError> {
-    let anyone = completion::tell(clients, bucket, job_id, outcome, waiting).await?;
-    if anyone && matches!(outcome, Outcome::JobFailed { .. }) {
-        s3::put_json(clients, bucket, &told_key(tag), &job_id).await?;
+/// Starts a job or finds it again; where others use up the rate of Start, it waits a little, longer each time.
+async fn start(clients: &Clients, job: &Job) -> Result<String, StartError> {
+    let mut pause = START_INTERVAL;
+    loop {
+        let started = job.start(&clients.rekognition).await;
+        // Kept under the lease, so that the next one to start a job keeps the distance as well.
+        tokio::time::sleep(pause).await;
+        match started {
+            Err(StartError::Aws(AwsError::Throttled { .. })) if pause < MAX_START_PAUSE => pause *= 2,
+            started => return started,
+        }
     }
-    Ok(())
-}
-
-/// Whether this job's failure has been told: only then is it left behind for a new, billed one.
-async fn was_told(clients: &Clients, bucket: &str, tag: &str, job_id: &str) -> Result<bool, AwsError> {
-    let told = s3::get(clients, bucket, &told_key(tag)).await?;
-    Ok(told.and_then(|told| serde_json::from_slice::<String>(&told).ok()).as_deref() == Some(job_id))
-}
-
-fn told_key(tag: &str) -> String {
-    format!("queue/failed/{tag}")
 }
 
 /// Lets an execution wait for the same content's next job.
@@ -308,21 +297,21 @@ async fn fail(clients: &Clients, bucket: &str, ticket: &Ticket, error: &BeginErr
 struct Lease {
     owner: String,
     etag: String,
-    until_ms: u128,
+    until_ms: i64,
 }
 
 /// The lease as it lies in S3.
 #[derive(Serialize, Deserialize)]
 struct LeaseObject {
     owner: String,
-    until_ms: u128,
+    until_ms: i64,
 }
 
 impl Lease {
     /// Takes the lease if it is free, has run out, or was held by this very owner.
     async fn take(clients: &Clients, bucket: &str, owner: &str) -> Result<Option<Self>, AwsError> {
         loop {
-            let until_ms = now_ms(clients) + LEASE.as_millis();
+            let until_ms = clients.now_ms() + LEASE_MS;
             let mut lease = Self { owner: owner.to_owned(), etag: String::new(), until_ms };
             match lease.put_request(clients, bucket).if_none_match("*").send().await {
                 Ok(put) => {
@@ -350,7 +339,9 @@ impl Lease {
             let body =
                 body.map_err(|error| AwsError::ServiceUnavailable { call: "s3:GetObject", source: error.into() })?;
             let held = serde_json::from_slice::<LeaseObject>(&body.into_bytes()).ok();
-            if held.is_some_and(|held| held.owner != owner && held.until_ms > now_ms(clients)) {
+            // No lease lasts longer than its term, or two where clocks differ: one that claims to is nonsense.
+            let believable = clients.now_ms()..clients.now_ms() + 2 * LEASE_MS;
+            if held.is_some_and(|held| held.owner != owner && believable.contains(&held.until_ms)) {
                 return Ok(None);
             }
             return Ok(lease.write_over(clients, bucket).await?.then_some(lease));
@@ -359,8 +350,8 @@ impl Lease {
 
     /// Holds the lease a while longer once half of it is over; `false` when someone else has taken it.
     async fn renew(&mut self, clients: &Clients, bucket: &str) -> Result<bool, AwsError> {
-        let until_ms = now_ms(clients) + LEASE.as_millis();
-        if until_ms < self.until_ms + LEASE.as_millis() / 2 {
+        let until_ms = clients.now_ms() + LEASE_MS;
+        if until_ms < self.until_ms + LEASE_MS / 2 {
             return Ok(true);
         }
         self.until_ms = until_ms;
@@ -385,8 +376,4 @@ impl Lease {
         let lease = LeaseObject { owner: self.owner.clone(), until_ms: self.until_ms };
         s3::put_json_request(clients, bucket, LEASE_KEY, &lease)
     }
-}
-
-fn now_ms(clients: &Clients) -> u128 {
-    clients.clock.now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis()
 }

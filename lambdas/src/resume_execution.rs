@@ -2,10 +2,12 @@
 
 use aws_lambda_events::event::sns::SnsEvent;
 use serde::Deserialize;
+use tracing::{Span, field::Empty};
 
 use crate::{
     aws::{AwsError, Clients, named_by_variant},
-    completion::Outcome,
+    completion::{self, Outcome},
+    ending::Ending,
     job::{self, JobStatus},
     queue, waiters,
 };
@@ -64,18 +66,23 @@ pub async fn resume_execution(clients: &Clients, config: &Config, event: SnsEven
     first_error.map_or(Ok(()), Err)
 }
 
+#[tracing::instrument(skip_all, fields(job_id = job_id, key = Empty, tag = Empty))]
 async fn resume(clients: &Clients, config: &Config, job_id: &str) -> Result<(), ResumeExecutionError> {
     let report = job::report(&clients.rekognition, job_id).await?;
     let Some(tag) = report.tag else {
-        tracing::error!(job_id, status = ?report.status, "ignored the completion of a job that was not started here");
+        tracing::error!(status = ?report.status, "ignored the completion of a job that was not started here");
         return Ok(());
     };
+    Span::current().record("tag", &tag);
+    if let Some((_, key)) = &report.video {
+        Span::current().record("key", key);
+    }
     let outcome = match report.status {
         JobStatus::Succeeded(metadata) => Outcome::Succeeded(metadata),
         JobStatus::Failed { reason } => Outcome::JobFailed { reason },
         JobStatus::InProgress => return Err(ResumeExecutionError::JobNotFinished { job_id: job_id.to_owned() }),
         JobStatus::Gone => {
-            tracing::error!(job_id, tag, "ignored the completion of a job that Rekognition has forgotten");
+            tracing::error!("ignored the completion of a job that Rekognition has forgotten");
             return Ok(());
         }
     };
@@ -87,19 +94,17 @@ async fn resume(clients: &Clients, config: &Config, job_id: &str) -> Result<(), 
             .as_ref()
             .is_some_and(|(bucket, key)| *bucket == waiter.job.video.bucket && *key == waiter.job.video.key);
         if !same {
-            tracing::error!(
-                job_id,
-                tag,
-                execution = waiter.execution,
-                "a waiter waits for another video than the job's"
-            );
+            tracing::error!(execution = waiter.execution, "a waiter waits for another video than the job's");
         }
         same
     });
     if waiting.is_empty() {
-        tracing::info!(job_id, tag, "nobody waits for this job any more");
+        tracing::info!("nobody waits for this job any more");
     }
-    let told = queue::tell(clients, bucket, &tag, job_id, &outcome, waiting).await;
+    let told = match Ending::note(clients, bucket, &tag, job_id).await {
+        Ok(_) => completion::tell(clients, bucket, job_id, &outcome, waiting).await,
+        Err(error) => Err(error),
+    };
     // The job's slot is free, whether or not everyone could be told.
     queue::slot_is_free(clients, bucket, job_id).await?;
     Ok(told?)

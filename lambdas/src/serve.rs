@@ -34,7 +34,8 @@ where
     let clients = Clients::from_env().await;
     let (function, config, clients) = (&function, &config, &clients);
     lambda_runtime::run(service_fn(async move |event: LambdaEvent<Request>| {
-        function(clients, config, event.payload).await
+        // Boxed: the compiler measures the whole call at once otherwise, and gives up on its depth.
+        Box::pin(function(clients, config, event.payload)).await
     }))
     .await
 }

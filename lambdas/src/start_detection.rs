@@ -3,11 +3,15 @@
 use aws_smithy_types::date_time::Format;
 use serde::Deserialize;
 use serde_json::Value;
+use tracing::{Span, field::Empty};
 
 use crate::{
     aws::{AwsError, Clients, ErrorName, named_by_variant},
-    completion, input,
-    job::{FaceAttributes, Job},
+    completion,
+    ending::Ending,
+    input,
+    job::{self, FaceAttributes, FinishedJob, Job, JobStatus},
+    metrics::{self, Metric},
     queue::{self, Ticket},
     video::{LookError, Video},
     waiters::{self, TaskToken, Waiter},
@@ -43,15 +47,23 @@ pub struct Execution {
     /// Unique within the state machine.
     pub name: String,
     /// When it started, in ISO 8601: its place in the queue.
-    pub started: StartTime,
+    pub started: Moment,
+    /// When it was started or last redriven, in ISO 8601: a job that has failed by then is not good enough for it.
+    pub entered: Moment,
 }
 
 /// A moment in ISO 8601, as Step Functions writes it.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "String")]
-pub struct StartTime(aws_smithy_types::DateTime);
+pub struct Moment(aws_smithy_types::DateTime);
 
-impl TryFrom<String> for StartTime {
+impl Moment {
+    fn millis(self) -> i64 {
+        self.0.to_millis().unwrap_or_default()
+    }
+}
+
+impl TryFrom<String> for Moment {
     type Error = aws_smithy_types::date_time::DateTimeParseError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
@@ -103,6 +115,7 @@ impl From<LookError> for StartDetectionError {
 ///
 /// # Errors
 /// Only when the answer itself could not be sent; the state's Retry then comes again.
+#[tracing::instrument(skip_all, fields(execution = request.execution.name, key = Empty, tag = Empty))]
 pub async fn start_detection(
     clients: &Clients,
     config: &Config,
@@ -127,7 +140,9 @@ async fn take_ticket(
     input: Value,
 ) -> Result<(), StartDetectionError> {
     let bucket = &config.results_bucket;
-    let video = Video::look(&clients.s3, &input::location(input)?).await?;
+    let location = input::location(input)?;
+    Span::current().record("key", &location.key);
+    let video = Video::look(&clients.s3, &location).await?;
     let job = Job {
         video,
         face_attributes: config.face_attributes,
@@ -135,24 +150,49 @@ async fn take_ticket(
         role_arn: config.publish_role_arn.clone(),
         generation: 0,
     };
-    let Execution { name: execution, started } = execution;
-    let started_ms = started.0.to_millis().unwrap_or_default();
+    Span::current().record("tag", job.tag());
+    let Execution { name: execution, started, entered } = execution;
     let waiter = Waiter { execution: execution.clone(), task_token: task_token.clone(), job: job.clone() };
-    let ticket = Ticket { execution, started_ms, job };
+    let ticket = Ticket { execution, started_ms: started.millis(), entered_ms: entered.millis(), job };
+    if let Some(finished) = finished_job(clients, bucket, &waiter).await? {
+        tracing::info!(job_id = finished.job_id, "this content is analysed already");
+        metrics::emit(clients, &[Metric::JobsReattached(1)]);
+        queue::remove(clients, bucket, &ticket).await?;
+        completion::send_success(clients, task_token, &finished).await?;
+        return Ok(());
+    }
     let queued = queue_up(clients, bucket, &waiter, &ticket).await;
     if queued.is_err() {
         // The execution is about to be told that it failed: nobody is to pay for it meanwhile. What cannot be withdrawn
         // now is removed by the next attempt, or expires.
         let withdrawn =
             (waiters::remove(clients, bucket, &waiter).await, queue::remove(clients, bucket, &ticket).await);
-        tracing::warn!(execution = waiter.execution, ?withdrawn, "withdrew from the queue");
+        tracing::warn!(?withdrawn, "withdrew from the queue");
     }
     Ok(queued?)
+}
+
+/// The job of this content that has succeeded, if there is one: nobody has to wait for a turn to read it.
+///
+/// Waiters that this execution's earlier attempts have left at it, or at those that failed before it, are removed.
+async fn finished_job(clients: &Clients, bucket: &str, waiter: &Waiter) -> Result<Option<FinishedJob>, AwsError> {
+    let mut job = waiter.job.clone();
+    while let Some(Ending { job_id, .. }) = Ending::of(clients, bucket, &job.tag()).await? {
+        for earlier in waiters::list(clients, bucket, &job.tag(), Some(&waiter.execution)).await? {
+            waiters::remove(clients, bucket, &earlier).await?;
+        }
+        match job::report(&clients.rekognition, &job_id).await?.status {
+            JobStatus::Succeeded(metadata) => return Ok(Some(job.finished(&job_id, &metadata))),
+            _ => job = job.next_generation(),
+        }
+    }
+    Ok(None)
 }
 
 async fn queue_up(clients: &Clients, bucket: &str, waiter: &Waiter, ticket: &Ticket) -> Result<(), AwsError> {
     // Stored before the job is started: however soon the completion comes, it finds the waiter.
     waiters::put(clients, bucket, waiter).await?;
     queue::put(clients, bucket, ticket).await?;
+    tracing::info!(bytes = ticket.job.video.bytes, "waits for a job slot");
     queue::start_waiting_jobs(clients, bucket, &ticket.execution).await
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     aws::{AwsError, Clients, named_by_variant},
     job::FinishedJob,
+    metrics::{self, Metric},
     results::{Manifest, Moment, ObjectFacts, PageFacts, Second, Summary},
     s3,
 };
@@ -102,6 +103,7 @@ struct Face {
 ///
 /// # Errors
 /// [`SummarizeError`]; no manifest is written then.
+#[tracing::instrument(skip_all, fields(execution = request.execution, key = request.job.video.key, tag = request.job.tag))]
 pub async fn summarize(clients: &Clients, config: &Config, request: Summarize) -> Result<Summarized, SummarizeError> {
     let Summarize { job, pages, execution } = request;
     let bucket = &config.results_bucket;
@@ -124,7 +126,8 @@ pub async fn summarize(clients: &Clients, config: &Config, request: Summarize) -
         pages: page_facts,
     };
     let manifest = write(clients, bucket, format!("{prefix}manifest.json"), &manifest).await?.key;
-    tracing::info!(tag = job.tag, key = job.video.key, pages, faces = summary.faces, "the result is complete");
+    tracing::info!(pages, faces = summary.faces, manifest, "the result is complete");
+    metrics::emit(clients, &[Metric::Videos(1), Metric::Faces(summary.faces), Metric::Pages(pages)]);
     Ok(Summarized {
         bucket: bucket.clone(),
         prefix,

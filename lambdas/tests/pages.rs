@@ -44,7 +44,7 @@ async fn windows(pages: usize) -> Vec<Window> {
     let mut windows = Vec::new();
     let mut from = json!({"index": 0});
     loop {
-        let request = serde_json::from_value(json!({"job": job(), "from": from})).unwrap();
+        let request = serde_json::from_value(json!({"execution": "one", "job": job(), "from": from})).unwrap();
         let window = list_pages(&clients, request).await.unwrap();
         let next = window.next.as_ref().map(|next| serde_json::to_value(next).unwrap());
         windows.push(window);
@@ -93,7 +93,7 @@ async fn the_largest_window_fits_a_states_payload() {
     let long = mock!(Rekognition::get_face_detection).then_output(move || {
         GetFaceDetectionOutput::builder().job_status(VideoJobStatus::Succeeded).next_token(&token).build()
     });
-    let request = serde_json::from_value(json!({"job": job(), "from": {"index": 0}})).unwrap();
+    let request = serde_json::from_value(json!({"execution": "one", "job": job(), "from": {"index": 0}})).unwrap();
     let window = list_pages(&clients(&Store::default(), &[long], &[]), request).await.unwrap();
     assert_eq!(window.listed, 100);
     assert!(serde_json::to_vec(&window).unwrap().len() < 262_144 / 4);
@@ -109,10 +109,10 @@ async fn an_expired_token_is_named() {
         })]
     };
     let clients = clients(&Store::default(), &expired(), &[]);
-    let request = json!({"job": job(), "from": {"index": 100, "token": "old"}});
+    let request = json!({"execution": "one", "job": job(), "from": {"index": 100, "token": "old"}});
     let error = list_pages(&clients, serde_json::from_value(request).unwrap()).await.unwrap_err();
     assert_eq!(error.error_name(), "PageTokenExpired");
-    let request = json!({"job": job(), "run": {"index": 100, "token": "old", "pages": 1}});
+    let request = json!({"execution": "one", "job": job(), "run": {"index": 100, "token": "old", "pages": 1}});
     let config = fetch_page::Config { results_bucket: "results".into() };
     let error = fetch_page(&clients, &config, serde_json::from_value(request).unwrap()).await.unwrap_err();
     assert_eq!(error.error_name(), "PageTokenExpired");
@@ -139,7 +139,7 @@ async fn a_run_of_pages_becomes_lines_a_summary_and_at_last_a_manifest() {
     let store = Store::default();
     let clients = clients(&store, &wire(), &[]);
     let config = fetch_page::Config { results_bucket: "results".into() };
-    let request = json!({"job": job(), "run": {"index": 0, "pages": 2}});
+    let request = json!({"execution": "one", "job": job(), "run": {"index": 0, "pages": 2}});
     let fetched = fetch_page(&clients, &config, serde_json::from_value(request).unwrap()).await.unwrap();
     assert_eq!((fetched.pages, fetched.faces), (2, 3));
     let first = store.text("results/holiday.mp4/tag/faces/00000.jsonl");

@@ -44,7 +44,23 @@ fn jobs(started: &Started, statuses: &'static [VideoJobStatus]) -> Vec<Rule> {
     ]
 }
 
+fn full_account() -> Rule {
+    mock!(Rekognition::start_face_detection).then_error(|| {
+        let meta = ErrorMetadata::builder().code("LimitExceededException").build();
+        StartFaceDetectionError::LimitExceededException(LimitExceededException::builder().meta(meta).build())
+    })
+}
+
 async fn start(store: &Store, rekognition: &[Rule], told: &Told, execution: &str, token: &str) {
+    start_entered("2000-01-01T00:00:00Z", store, rekognition, told, execution, token).await;
+}
+
+/// Of an execution that was started or redriven after whatever has happened by now.
+async fn replay(store: &Store, rekognition: &[Rule], told: &Told, execution: &str, token: &str) {
+    start_entered("9999-01-01T00:00:00Z", store, rekognition, told, execution, token).await;
+}
+
+async fn start_entered(entered: &str, store: &Store, rekognition: &[Rule], told: &Told, execution: &str, token: &str) {
     let config = Config {
         results_bucket: "results".into(),
         completion_topic_arn: "arn:aws:sns:us-east-1:123456789012:completions".into(),
@@ -53,7 +69,7 @@ async fn start(store: &Store, rekognition: &[Rule], told: &Told, execution: &str
     };
     let request = json!({
         "task_token": token,
-        "execution": {"name": execution, "started": "2026-11-22T17:38:00.123Z", "arn": "not needed"},
+        "execution": {"name": execution, "started": "2026-11-22T17:38:00.123Z", "entered": entered, "arn": "not needed"},
         "input": {"bucket": "uploads", "key": "holiday.mp4"},
     });
     let request = serde_json::from_value(request).unwrap();
@@ -95,7 +111,28 @@ async fn a_job_that_was_already_done_answers_at_once_and_is_not_started_again() 
         [("one", true), ("two", true)]
     );
     assert_eq!(started.lock().unwrap().len(), 1);
-    assert_eq!(store.keys(), ["holiday.mp4"]);
+    let ended = format!("queue/ended/{}", started.lock().unwrap()[0]);
+    assert_eq!(store.keys(), ["holiday.mp4", &ended]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_was_already_done_answers_at_once_though_every_slot_is_taken() {
+    let (store, told, started) = (with_video(VIDEO), Told::default(), Started::default());
+    start(&store, &jobs(&started, &[VideoJobStatus::Succeeded]), &told, "one", "one").await;
+    let not_started = [full_account(), jobs(&started, &[VideoJobStatus::Succeeded]).remove(1)];
+    start(&store, &not_started, &told, "two", "two").await;
+    assert_eq!(told.lock().unwrap().iter().filter(|(_, told)| told.is_ok()).count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_told_again_to_who_was_there_when_it_was_seen() {
+    let (store, told, started) = (with_video(VIDEO), Told::default(), Started::default());
+    // The first callback never arrived: the same execution comes back with another token.
+    for token in ["first token", "second token"] {
+        start(&store, &jobs(&started, &[VideoJobStatus::Failed]), &told, "one", token).await;
+        assert_eq!(error_told(&told), "JobFailed");
+    }
+    assert_eq!((started.lock().unwrap().len(), told.lock().unwrap().len()), (1, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -107,7 +144,7 @@ async fn a_failure_is_told_first_and_only_a_replay_starts_the_next_generation() 
     assert_eq!(started.lock().unwrap().len(), 1);
 
     let rekognition = jobs(&started, &[VideoJobStatus::Failed, VideoJobStatus::InProgress]);
-    start(&store, &rekognition, &told, "replay", "second token").await;
+    replay(&store, &rekognition, &told, "replay", "second token").await;
     let tags = started.lock().unwrap().clone();
     assert_eq!((tags.len(), told.lock().unwrap().len()), (2, 1));
     let waiting: Vec<_> = store.keys().into_iter().filter(|key| key.starts_with("waiting/")).collect();
@@ -132,11 +169,7 @@ async fn a_failure_whose_completion_was_lost_is_told_before_a_new_job_is_paid() 
 #[tokio::test(start_paused = true)]
 async fn a_full_account_leaves_a_ticket_and_the_oldest_starts_first() {
     let (store, told, started) = (with_video(VIDEO), Told::default(), Started::default());
-    let full = mock!(Rekognition::start_face_detection).then_error(|| {
-        let meta = ErrorMetadata::builder().code("LimitExceededException").build();
-        StartFaceDetectionError::LimitExceededException(LimitExceededException::builder().meta(meta).build())
-    });
-    start(&store, &[full], &told, "one", "token").await;
+    start(&store, &[full_account()], &told, "one", "token").await;
     let tickets = |store: &Store| store.keys().into_iter().filter(|key| key.starts_with("queue/")).collect::<Vec<_>>();
     assert_eq!(tickets(&store), ["queue/tickets/1795369080123-one"]);
     assert!(told.lock().unwrap().is_empty());

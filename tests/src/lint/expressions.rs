@@ -170,7 +170,7 @@ fn template(lint: &mut Lint<'_>, path: &str, value: &Value, scope: &Scope<'_>) {
 }
 
 /// The `JSONata` in a string that is an expression.
-fn expression(text: &str) -> Option<&str> {
+pub(super) fn expression(text: &str) -> Option<&str> {
     text.strip_prefix("{%")?.strip_suffix("%}")
 }
 

@@ -307,10 +307,12 @@ impl Machine {
         self.events(walk, 3)?;
         let timeout = seconds(state, "TimeoutSeconds").expect("every Task has a timeout");
         let timed_out = || Failure::new("States.Timeout", format!("{timeout} ms are over"));
-        let context = [("RetryCount", json!(retry)), ("EnteredTime", json!(rfc3339(self.cloud.lock().now())))];
+        let mut scope = self.scope(walk, place, &[]);
+        scope.states["context"]["State"]["RetryCount"] = json!(retry);
+        scope.states["context"]["State"]["EnteredTime"] = json!(rfc3339(self.cloud.lock().now()));
         match state["Resource"].as_str() {
             Some("arn:aws:states:::lambda:invoke") => {
-                let (function, payload) = self.arguments(walk, state, place, &context, None)?;
+                let (function, payload) = self.arguments(walk, state, &scope)?;
                 select! { biased;
                     result = self.functions.invoke(function, payload) => {
                         Ok(json!({ "ExecutedVersion": "$LATEST", "Payload": result?, "StatusCode": 200 }))
@@ -320,9 +322,11 @@ impl Machine {
             }
             Some("arn:aws:states:::lambda:invoke.waitForTaskToken") => {
                 let (token, callback) = Token::open(&self.cloud, walk.execution);
-                let (function, payload) = self.arguments(walk, state, place, &context, Some(&token.name))?;
+                scope.states["context"]["Task"] = json!({ "Token": token.name });
+                let (function, payload) = self.arguments(walk, state, &scope)?;
                 let quirks = self.cloud.lock().quirks;
-                let heartbeat = seconds(state, "HeartbeatSeconds").expect("who waits has a heartbeat");
+                let heartbeat = scope.evaluate(&state["HeartbeatSeconds"])?;
+                let heartbeat = heartbeat.as_u64().expect("who waits has a heartbeat") * SECOND;
                 let mut invocation = pin!(self.functions.invoke(function, payload));
                 let (mut callback, mut deadline, mut missed) = (callback, pin!(sleep(timeout)), pin!(sleep(heartbeat)));
                 let mut returned = false;
@@ -351,21 +355,7 @@ impl Machine {
         }
     }
 
-    fn arguments(
-        &self,
-        walk: Walk<'_>,
-        state: &Value,
-        place: &Place,
-        context: &[(&str, Value)],
-        token: Option<&str>,
-    ) -> Result<(Function, Value), Failure> {
-        let mut scope = self.scope(walk, place, &[]);
-        for (name, value) in context {
-            scope.states["context"]["State"][name] = value.clone();
-        }
-        if let Some(token) = token {
-            scope.states["context"]["Task"] = json!({ "Token": token });
-        }
+    fn arguments(&self, walk: Walk<'_>, state: &Value, scope: &Scope<'_>) -> Result<(Function, Value), Failure> {
         let mut arguments = scope.evaluate(&state["Arguments"])?;
         self.payload(walk, &arguments)?;
         known(&arguments, &["FunctionName", "Payload"]);

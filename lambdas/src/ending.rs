@@ -1,0 +1,59 @@
+//! Endings: which job of a tag has ended, and when that was first seen, at `queue/ended/<tag>` in the work bucket.
+//!
+//! An ending is noted before anyone hears of it. Who asks for the same content later finds a finished job without waiting
+//! for a turn; and who was started or redriven after a failure was seen wants a new job, and is the only one to get it.
+
+use aws_sdk_s3::error::ProvideErrorMetadata;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    aws::{AwsError, Clients},
+    s3,
+};
+
+/// A job that has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    /// Rekognition's name of the job.
+    pub job_id: String,
+    /// When its end was first seen, in milliseconds since 1970.
+    pub seen_ms: i64,
+}
+
+impl Ending {
+    /// Notes that a job has ended, and returns the note: an earlier one of the same job stays as it is.
+    ///
+    /// # Errors
+    /// [`AwsError`] of `s3:PutObject` or `s3:GetObject`.
+    pub async fn note(clients: &Clients, bucket: &str, tag: &str, job_id: &str) -> Result<Self, AwsError> {
+        let ending = Self { job_id: job_id.to_owned(), seen_ms: clients.now_ms() };
+        let request = s3::put_json_request(clients, bucket, &object_key(tag), &ending);
+        match request.if_none_match("*").send().await {
+            Ok(_) => return Ok(ending),
+            // Someone else has noted it, or does so at this very moment.
+            Err(error) if matches!(error.code(), Some("PreconditionFailed" | "ConditionalRequestConflict")) => {}
+            Err(error) => return Err(AwsError::new("s3:PutObject", error)),
+        }
+        match Self::of(clients, bucket, tag).await? {
+            Some(noted) if noted.job_id == job_id => Ok(noted),
+            // Of an earlier job, whose ClientRequestToken Rekognition has forgotten.
+            _ => {
+                s3::put_json(clients, bucket, &object_key(tag), &ending).await?;
+                Ok(ending)
+            }
+        }
+    }
+
+    /// The job of this tag that has ended, if one has. An object that is no note counts as none.
+    ///
+    /// # Errors
+    /// [`AwsError`] of `s3:GetObject`.
+    pub async fn of(clients: &Clients, bucket: &str, tag: &str) -> Result<Option<Self>, AwsError> {
+        let body = s3::get(clients, bucket, &object_key(tag)).await?;
+        Ok(body.and_then(|body| serde_json::from_slice(&body).ok()))
+    }
+}
+
+fn object_key(tag: &str) -> String {
+    format!("queue/ended/{tag}")
+}

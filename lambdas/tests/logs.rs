@@ -1,0 +1,158 @@
+//! What the functions log: JSON, a line a step, with all that it takes to find a video's lines; never a token or a face.
+
+mod common;
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
+use aws_sdk_rekognition::{
+    Client as Rekognition, operation::start_face_detection::StartFaceDetectionOutput, types::VideoJobStatus,
+};
+use aws_smithy_mocks::{Rule, mock};
+use common::{Store, Told, clients, listening_sfn, report};
+use lambda_runtime::tracing::subscriber::{self, fmt::MakeWriter};
+use lambdas::{
+    fetch_page::{self, fetch_page},
+    list_pages::list_pages,
+    resume_execution::{self, resume_execution},
+    start_detection::{self, start_detection},
+    summarize::{self, summarize},
+};
+use serde_json::{Value, json};
+
+/// Takes the place of standard output.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+impl Log {
+    /// What was logged since the last look, as Lambda's JSON format has it.
+    fn lines(&self) -> Vec<Value> {
+        let bytes = std::mem::take(&mut *self.0.lock().unwrap());
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(!text.contains("secret"), "a task token or a page token was logged: {text}");
+        assert!(!text.contains("BoundingBox"), "a face was logged: {text}");
+        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"))).collect()
+    }
+}
+
+/// The line with this message; the fields of its spans are there as well.
+#[track_caller]
+fn line(lines: &[Value], message: &str) -> Value {
+    let found = lines.iter().find(|line| line["fields"]["message"] == message);
+    let found = found.unwrap_or_else(|| panic!("no line says {message:?}: {lines:#?}"));
+    let mut fields = serde_json::Map::new();
+    for span in found["spans"].as_array().unwrap() {
+        fields.extend(span.as_object().unwrap().clone());
+    }
+    fields.extend(found["fields"].as_object().unwrap().clone());
+    fields.into()
+}
+
+#[track_caller]
+fn assert_found(line: &Value, tag: &str) {
+    assert_eq!(line["execution"], "one", "{line}");
+    assert_eq!(line["key"], "holiday.mp4", "{line}");
+    assert_eq!(line["tag"], tag, "{line}");
+}
+
+fn rekognition(status: VideoJobStatus) -> Vec<Rule> {
+    let tag = Arc::new(Mutex::new(String::new()));
+    let told = tag.clone();
+    vec![
+        mock!(Rekognition::start_face_detection).then_compute_output(move |request| {
+            *told.lock().unwrap() = request.job_tag().unwrap().to_owned();
+            StartFaceDetectionOutput::builder().job_id("job").build()
+        }),
+        mock!(Rekognition::get_face_detection)
+            .then_compute_output(move |_| report(&tag.lock().unwrap(), status.clone(), None)),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_step_says_what_happened_and_to_which_video() {
+    let log = Log::default();
+    let lambdas_format = subscriber::fmt().with_target(false).without_time().json().with_writer(log.clone()).finish();
+    let _guard = lambda_runtime::tracing::subscriber::util::SubscriberInitExt::set_default(lambdas_format);
+
+    let (store, told) = (Store::default(), Told::default());
+    store.put("holiday.mp4", &b"\0\0\0\x20ftypisom and so on"[..]);
+    let rules = rekognition(VideoJobStatus::InProgress);
+    let config = start_detection::Config {
+        results_bucket: "results".into(),
+        completion_topic_arn: "topic".into(),
+        publish_role_arn: "role".into(),
+        face_attributes: lambdas::job::FaceAttributes::Default,
+    };
+    let request = json!({
+        "task_token": "secret token",
+        "execution": {"name": "one", "started": "2027-01-04T09:00:00Z", "entered": "2027-01-04T09:00:00Z"},
+        "input": {"bucket": "uploads", "key": "holiday.mp4"},
+    });
+    let request = serde_json::from_value(request).unwrap();
+    start_detection(&clients(&store, &rules, &listening_sfn(&told)), &config, request).await.unwrap();
+    let lines = log.lines();
+    let started = line(&lines, "the job for this content");
+    let tag = started["tag"].as_str().unwrap();
+    assert_found(&started, tag);
+    assert_found(&line(&lines, "waits for a job slot"), tag);
+
+    let config = resume_execution::Config { results_bucket: "results".into() };
+    let completed = {
+        let tag = tag.to_owned();
+        mock!(Rekognition::get_face_detection).then_output(move || report(&tag, VideoJobStatus::Succeeded, None))
+    };
+    let event = include_str!("../../tests/fixtures/sns/succeeded.json");
+    let clients_of_resume = clients(&store, &[completed], &listening_sfn(&told));
+    resume_execution(&clients_of_resume, &config, serde_json::from_str(event).unwrap()).await.unwrap();
+    let resumed = line(&log.lines(), "told a waiting execution");
+    assert_found(&resumed, tag);
+    assert_eq!(resumed["delivery"], "Delivered");
+
+    let job: Value = serde_json::from_str(told.lock().unwrap()[0].1.as_ref().unwrap()).unwrap();
+    let page = mock!(Rekognition::get_face_detection).then_http_response(|| {
+        let body = r#"{"JobStatus":"SUCCEEDED","Faces":[{"Timestamp":0,"Face":{"BoundingBox":{"Left":0.5}}}]}"#;
+        aws_sdk_rekognition::config::http::HttpResponse::new(200.try_into().unwrap(), body.into())
+    });
+    let clients = clients(&store, &[page], &[]);
+    let request = json!({"execution": "one", "job": job, "from": {"index": 0, "token": "secret page token"}});
+    list_pages(&clients, serde_json::from_value(request).unwrap()).await.unwrap();
+    let listed = line(&log.lines(), "listed pages");
+    assert_found(&listed, tag);
+    assert_eq!((&listed["listed"], &listed["more"]), (&json!(1), &json!(false)));
+
+    let config = fetch_page::Config { results_bucket: "results".into() };
+    let run = json!({"index": 0, "token": "secret page token", "pages": 1});
+    let request = json!({"execution": "one", "job": job, "run": run});
+    fetch_page(&clients, &config, serde_json::from_value(request).unwrap()).await.unwrap();
+    let fetched = line(&log.lines(), "wrote a page");
+    assert_found(&fetched, tag);
+    assert_eq!((&fetched["page"], &fetched["faces"]), (&json!(0), &json!(1)));
+
+    let config = summarize::Config { results_bucket: "results".into() };
+    let request = json!({"execution": "one", "job": job, "pages": 1});
+    summarize(&clients, &config, serde_json::from_value(request).unwrap()).await.unwrap();
+    let summarized = line(&log.lines(), "the result is complete");
+    assert_found(&summarized, tag);
+    assert_eq!((&summarized["pages"], &summarized["faces"]), (&json!(1), &json!(1)));
+}
