@@ -5,4 +5,5 @@ pub mod deployed;
 pub mod local;
 pub mod replay;
 pub mod run;
+pub mod status;
 pub mod terminal;

@@ -7,6 +7,7 @@ use facereel::{
     deployed::{self, Stop, Target},
     replay::Replay,
     run::{Run, RunError},
+    status::Status,
     terminal::Terminal,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,6 +24,7 @@ struct Cli {
 enum Command {
     Run(Run),
     Replay(OnAws<Replay>),
+    Status(OnAws<Status>),
 }
 
 /// A command on a deployed stack.
@@ -35,10 +37,10 @@ struct OnAws<T: Args> {
 }
 
 /// A process's exit status.
-type Status = u8;
+type ExitStatus = u8;
 
 /// As shells count it: 128 and the signal's number, that of Ctrl-C here.
-const INTERRUPTED: Status = 130;
+const INTERRUPTED: ExitStatus = 130;
 
 fn main() -> ExitCode {
     let command = Cli::parse().command;
@@ -53,6 +55,10 @@ fn main() -> ExitCode {
         let progress = Terminal::new();
         match command {
             Command::Run(run) => stoppable(&progress, run.run(&progress), RunError::exit_status).await,
+            Command::Status(OnAws { target, command }) => {
+                let work = async { command.run(&target.connect().await?, &progress).await };
+                stoppable(&progress, work, |_: &deployed::Error| 1).await
+            }
             Command::Replay(OnAws { target, command }) => {
                 let work = async {
                     let deployed = target.connect().await?;
@@ -76,8 +82,8 @@ fn main() -> ExitCode {
 async fn stoppable<R: Display, E: Display>(
     progress: &Terminal,
     work: impl Future<Output = Result<R, E>>,
-    exit_status: impl FnOnce(&E) -> Status,
-) -> Status {
+    exit_status: impl FnOnce(&E) -> ExitStatus,
+) -> ExitStatus {
     // Whichever ends first drops the other, and with it every process that was started.
     tokio::select! {
         result = work => match result {
@@ -95,13 +101,13 @@ async fn stoppable<R: Display, E: Display>(
     }
 }
 
-fn told(progress: &Terminal, report: &impl Display, status: Status) -> Status {
+fn told(progress: &Terminal, report: &impl Display, status: ExitStatus) -> ExitStatus {
     progress.done();
     println!("{report}");
     status
 }
 
-fn failed(progress: &Terminal, error: &impl Display) -> Status {
+fn failed(progress: &Terminal, error: &impl Display) -> ExitStatus {
     progress.abandon();
     eprintln!("error: {error}");
     1

@@ -1,4 +1,5 @@
-//! What an operator does: replay, on the real engine and, for what it lacks, on mocked clients.
+//! What an operator does, on the real engine and, for what it lacks, on mocked clients.
 
 mod cloud;
 mod replay;
+mod status;

@@ -2,6 +2,7 @@
 
 use std::{
     future::pending,
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -19,8 +20,8 @@ use facereel::{
     local::{Progress, Silent},
     replay::{Answer, Outcome, Replay, Report},
 };
-use facereel_tests::workflow::{ANY_VIDEO, Canned, Rig};
-use rekognition_local::Fault;
+use facereel_tests::workflow::{ANY_VIDEO, Canned, Gated, Rig};
+use rekognition_local::detection::{Analysis, AnalyzeError, Continue, Detector};
 use serde_json::json;
 use tokio::sync::Notify;
 
@@ -54,7 +55,7 @@ fn outcomes(report: &Report) -> Vec<(&str, &Outcome)> {
     report.rows.iter().map(|row| (row.execution.as_str(), &row.outcome)).collect()
 }
 
-fn event(kind: HistoryEventType, state: &str, at: SystemTime) -> HistoryEvent {
+fn event(kind: &HistoryEventType, state: &str, at: SystemTime) -> HistoryEvent {
     let event = HistoryEvent::builder().id(1).r#type(kind.clone()).timestamp(DateTime::from(at));
     match kind {
         HistoryEventType::TaskStateExited => {
@@ -71,12 +72,12 @@ fn failed_with_pages(error: &str, began: Duration, listed: Duration) -> Executio
     let now = SystemTime::now();
     let mut execution = Execution::failed(error, began);
     execution.history = vec![
-        event(HistoryEventType::TaskStateEntered, "StartDetection", now - began),
-        event(HistoryEventType::TaskStateExited, "StartDetection", now - listed),
-        event(HistoryEventType::TaskStateEntered, "ListPages", now - listed),
-        event(HistoryEventType::TaskStateExited, "ListPages", now - listed),
-        event(HistoryEventType::MapStateEntered, "FetchPages", now - listed),
-        event(HistoryEventType::TaskStateEntered, "FetchPage", now - listed),
+        event(&HistoryEventType::TaskStateEntered, "StartDetection", now - began),
+        event(&HistoryEventType::TaskStateExited, "StartDetection", now - listed),
+        event(&HistoryEventType::TaskStateEntered, "ListPages", now - listed),
+        event(&HistoryEventType::TaskStateExited, "ListPages", now - listed),
+        event(&HistoryEventType::MapStateEntered, "FetchPages", now - listed),
+        event(&HistoryEventType::TaskStateEntered, "FetchPage", now - listed),
     ];
     execution
 }
@@ -136,7 +137,7 @@ mod choice {
         let mut yesterday = Execution::failed("AccessDenied", 31 * HOUR);
         yesterday.stopped = Some(SystemTime::now() - 30 * HOUR);
         yesterday.history =
-            vec![event(HistoryEventType::TaskStateEntered, "StartDetection", SystemTime::now() - 31 * HOUR)];
+            vec![event(&HistoryEventType::TaskStateEntered, "StartDetection", SystemTime::now() - 31 * HOUR)];
         Cloud::with([
             ("yesterday", yesterday),
             ("denied-1", Execution::failed("AccessDenied", 2 * HOUR)),
@@ -264,7 +265,7 @@ mod billing {
 
     fn one_of_each() -> Cloud {
         let mut old = Execution::failed("AccessDenied", 8 * WEEK / 7);
-        old.history = vec![event(HistoryEventType::TaskStateEntered, "StartDetection", old.started)];
+        old.history = vec![event(&HistoryEventType::TaskStateEntered, "StartDetection", old.started)];
         Cloud::with([
             ("denied", Execution::failed("AccessDenied", 2 * HOUR)),
             ("broken", Execution::failed("JobFailed", 2 * HOUR)),
@@ -384,12 +385,28 @@ mod on_the_engine {
         Deployed::new(rig.workflow.engine.aws(), rig.workflow.stack.state_machine_arn.parse().unwrap())
     }
 
+    /// Breaks off at the first video, and is repaired then.
+    struct Repaired(Gated, AtomicBool);
+
+    impl Detector for Repaired {
+        fn analyze(&self, video: &Path, progress: &dyn Fn(f32) -> Continue) -> Result<Analysis, AnalyzeError> {
+            let analysis = self.0.analyze(video, progress)?;
+            if self.1.swap(true, Ordering::Relaxed) {
+                return Ok(analysis);
+            }
+            Err(AnalyzeError::BrokeOff { at_millis: 500, reason: "out of luck".to_owned() })
+        }
+    }
+
     #[tokio::test]
     async fn a_job_that_failed_is_replayed_to_its_results() {
-        let rig = Rig::start(Canned::faces(5)).await;
-        rig.workflow.rekognition.faults().order(Fault::JobFails { message: "out of luck".into() });
+        let (gate, detector) = Gated::before(Canned::faces(5));
+        let rig = Rig::start(Repaired(detector, AtomicBool::new(false))).await;
         let execution = rig.upload("repaired.mp4", ANY_VIDEO).await;
-        rig.failure_of(&execution.arn).await;
+        // Told in progress, so that its end is told once: by the message, which then is not on its way any more.
+        rig.until("its status was asked for", async || rig.workflow.rekognition.calls().get > 0).await;
+        gate.open();
+        assert_eq!(rig.failure_of(&execution.arn).await.0, "JobFailed");
 
         let report = replay(&deployed(&rig), &["--yes", "--wait"]).await.unwrap();
         assert!(report.all_well(), "{report}");

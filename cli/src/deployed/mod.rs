@@ -116,6 +116,16 @@ impl Deployed {
             .and_then(|mut variables| variables.remove("RESULTS_BUCKET"))
             .ok_or(Error::Incomplete { action: ACTION, missing: "RESULTS_BUCKET" })
     }
+
+    /// The URL of one of the stack's queues.
+    ///
+    /// # Errors
+    /// [`Error`] of `sqs:GetQueueUrl`.
+    pub async fn queue_url(&self, part: &str) -> Result<String, Error> {
+        const ACTION: &str = "sqs:GetQueueUrl";
+        let queue = self.sqs.get_queue_url().queue_name(self.state_machine.named(part)).send().await;
+        queue.map_err(Error::aws(ACTION))?.queue_url.ok_or(Error::Incomplete { action: ACTION, missing: "QueueUrl" })
+    }
 }
 
 /// Resolves when the user asks to stop: what has been begun is ended, nothing more is begun.

@@ -125,8 +125,8 @@ mod tests {
         (way, billed.is_some())
     }
 
-    fn pages(listed_hours_ago: u32) -> Option<Step> {
-        Some(Step::Pages { listed: Some(SystemTime::now() - listed_hours_ago * HOUR) })
+    fn pages(listed_hours_ago: u32) -> Step {
+        Step::Pages { listed: Some(SystemTime::now() - listed_hours_ago * HOUR) }
     }
 
     #[test]
@@ -145,8 +145,8 @@ mod tests {
 
     #[test]
     fn page_tokens_serve_for_a_day() {
-        assert_eq!(decided("AccessDenied", 30, pages(22)), (Way::Redrive, false));
-        assert_eq!(decided("AccessDenied", 30, pages(24)), (Way::Start, false));
+        assert_eq!(decided("AccessDenied", 30, Some(pages(22))), (Way::Redrive, false));
+        assert_eq!(decided("AccessDenied", 30, Some(pages(24))), (Way::Start, false));
         assert_eq!(decided("AccessDenied", 30, Some(Step::Pages { listed: None })), (Way::Redrive, false));
         assert_eq!(decided("AccessDenied", 30, Some(Step::Detection)), (Way::Redrive, false));
         assert_eq!(decided("AccessDenied", 30, Some(Step::Summary)), (Way::Redrive, false));
@@ -157,7 +157,7 @@ mod tests {
         let week = 7 * 24;
         assert_eq!(decided("AccessDenied", week - 1, Some(Step::Detection)), (Way::Redrive, false));
         assert_eq!(decided("AccessDenied", week, Some(Step::Detection)), (Way::Redrive, true));
-        assert_eq!(decided("AccessDenied", week, pages(1)), (Way::Start, true));
+        assert_eq!(decided("AccessDenied", week, Some(pages(1))), (Way::Start, true));
         assert_eq!(decided("PageTokenExpired", week, None), (Way::Start, true));
         // All its pages are in S3.
         assert_eq!(decided("AccessDenied", week, Some(Step::Summary)), (Way::Redrive, false));

@@ -157,11 +157,8 @@ async fn case(
         ExecutionStatus::Succeeded => State::Succeeded,
         ref status if FAILED.contains(status) => {
             let facts = Facts::of(&execution);
-            let step = if facts.needs_step(now) {
-                Some(failed_step(deployed, &execution.execution_arn).await?)
-            } else {
-                None
-            };
+            let step =
+                if facts.needs_step(now) { Some(failed_step(deployed, &execution.execution_arn).await?) } else { None };
             State::Failed { decision: facts.decide(step, now), error: facts.error, input: execution.input }
         }
         _ => State::Running,
