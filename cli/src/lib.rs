@@ -1,6 +1,7 @@
 //! The `facereel` command as a library: a module a command, [`local`] the whole workflow on one machine, and [`deployed`]
 //! the way to a stack on AWS.
 
+pub mod backfill;
 pub mod deployed;
 pub mod local;
 pub mod replay;

@@ -4,6 +4,7 @@ use std::{fmt::Display, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 use facereel::{
+    backfill::{Backfill, BackfillError},
     deployed::{self, Stop, Target},
     replay::Replay,
     run::{Run, RunError},
@@ -24,6 +25,7 @@ struct Cli {
 enum Command {
     Run(Run),
     Replay(OnAws<Replay>),
+    Backfill(OnAws<Backfill>),
     Status(OnAws<Status>),
 }
 
@@ -54,10 +56,18 @@ fn main() -> ExitCode {
     let status = runtime.block_on(async {
         let progress = Terminal::new();
         match command {
-            Command::Run(run) => stoppable(&progress, run.run(&progress), RunError::exit_status).await,
+            Command::Run(run) => stoppable(&progress, run.run(&progress), |_| 0, RunError::exit_status).await,
             Command::Status(OnAws { target, command }) => {
                 let work = async { command.run(&target.connect().await?, &progress).await };
-                stoppable(&progress, work, |_: &deployed::Error| 1).await
+                stoppable(&progress, work, |_| 0, |_: &deployed::Error| 1).await
+            }
+            Command::Backfill(OnAws { target, command }) => {
+                let work = async {
+                    let deployed = target.connect().await?;
+                    let ask = async |question: &str| progress.ask(question).await;
+                    command.run(&deployed, &progress, ask).await
+                };
+                stoppable(&progress, work, |report| u8::from(!report.all_well()), |_: &BackfillError| 1).await
             }
             Command::Replay(OnAws { target, command }) => {
                 let work = async {
@@ -82,15 +92,16 @@ fn main() -> ExitCode {
 async fn stoppable<R: Display, E: Display>(
     progress: &Terminal,
     work: impl Future<Output = Result<R, E>>,
-    exit_status: impl FnOnce(&E) -> ExitStatus,
+    of_report: impl FnOnce(&R) -> ExitStatus,
+    of_error: impl FnOnce(&E) -> ExitStatus,
 ) -> ExitStatus {
     // Whichever ends first drops the other, and with it every process that was started.
     tokio::select! {
         result = work => match result {
-            Ok(report) => told(progress, &report, 0),
+            Ok(report) => told(progress, &report, of_report(&report)),
             Err(error) => {
                 failed(progress, &error);
-                exit_status(&error)
+                of_error(&error)
             }
         },
         signal = stop_signal() => {
