@@ -61,6 +61,28 @@ locals {
       ]
     },
     {
+      title = "Results"
+      metrics = [for metric in ["Videos", "Faces", "Pages"] :
+        [local.namespace, metric, "FunctionName", aws_lambda_function.function["summarize"].function_name, { label = metric }]
+      ]
+    },
+    {
+      title = "Waited for a job slot, s"
+      stat  = "Maximum"
+      metrics = [for name in ["start-detection", "resume-execution"] :
+        [local.namespace, "SecondsWaitedForSlot", "FunctionName", aws_lambda_function.function[name].function_name, { label = "Started by ${name}" }]
+      ]
+    },
+    {
+      title = "Not paid again, and heard twice"
+      metrics = concat(
+        [[local.namespace, "JobsReattached", "FunctionName", aws_lambda_function.function["start-detection"].function_name, { label = "Jobs found again" }]],
+        [for name in ["start-detection", "resume-execution"] :
+          [local.namespace, "CallbacksTooLate", "FunctionName", aws_lambda_function.function[name].function_name, { label = "Late callbacks of ${name}" }]
+        ],
+      )
+    },
+    {
       title = "Time from upload to faces"
       metrics = [
         ["AWS/States", "ExecutionTime", "StateMachineArn", local.state_machine_arn, { label = "Half of the videos, ms", stat = "p50" }],

@@ -387,6 +387,10 @@ mod a_rush {
         assert!(figures.overtaken <= 5 * MINUTE, "overtaken by {} ms", figures.overtaken);
         assert!(figures.ratio < 1.1, "no slot may idle: {}", figures.ratio);
         assert_eq!(figures.run.jobs.len(), figures.run.ends.len(), "a job a video, an execution a video");
+        let count = |what: &str| figures.run.met.get(what).copied().unwrap_or_default();
+        assert_eq!(count("Start throttled by its rate"), 0);
+        // Pages of several videos may be read in the same second: the SDK asks again.
+        assert!(count("Get throttled by its rate") * 100 < count("call Get"), "{:?}", figures.run.met);
     }
 
     #[test]
