@@ -2,6 +2,7 @@
 //! the way to a stack on AWS.
 
 pub mod backfill;
+pub mod dead_letters;
 pub mod deployed;
 pub mod local;
 pub mod replay;

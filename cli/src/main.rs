@@ -5,6 +5,7 @@ use std::{fmt::Display, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 use facereel::{
     backfill::{Backfill, BackfillError},
+    dead_letters,
     deployed::{self, Stop, Target},
     replay::Replay,
     run::{Run, RunError},
@@ -24,7 +25,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Run(Run),
-    Replay(OnAws<Replay>),
+    Replay(ReplayAny),
     Backfill(OnAws<Backfill>),
     Status(OnAws<Status>),
 }
@@ -36,6 +37,17 @@ struct OnAws<T: Args> {
     target: Target,
     #[command(flatten)]
     command: T,
+}
+
+/// Replays failed executions: redrives them where that works, and starts them anew where it does not.
+#[derive(Args)]
+struct ReplayAny {
+    #[command(flatten)]
+    executions: OnAws<Replay>,
+    /// Instead of executions: what could not be delivered, events of uploads and completions of jobs, is put back
+    /// through its own path, and removed only when that worked.
+    #[arg(long, conflicts_with = "Replay")]
+    dead_letters: bool,
 }
 
 /// A process's exit status.
@@ -69,17 +81,20 @@ fn main() -> ExitCode {
                 };
                 stoppable(&progress, work, |report| u8::from(!report.all_well()), |_: &BackfillError| 1).await
             }
-            Command::Replay(OnAws { target, command }) => {
-                let work = async {
-                    let deployed = target.connect().await?;
-                    command.run(&deployed, &progress, async |question: &str| progress.ask(question).await, stop()).await
-                };
-                let report = match work.await {
-                    Ok(report) => report,
+            Command::Replay(ReplayAny { executions: OnAws { target, command }, dead_letters }) => {
+                let stop = stop();
+                let deployed = match target.connect().await {
+                    Ok(deployed) => deployed,
                     Err(error) => return failed(&progress, &error),
                 };
-                let status = if report.interrupted { INTERRUPTED } else { u8::from(!report.all_well()) };
-                told(&progress, &report, status)
+                if dead_letters {
+                    let report = dead_letters::replay(&deployed, &progress, &stop).await;
+                    let status = |report: &dead_letters::Report| (report.interrupted, report.all_well());
+                    return ended(&progress, report, status);
+                }
+                let ask = async |question: &str| progress.ask(question).await;
+                let report = command.run(&deployed, &progress, ask, stop).await;
+                ended(&progress, report, |report| (report.interrupted, report.all_well()))
             }
         }
     });
@@ -112,6 +127,24 @@ async fn stoppable<R: Display, E: Display>(
     }
 }
 
+/// Tells how a command ended that stops by itself when it is asked to; `how` is whether it was, and whether all went well.
+fn ended<R: Display>(
+    progress: &Terminal,
+    report: Result<R, deployed::Error>,
+    how: impl FnOnce(&R) -> (bool, bool),
+) -> ExitStatus {
+    match report {
+        Ok(report) => {
+            let status = match how(&report) {
+                (true, _) => INTERRUPTED,
+                (false, all_well) => u8::from(!all_well),
+            };
+            told(progress, &report, status)
+        }
+        Err(error) => failed(progress, &error),
+    }
+}
+
 fn told(progress: &Terminal, report: &impl Display, status: ExitStatus) -> ExitStatus {
     progress.done();
     println!("{report}");
@@ -128,7 +161,11 @@ fn failed(progress: &Terminal, error: &impl Display) -> ExitStatus {
 fn stop() -> Stop {
     deployed::stop_at(async {
         stop_signal().await;
-        eprintln!("stopping");
+        eprintln!("stopping; once more to stop at once");
+        tokio::spawn(async {
+            stop_signal().await;
+            std::process::exit(INTERRUPTED.into());
+        });
     })
 }
 

@@ -82,7 +82,7 @@ impl Progress for Terminal {
     fn step(&self, what: &str) {
         self.done();
         let bar = if self.moving {
-            let bar = ProgressBar::new_spinner().with_style(style("{spinner} {prefix} {wide_msg:.dim}"));
+            let bar = ProgressBar::new_spinner().with_style(style(SPINNER));
             bar.set_prefix(what.to_owned());
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
@@ -103,7 +103,12 @@ impl Progress for Terminal {
         let mut current = self.current();
         let Some(step) = current.as_mut() else { return };
         let percent = (done * 100.0).clamp(0.0, 100.0);
-        step.bar.set_message(format!("{percent:.0} %"));
+        if step.bar.length().is_none() {
+            step.bar.set_length(100);
+            step.bar.set_style(style(BAR));
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100")]
+        step.bar.set_position(percent as u64);
         let tenths = (percent / 10.0).floor();
         if tenths > step.tenths {
             step.tenths = tenths;
@@ -114,6 +119,12 @@ impl Progress for Terminal {
     }
 }
 
+/// A step whose end is not in sight.
+const SPINNER: &str = "{spinner} {prefix} {wide_msg:.dim}";
+
+/// A step of which so much is done.
+const BAR: &str = "{spinner} {prefix} {bar:30} {percent} % {wide_msg:.dim}";
+
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
@@ -123,7 +134,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_template_is_one_that_indicatif_knows() {
-        assert!(ProgressStyle::with_template("{spinner} {prefix} {wide_msg:.dim}").is_ok());
+    fn the_templates_are_such_that_indicatif_knows() {
+        assert!(ProgressStyle::with_template(SPINNER).is_ok());
+        assert!(ProgressStyle::with_template(BAR).is_ok());
     }
 }

@@ -44,3 +44,10 @@ fn with_an_arn_that_is_none() {
 fn with_a_time_that_is_none() {
     assert_says(&facereel(&["replay", "--since", "yesterday"], &[]), &["--since <TIME>", "yesterday"]);
 }
+
+#[test]
+fn dead_letters_are_no_executions_to_choose_from() {
+    let output = facereel(&["replay", "--dead-letters", "--limit", "3"], &[]);
+    assert_says(&output, &["--dead-letters", "cannot be used with"]);
+    assert_says(&facereel(&["replay", "--dead-letters"], &[]), &["no Region is chosen"]);
+}

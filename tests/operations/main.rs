@@ -2,5 +2,6 @@
 
 mod backfill;
 mod cloud;
+mod dead_letters;
 mod replay;
 mod status;
