@@ -1,9 +1,17 @@
 //! The `facereel` command.
 
-use std::process::ExitCode;
+use std::{fmt::Display, process::ExitCode};
 
-use clap::{Parser, Subcommand};
-use facereel::{run::Run, terminal::Terminal};
+use clap::{Args, Parser, Subcommand};
+use facereel::{
+    backfill::{Backfill, BackfillError},
+    dead_letters,
+    deployed::{self, Stop, Target},
+    replay::Replay,
+    run::{Run, RunError},
+    status::Status,
+    terminal::Terminal,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Faces in every video that lands in an S3 bucket.
@@ -17,10 +25,39 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Run(Run),
+    Replay(ReplayAny),
+    Backfill(OnAws<Backfill>),
+    Status(OnAws<Status>),
 }
 
+/// A command on a deployed stack.
+#[derive(Args)]
+struct OnAws<T: Args> {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    command: T,
+}
+
+/// Replays failed executions: redrives them where that works, and starts them anew where it does not.
+#[derive(Args)]
+struct ReplayAny {
+    #[command(flatten)]
+    executions: OnAws<Replay>,
+    /// Instead of executions: what could not be delivered, events of uploads and completions of jobs, is put back
+    /// through its own path, and removed only when that worked.
+    #[arg(long, conflicts_with = "Replay")]
+    dead_letters: bool,
+}
+
+/// A process's exit status.
+type ExitStatus = u8;
+
+/// As shells count it: 128 and the signal's number, that of Ctrl-C here.
+const INTERRUPTED: ExitStatus = 130;
+
 fn main() -> ExitCode {
-    let Command::Run(run) = Cli::parse().command;
+    let command = Cli::parse().command;
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -30,23 +67,34 @@ fn main() -> ExitCode {
     };
     let status = runtime.block_on(async {
         let progress = Terminal::new();
-        // Whichever ends first drops the other, and with it every process that was started.
-        tokio::select! {
-            result = run.run(&progress) => match result {
-                Ok(report) => {
-                    println!("{report}");
-                    0
+        match command {
+            Command::Run(run) => stoppable(&progress, run.run(&progress), |_| 0, RunError::exit_status).await,
+            Command::Status(OnAws { target, command }) => {
+                let work = async { command.run(&target.connect().await?, &progress).await };
+                stoppable(&progress, work, |_| 0, |_: &deployed::Error| 1).await
+            }
+            Command::Backfill(OnAws { target, command }) => {
+                let work = async {
+                    let deployed = target.connect().await?;
+                    let ask = async |question: &str| progress.ask(question).await;
+                    command.run(&deployed, &progress, ask).await
+                };
+                stoppable(&progress, work, |report| u8::from(!report.all_well()), |_: &BackfillError| 1).await
+            }
+            Command::Replay(ReplayAny { executions: OnAws { target, command }, dead_letters }) => {
+                let stop = stop();
+                let deployed = match target.connect().await {
+                    Ok(deployed) => deployed,
+                    Err(error) => return failed(&progress, &error),
+                };
+                if dead_letters {
+                    let report = dead_letters::replay(&deployed, &progress, &stop).await;
+                    let status = |report: &dead_letters::Report| (report.interrupted, report.all_well());
+                    return ended(&progress, report, status);
                 }
-                Err(error) => {
-                    progress.abandon();
-                    eprintln!("error: {error}");
-                    error.exit_status()
-                }
-            },
-            signal = stop() => {
-                progress.abandon();
-                eprintln!("stopped");
-                128 + signal
+                let ask = async |question: &str| progress.ask(question).await;
+                let report = command.run(&deployed, &progress, ask, stop).await;
+                ended(&progress, report, |report| (report.interrupted, report.all_well()))
             }
         }
     });
@@ -55,8 +103,74 @@ fn main() -> ExitCode {
     ExitCode::from(status)
 }
 
+/// Runs a command that Ctrl-C ends at once.
+async fn stoppable<R: Display, E: Display>(
+    progress: &Terminal,
+    work: impl Future<Output = Result<R, E>>,
+    of_report: impl FnOnce(&R) -> ExitStatus,
+    of_error: impl FnOnce(&E) -> ExitStatus,
+) -> ExitStatus {
+    // Whichever ends first drops the other, and with it every process that was started.
+    tokio::select! {
+        result = work => match result {
+            Ok(report) => told(progress, &report, of_report(&report)),
+            Err(error) => {
+                failed(progress, &error);
+                of_error(&error)
+            }
+        },
+        signal = stop_signal() => {
+            progress.abandon();
+            eprintln!("stopped");
+            128 + signal
+        }
+    }
+}
+
+/// Tells how a command ended that stops by itself when it is asked to; `how` is whether it was, and whether all went well.
+fn ended<R: Display>(
+    progress: &Terminal,
+    report: Result<R, deployed::Error>,
+    how: impl FnOnce(&R) -> (bool, bool),
+) -> ExitStatus {
+    match report {
+        Ok(report) => {
+            let status = match how(&report) {
+                (true, _) => INTERRUPTED,
+                (false, all_well) => u8::from(!all_well),
+            };
+            told(progress, &report, status)
+        }
+        Err(error) => failed(progress, &error),
+    }
+}
+
+fn told(progress: &Terminal, report: &impl Display, status: ExitStatus) -> ExitStatus {
+    progress.done();
+    println!("{report}");
+    status
+}
+
+fn failed(progress: &Terminal, error: &impl Display) -> ExitStatus {
+    progress.abandon();
+    eprintln!("error: {error}");
+    1
+}
+
+/// Lets a command end what it has begun.
+fn stop() -> Stop {
+    deployed::stop_at(async {
+        stop_signal().await;
+        eprintln!("stopping; once more to stop at once");
+        tokio::spawn(async {
+            stop_signal().await;
+            std::process::exit(INTERRUPTED.into());
+        });
+    })
+}
+
 /// Waits for Ctrl-C or the request to end, and returns the signal's number.
-async fn stop() -> u8 {
+async fn stop_signal() -> u8 {
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
         // Without handlers the signals end the process, and the engine with it.
