@@ -354,11 +354,15 @@ mod messages {
     }
 
     #[tokio::test]
-    async fn the_arn_of_another_state_machines_execution() {
-        let other = "arn:aws:states:eu-west-1:123456789012:execution:other:one";
-        for wrong in [other, &arn("missing")] {
-            let error = replay(&Cloud::default().deployed(), &["--execution", wrong]).await.unwrap_err().to_string();
-            assert!(error.contains(wrong), "{error}");
+    async fn the_arn_of_an_execution_that_is_not_there_or_of_another_state_machine_or_region() {
+        let deployed = Cloud::default().deployed();
+        for (wrong, says) in [
+            (arn("missing"), "there is no execution"),
+            (arn("one").replace("facereel", "other"), "is no execution of"),
+            (arn("one").replace("eu-west-1", "us-east-1"), "is no execution of"),
+        ] {
+            let error = replay(&deployed, &["--execution", &wrong]).await.unwrap_err().to_string();
+            assert!(error.contains(&wrong) && error.contains(says), "{error}");
         }
     }
 
