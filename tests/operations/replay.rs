@@ -307,6 +307,16 @@ mod billing {
     }
 
     #[tokio::test]
+    async fn may_be_left_unanswered() {
+        let cloud = one_of_each();
+        let ask = async |_: &str| pending().await;
+        let stop = stop_at(async { tokio::time::sleep(Duration::from_millis(20)).await });
+        let report = command(&[]).run(&cloud.deployed(), &Silent, ask, stop).await.unwrap();
+        assert!(report.interrupted && report.to_string().starts_with("Stopped"), "{report}");
+        assert_eq!(cloud.calls(), []);
+    }
+
+    #[tokio::test]
     async fn needs_no_question_with_yes() {
         let cloud = one_of_each();
         assert!(replay(&cloud.deployed(), &["--yes"]).await.unwrap().all_well());
