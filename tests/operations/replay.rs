@@ -307,6 +307,16 @@ mod billing {
     }
 
     #[tokio::test]
+    async fn may_be_left_unanswered() {
+        let cloud = one_of_each();
+        let ask = async |_: &str| pending().await;
+        let stop = stop_at(async { tokio::time::sleep(Duration::from_millis(20)).await });
+        let report = command(&[]).run(&cloud.deployed(), &Silent, ask, stop).await.unwrap();
+        assert!(report.interrupted && report.to_string().starts_with("Stopped"), "{report}");
+        assert_eq!(cloud.calls(), []);
+    }
+
+    #[tokio::test]
     async fn needs_no_question_with_yes() {
         let cloud = one_of_each();
         assert!(replay(&cloud.deployed(), &["--yes"]).await.unwrap().all_well());
@@ -354,11 +364,15 @@ mod messages {
     }
 
     #[tokio::test]
-    async fn the_arn_of_another_state_machines_execution() {
-        let other = "arn:aws:states:eu-west-1:123456789012:execution:other:one";
-        for wrong in [other, &arn("missing")] {
-            let error = replay(&Cloud::default().deployed(), &["--execution", wrong]).await.unwrap_err().to_string();
-            assert!(error.contains(wrong), "{error}");
+    async fn the_arn_of_an_execution_that_is_not_there_or_of_another_state_machine_or_region() {
+        let deployed = Cloud::default().deployed();
+        for (wrong, says) in [
+            (arn("missing"), "there is no execution"),
+            (arn("one").replace("facereel", "other"), "is no execution of"),
+            (arn("one").replace("eu-west-1", "us-east-1"), "is no execution of"),
+        ] {
+            let error = replay(&deployed, &["--execution", &wrong]).await.unwrap_err().to_string();
+            assert!(error.contains(&wrong) && error.contains(says), "{error}");
         }
     }
 

@@ -89,7 +89,10 @@ impl Replay {
             () = stop.clone() => return Ok(Report::stopped(&deployed.state_machine)),
         };
         let work = self.choose(cases);
-        let consent = if self.dry_run { Answer::Yes } else { self.consent(&work, ask).await };
+        let consent = tokio::select! {
+            consent = self.consent(&work, ask) => consent,
+            () = stop.clone() => return Ok(Report::stopped(&deployed.state_machine)),
+        };
 
         let mut report = Report::new(&deployed.state_machine, self.dry_run);
         let mut due = Vec::new();
@@ -139,7 +142,7 @@ impl Replay {
                 _ => None,
             })
             .collect();
-        if billed.is_empty() || self.yes {
+        if billed.is_empty() || self.yes || self.dry_run {
             return Answer::Yes;
         }
         let (videos, they) = if billed.len() == 1 { ("execution", "it") } else { ("executions", "them") };

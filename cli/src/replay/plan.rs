@@ -95,7 +95,11 @@ async fn latest(
     match selection {
         Selection::Executions(arns) => {
             for arn in arns {
-                let name = deployed.state_machine.execution_name(arn).ok_or_else(|| Error::NoExecution(arn.clone()))?;
+                let state_machine = &deployed.state_machine;
+                let name = state_machine.execution_name(arn).ok_or_else(|| Error::NotOfThisStateMachine {
+                    arn: arn.clone(),
+                    state_machine: state_machine.to_string(),
+                })?;
                 note(name, arn.clone());
             }
         }
