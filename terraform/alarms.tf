@@ -5,7 +5,7 @@ locals {
 
   alarms = {
     failed = {
-      description = "An execution failed. Its error and cause say why; after that, Redrive it."
+      description = "An execution failed. Open it in the console: its error and cause say why, and the README what to do for each error; then Redrive it."
       namespace   = "AWS/States"
       metric      = "ExecutionsFailed"
       dimensions  = local.state_machine_dimension
@@ -14,7 +14,7 @@ locals {
       missing     = "notBreaching"
     }
     timed-out = {
-      description = "An execution ran out of time: 7 days have passed since its video landed."
+      description = "An execution ran out of time: 7 days have passed since its video landed. Start a new execution with the same input; if the alarm stuck was on before, do first what it says."
       namespace   = "AWS/States"
       metric      = "ExecutionsTimedOut"
       dimensions  = local.state_machine_dimension
@@ -23,7 +23,7 @@ locals {
       missing     = "notBreaching"
     }
     stuck = {
-      description = "An execution has been running for more than ${var.stuck_after_hours} hours. Are jobs still being completed, or is the queue only long? No data means that nobody measures: see the state machine ${var.name}-gauge."
+      description = "An execution has been running for more than ${var.stuck_after_hours} hours. If the dashboard shows that videos are still being done, the queue is only long: wait, or raise the quota of concurrent stored video jobs. If none are, look at the errors of ${var.name}-resume-execution. No data means that nobody measures: see the state machine ${var.name}-gauge."
       namespace   = local.namespace
       metric      = "OldestExecutionAge"
       dimensions  = { StateMachine = aws_sfn_state_machine.analyze_video.name }
@@ -32,7 +32,7 @@ locals {
       missing     = "missing"
     }
     undelivered-uploads = {
-      description = "EventBridge could not start executions for uploads; their events wait in the queue ${aws_sqs_queue.undelivered["uploads"].name}."
+      description = "EventBridge could not start executions for uploads; their events wait for 14 days in the queue ${aws_sqs_queue.undelivered["uploads"].name}: start an execution with each as its input, then delete it."
       namespace   = "AWS/SQS"
       metric      = "ApproximateNumberOfMessagesVisible"
       dimensions  = { QueueName = aws_sqs_queue.undelivered["uploads"].name }
@@ -41,7 +41,7 @@ locals {
       missing     = "notBreaching"
     }
     undelivered-completions = {
-      description = "Completions of jobs could not be handled; they wait in the queue ${aws_sqs_queue.undelivered["completions"].name}. Their executions ask again by themselves within 15 minutes."
+      description = "Completions of jobs could not be handled; they wait in the queue ${aws_sqs_queue.undelivered["completions"].name}. Look at the errors of ${var.name}-resume-execution. Nothing is lost: the executions ask again by themselves, after 15 minutes at first and after 4 hours at most; then purge the queue."
       namespace   = "AWS/SQS"
       metric      = "ApproximateNumberOfMessagesVisible"
       dimensions  = { QueueName = aws_sqs_queue.undelivered["completions"].name }
@@ -74,7 +74,7 @@ resource "aws_cloudwatch_metric_alarm" "alarm" {
 # Throttling here and there is retried; that it goes on for a quarter of an hour is a limit to be raised.
 resource "aws_cloudwatch_metric_alarm" "throttled" {
   alarm_name          = "${var.name}-throttled"
-  alarm_description   = "AWS has throttled Lambda functions, Step Functions or Rekognition for 15 minutes on end. Look at the account's quotas."
+  alarm_description   = "AWS has throttled Lambda functions, Step Functions or Rekognition for 15 minutes on end. Nothing is lost, all is tried again. The dashboard shows which; raise its quota in Service Quotas if this lasts."
   evaluation_periods  = 3
   comparison_operator = "GreaterThanThreshold"
   threshold           = 0

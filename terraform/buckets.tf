@@ -63,7 +63,8 @@ resource "aws_s3_bucket_notification" "upload" {
   eventbridge = true
 }
 
-# Results, and what the functions have to remember: waiting/ holds task tokens, queue/ the videos that wait for a job.
+# Results, and what the functions have to remember: waiting/ holds task tokens, queue/ the videos that wait for a job,
+# backfill/ lists of videos and what became of them.
 
 resource "aws_s3_bucket" "results" {
   #checkov:skip=CKV_AWS_18:Access logging needs a third bucket and a policy of the company; CloudTrail data events do without.
@@ -97,7 +98,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "results" {
   }
 
   dynamic "rule" {
-    for_each = toset(["queue", "waiting"])
+    for_each = toset(["backfill", "queue", "waiting"])
 
     content {
       id     = "${rule.value}-leftovers"

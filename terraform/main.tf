@@ -7,6 +7,7 @@
 #   permissions.tf    what each function may do
 #   completions.tf    Rekognition's word that a job has ended
 #   encryption.tf     one key for everything, if asked for
+#   backfill.tf       videos that were there before
 #   gauge.tf          how many executions run, and for how long
 #   alarms.tf, dashboard.tf
 
@@ -37,7 +38,9 @@ locals {
   # Put together rather than asked for: the functions may answer this state machine, and it may call them.
   state_machine_arn  = "arn:${local.partition}:states:${var.region}:${local.account}:stateMachine:${var.name}-analyze-video"
   gauge_arn          = "arn:${local.partition}:states:${var.region}:${local.account}:stateMachine:${var.name}-gauge"
-  state_machine_arns = [local.state_machine_arn, local.gauge_arn]
+  backfill_arn       = "arn:${local.partition}:states:${var.region}:${local.account}:stateMachine:${var.name}-backfill"
+  state_machine_arns = [local.state_machine_arn, local.gauge_arn, local.backfill_arn]
+  executions_arn     = "arn:${local.partition}:states:${var.region}:${local.account}:execution"
 
   # Longer than a task can wait (7 days) or an execution can be redriven (14 days).
   leftovers_expire_after_days = 15

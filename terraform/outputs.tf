@@ -28,6 +28,11 @@ output "state_machine_url" {
   value       = "https://${var.region}.${local.console}/states/home?region=${var.region}#/statemachines/view/${urlencode(aws_sfn_state_machine.analyze_video.arn)}"
 }
 
+output "backfill_command" {
+  description = "Says which videos in the upload bucket have no result yet, and what their analysis costs."
+  value       = "facereel backfill s3://${local.upload_bucket}/${var.upload_prefix} --state-machine ${aws_sfn_state_machine.analyze_video.arn} --dry-run"
+}
+
 output "dashboard_url" {
   description = "The dashboard in the console."
   value       = "https://${var.region}.${local.console}/cloudwatch/home?region=${var.region}#dashboards/dashboard/${aws_cloudwatch_dashboard.dashboard.dashboard_name}"

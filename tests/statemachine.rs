@@ -8,7 +8,15 @@ use facereel_tests::lint::{self, Deployment, Finding};
 use lambdas::aws::AwsError;
 use serde_json::{Value, json};
 
-const PLACEHOLDERS: &[&str] = &["start_detection_arn", "list_pages_arn", "fetch_page_arn", "summarize_arn"];
+/// What the deployment puts in: the functions' ARNs into `analyze-video`, the other two into `backfill`.
+const PLACEHOLDERS: &[&str] = &[
+    "start_detection_arn",
+    "list_pages_arn",
+    "fetch_page_arn",
+    "summarize_arn",
+    "analyze_video_arn",
+    "results_bucket",
+];
 
 /// What the lint finds in a definition that is deployed with our functions.
 fn findings(definition: &str) -> Vec<Finding> {
@@ -55,8 +63,10 @@ fn assert_found(findings: &[Finding], path: &str, message: &str) {
 }
 
 #[test]
-fn analyze_video_is_clean() {
-    assert_eq!(findings(&definition("analyze-video.asl.json")), []);
+fn the_definitions_are_clean() {
+    for name in ["analyze-video.asl.json", "backfill.asl.json"] {
+        assert_eq!(findings(&definition(name)), [], "{name}");
+    }
 }
 
 mod fields {
@@ -515,56 +525,9 @@ mod integrations {
         assert_found(&found, "FetchPages", "`ItemReader` belongs to distributed Maps");
     }
 
-    /// A backfill: a distributed Map over a bucket's listing that starts one execution a video.
+    /// The backfill: a distributed Map over a list that starts one execution a video.
     fn backfill() -> Value {
-        json!({
-            "QueryLanguage": "JSONata",
-            "StartAt": "EachVideo",
-            "States": {
-                "EachVideo": {
-                    "Type": "Map",
-                    "Label": "EachVideo",
-                    "MaxConcurrency": 15,
-                    "ToleratedFailurePercentage": 100,
-                    "ItemReader": {
-                        "Resource": "arn:aws:states:::s3:listObjectsV2",
-                        "Arguments": { "Bucket": "{% $states.input.bucket %}", "Prefix": "{% $states.input.prefix %}" },
-                        "ReaderConfig": { "MaxItems": 1000 }
-                    },
-                    "ItemBatcher": { "MaxItemsPerBatch": 1 },
-                    "ItemSelector": { "key": "{% $states.context.Map.Item.Value.Key %}" },
-                    "ItemProcessor": {
-                        "ProcessorConfig": { "Mode": "DISTRIBUTED", "ExecutionType": "STANDARD" },
-                        "StartAt": "Analyze",
-                        "States": {
-                            "Analyze": {
-                                "Type": "Task",
-                                "Resource": "arn:aws:states:::states:startExecution.sync:2",
-                                "Arguments": {
-                                    "StateMachineArn": "${summarize_arn}",
-                                    "Name": "{% $hash($states.input.key, 'SHA-1') %}",
-                                    "Input": "{% $states.input %}"
-                                },
-                                "TimeoutSeconds": 86400,
-                                "Retry": [{ "ErrorEquals": ["StepFunctions.ExecutionLimitExceededException"], "BackoffRate": 1 }],
-                                "End": true
-                            }
-                        }
-                    },
-                    "ResultWriter": {
-                        "Resource": "arn:aws:states:::s3:putObject",
-                        "Arguments": { "Bucket": "{% $states.input.bucket %}", "Prefix": "backfill" },
-                        "WriterConfig": { "OutputType": "JSON", "Transformation": "NONE" }
-                    },
-                    "End": true
-                }
-            }
-        })
-    }
-
-    #[test]
-    fn a_distributed_map_that_starts_executions_is_known() {
-        assert_eq!(findings(&backfill().to_string()), []);
+        serde_json::from_str(&definition("backfill.asl.json")).expect("JSON")
     }
 
     #[test]
@@ -573,6 +536,14 @@ mod integrations {
         machine["States"]["EachVideo"]["ItemReader"]["Resource"] = json!("arn:aws:states:::s3:listObjects");
         let found = findings(&machine.to_string());
         assert_found(&found, "EachVideo.ItemReader", "is no integration known here");
+    }
+
+    #[test]
+    fn a_batch_that_is_spelled_otherwise() {
+        let mut machine = backfill();
+        machine["States"]["EachVideo"]["ItemBatcher"] = json!({ "MaxItemPerBatch": 1 });
+        let found = findings(&machine.to_string());
+        assert_found(&found, "EachVideo.ItemBatcher", "`MaxItemPerBatch` is not a field here");
     }
 
     #[test]

@@ -1,10 +1,19 @@
 //! The `facereel` command.
 
-use std::process::ExitCode;
+use std::{fmt::Display, process::ExitCode};
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
-use facereel::{run::Run, terminal::Terminal, view::View};
+use facereel::{
+    backfill::{Backfill, BackfillError},
+    dead_letters,
+    deployed::{self, Stop, Target},
+    replay::Replay,
+    run::{Run, RunError},
+    status::Status,
+    terminal::Terminal,
+    view::View,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Faces in every video that lands in an S3 bucket.
@@ -18,6 +27,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Run(Run),
+    Replay(ReplayAny),
+    Backfill(OnAws<Backfill>),
+    Status(OnAws<Status>),
     View(View),
     /// Writes a completion script for your shell to standard output.
     #[command(after_help = COMPLETIONS)]
@@ -33,6 +45,32 @@ Examples:
   facereel completions zsh  > ~/.zfunc/_facereel       with `fpath+=~/.zfunc` in ~/.zshrc before compinit
   facereel completions fish > ~/.config/fish/completions/facereel.fish";
 
+/// A command on a deployed stack.
+#[derive(Args)]
+struct OnAws<T: Args> {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    command: T,
+}
+
+/// Replays failed executions: redrives them where that works, and starts them anew where it does not.
+#[derive(Args)]
+struct ReplayAny {
+    #[command(flatten)]
+    executions: OnAws<Replay>,
+    /// Instead of executions: what could not be delivered, events of uploads and completions of jobs, is put back
+    /// through its own path, and removed only when that worked.
+    #[arg(long, conflicts_with = "Replay")]
+    dead_letters: bool,
+}
+
+/// A process's exit status.
+type ExitStatus = u8;
+
+/// As shells count it: 128 and the signal's number, that of Ctrl-C here.
+const INTERRUPTED: ExitStatus = 130;
+
 fn main() -> ExitCode {
     let command = Cli::parse().command;
     let runtime = match tokio::runtime::Runtime::new() {
@@ -43,12 +81,40 @@ fn main() -> ExitCode {
         }
     };
     let status = runtime.block_on(async {
+        let progress = Terminal::new();
         match command {
-            Command::Run(run) => run_and_view(&run).await,
+            Command::Run(run) => run_and_view(&progress, &run).await,
             Command::View(view) => look(&view).await,
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut Cli::command(), "facereel", &mut std::io::stdout());
                 0
+            }
+            Command::Status(OnAws { target, command }) => {
+                let work = async { command.run(&target.connect().await?, &progress).await };
+                stoppable(&progress, work, |_| 0, |_: &deployed::Error| 1).await
+            }
+            Command::Backfill(OnAws { target, command }) => {
+                let work = async {
+                    let deployed = target.connect().await?;
+                    let ask = async |question: &str| progress.ask(question).await;
+                    command.run(&deployed, &progress, ask).await
+                };
+                stoppable(&progress, work, |report| u8::from(!report.all_well()), |_: &BackfillError| 1).await
+            }
+            Command::Replay(ReplayAny { executions: OnAws { target, command }, dead_letters }) => {
+                let stop = stop();
+                let deployed = match target.connect().await {
+                    Ok(deployed) => deployed,
+                    Err(error) => return failed(&progress, &error),
+                };
+                if dead_letters {
+                    let report = dead_letters::replay(&deployed, &progress, &stop).await;
+                    let status = |report: &dead_letters::Report| (report.interrupted, report.all_well());
+                    return ended(&progress, report, status);
+                }
+                let ask = async |question: &str| progress.ask(question).await;
+                let report = command.run(&deployed, &progress, ask, stop).await;
+                ended(&progress, report, |report| (report.interrupted, report.all_well()))
             }
         }
     });
@@ -57,35 +123,23 @@ fn main() -> ExitCode {
     ExitCode::from(status)
 }
 
-async fn run_and_view(run: &Run) -> u8 {
-    let progress = Terminal::new();
-    // Whichever ends first drops the other, and with it every process that was started.
-    let report = tokio::select! {
-        result = run.run(&progress) => result,
-        signal = stop() => {
-            progress.abandon();
-            eprintln!("stopped");
-            return 128 + signal;
-        }
+/// Runs the workflow and, if asked to, shows what it has found.
+async fn run_and_view(progress: &Terminal, run: &Run) -> ExitStatus {
+    let mut view = None;
+    let work = async {
+        let report = run.run(progress).await?;
+        view = run.view(&report);
+        Ok(report)
     };
-    match report {
-        Ok(report) => {
-            println!("{report}");
-            match run.view(&report) {
-                Some(view) => look(&view).await,
-                None => 0,
-            }
-        }
-        Err(error) => {
-            progress.abandon();
-            eprintln!("error: {error}");
-            error.exit_status()
-        }
+    let status = stoppable(progress, work, |_| 0, RunError::exit_status).await;
+    match view {
+        Some(view) => look(&view).await,
+        None => status,
     }
 }
 
 /// Shows results until the person has seen enough.
-async fn look(view: &View) -> u8 {
+async fn look(view: &View) -> ExitStatus {
     tokio::select! {
         result = view.run() => match result {
             Ok(()) => 0,
@@ -94,12 +148,78 @@ async fn look(view: &View) -> u8 {
                 1
             }
         },
-        _ = stop() => 0,
+        _ = stop_signal() => 0,
     }
 }
 
+/// Runs a command that Ctrl-C ends at once.
+async fn stoppable<R: Display, E: Display>(
+    progress: &Terminal,
+    work: impl Future<Output = Result<R, E>>,
+    of_report: impl FnOnce(&R) -> ExitStatus,
+    of_error: impl FnOnce(&E) -> ExitStatus,
+) -> ExitStatus {
+    // Whichever ends first drops the other, and with it every process that was started.
+    tokio::select! {
+        result = work => match result {
+            Ok(report) => told(progress, &report, of_report(&report)),
+            Err(error) => {
+                failed(progress, &error);
+                of_error(&error)
+            }
+        },
+        signal = stop_signal() => {
+            progress.abandon();
+            eprintln!("stopped");
+            128 + signal
+        }
+    }
+}
+
+/// Tells how a command ended that stops by itself when it is asked to; `how` is whether it was, and whether all went well.
+fn ended<R: Display>(
+    progress: &Terminal,
+    report: Result<R, deployed::Error>,
+    how: impl FnOnce(&R) -> (bool, bool),
+) -> ExitStatus {
+    match report {
+        Ok(report) => {
+            let status = match how(&report) {
+                (true, _) => INTERRUPTED,
+                (false, all_well) => u8::from(!all_well),
+            };
+            told(progress, &report, status)
+        }
+        Err(error) => failed(progress, &error),
+    }
+}
+
+fn told(progress: &Terminal, report: &impl Display, status: ExitStatus) -> ExitStatus {
+    progress.done();
+    println!("{report}");
+    status
+}
+
+fn failed(progress: &Terminal, error: &impl Display) -> ExitStatus {
+    progress.abandon();
+    eprintln!("error: {error}");
+    1
+}
+
+/// Lets a command end what it has begun.
+fn stop() -> Stop {
+    deployed::stop_at(async {
+        stop_signal().await;
+        eprintln!("stopping; once more to stop at once");
+        tokio::spawn(async {
+            stop_signal().await;
+            std::process::exit(INTERRUPTED.into());
+        });
+    })
+}
+
 /// Waits for Ctrl-C or the request to end, and returns the signal's number.
-async fn stop() -> u8 {
+async fn stop_signal() -> u8 {
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
         // Without handlers the signals end the process, and the engine with it.

@@ -1,14 +1,14 @@
 //! Progress for a person at a terminal, or as plain lines for a log.
 
 use std::{
-    io::{IsTerminal, stderr},
+    io::{IsTerminal, Write as _, stderr, stdin},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::local::Progress;
+use crate::{local::Progress, replay::Answer};
 
 /// Steps on standard error: a line that moves where that is a terminal, else a line a step and one every tenth of it.
 pub struct Terminal {
@@ -44,6 +44,22 @@ impl Terminal {
         }
     }
 
+    /// Asks a question that is answered with yes or no, if there is somebody to ask.
+    pub async fn ask(&self, question: &str) -> Answer {
+        self.done();
+        if !self.moving || !stdin().is_terminal() {
+            return Answer::Nobody;
+        }
+        eprint!("{question} [y/N] ");
+        let _ = stderr().flush();
+        // On a thread of its own: a person may think, and Ctrl-C is heard meanwhile.
+        let line = tokio::task::spawn_blocking(|| stdin().lines().next());
+        match line.await {
+            Ok(Some(Ok(line))) if ["y", "yes"].contains(&line.trim().to_lowercase().as_str()) => Answer::Yes,
+            _ => Answer::No,
+        }
+    }
+
     fn end(&self, step: &Step) {
         step.bar.finish_and_clear();
         if self.moving {
@@ -66,7 +82,7 @@ impl Progress for Terminal {
     fn step(&self, what: &str) {
         self.done();
         let bar = if self.moving {
-            let bar = ProgressBar::new_spinner().with_style(style("{spinner} {prefix} {wide_msg:.dim}"));
+            let bar = ProgressBar::new_spinner().with_style(style(SPINNER));
             bar.set_prefix(what.to_owned());
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
@@ -87,7 +103,12 @@ impl Progress for Terminal {
         let mut current = self.current();
         let Some(step) = current.as_mut() else { return };
         let percent = (done * 100.0).clamp(0.0, 100.0);
-        step.bar.set_message(format!("{percent:.0} %"));
+        if step.bar.length().is_none() {
+            step.bar.set_length(100);
+            step.bar.set_style(style(BAR));
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100")]
+        step.bar.set_position(percent as u64);
         let tenths = (percent / 10.0).floor();
         if tenths > step.tenths {
             step.tenths = tenths;
@@ -98,6 +119,12 @@ impl Progress for Terminal {
     }
 }
 
+/// A step whose end is not in sight.
+const SPINNER: &str = "{spinner} {prefix} {wide_msg:.dim}";
+
+/// A step of which so much is done.
+const BAR: &str = "{spinner} {prefix} {bar:30} {percent} % {wide_msg:.dim}";
+
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
@@ -107,7 +134,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_template_is_one_that_indicatif_knows() {
-        assert!(ProgressStyle::with_template("{spinner} {prefix} {wide_msg:.dim}").is_ok());
+    fn the_templates_are_such_that_indicatif_knows() {
+        assert!(ProgressStyle::with_template(SPINNER).is_ok());
+        assert!(ProgressStyle::with_template(BAR).is_ok());
     }
 }

@@ -94,10 +94,11 @@ run "an_existing_bucket_tells_eventbridge_if_asked" {
 run "leftovers_expire_and_results_stay" {
   assert {
     condition = { for rule in aws_s3_bucket_lifecycle_configuration.results.rule : try(rule.filter[0].prefix, "") => rule.expiration[0].days if length(rule.expiration) > 0 } == {
-      "queue/"   = 15
-      "waiting/" = 15
+      "backfill/" = 15
+      "queue/"    = 15
+      "waiting/"  = 15
     }
-    error_message = "Only queue/ and waiting/ expire, a day after the last redrive."
+    error_message = "Only backfill/, queue/ and waiting/ expire, a day after the last redrive."
   }
 }
 

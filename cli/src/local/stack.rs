@@ -117,7 +117,7 @@ impl Stack {
         }
 
         let state_machine_arn =
-            deployment.state_machine("analyze-video", &definition(&options.definition, &functions)?).await?;
+            deployment.state_machine("facereel-analyze-video", &definition(&options.definition, &functions)?).await?;
         deployment.start_on_upload(&upload_bucket, &state_machine_arn).await?;
         Ok(Self { upload_bucket, results_bucket, topic_arn, state_machine_arn })
     }

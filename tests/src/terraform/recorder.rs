@@ -196,3 +196,39 @@ fn parameter(text: &str) -> (String, String) {
     let (name, value) = text.split_once('=').unwrap_or((text, ""));
     (name.to_owned(), percent_decode_str(value).decode_utf8_lossy().into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(method: Method, uri: &str) -> Use {
+        s3(&Request::builder().method(method).uri(uri).body(Body::empty()).unwrap().into_parts().0)
+    }
+
+    #[test]
+    fn a_bucket_is_listed_with_or_without_a_slash_behind_its_name() {
+        let listing = Use::of("s3:ListBucket", "arn:aws:s3:::b");
+        for path in ["/b", "/b/"] {
+            assert_eq!(asked(Method::GET, &format!("{path}?list-type=2")), listing);
+            let within = asked(Method::GET, &format!("{path}?list-type=2&max-keys=20&prefix=queue%2Ftickets%2F"));
+            assert_eq!(within, listing.clone().with("s3:prefix", "queue/tickets/"));
+        }
+    }
+
+    #[test]
+    fn objects_are_named_as_they_are() {
+        let object = "arn:aws:s3:::b/a b+c%2F/🎬.mp4";
+        let path = "/b/a%20b%2Bc%252F/%F0%9F%8E%AC.mp4";
+        assert_eq!(asked(Method::PUT, &format!("{path}?x-id=PutObject")), Use::of("s3:PutObject", object));
+        assert_eq!(asked(Method::DELETE, &format!("{path}?x-id=DeleteObject")), Use::of("s3:DeleteObject", object));
+        assert_eq!(asked(Method::HEAD, path), Use::of("s3:GetObject", object));
+        assert_eq!(asked(Method::HEAD, &format!("{path}?versionId=1")), Use::of("s3:GetObjectVersion", object));
+    }
+
+    #[test]
+    fn what_no_policy_of_ours_could_grant_keeps_its_own_name() {
+        for (method, uri) in [(Method::PUT, "/b"), (Method::GET, "/b?acl"), (Method::GET, "/b/key?tagging")] {
+            assert_eq!(asked(method.clone(), uri).action, format!("s3:{method} {uri}"));
+        }
+    }
+}

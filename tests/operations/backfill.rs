@@ -1,0 +1,190 @@
+//! `facereel backfill`, and its state machine.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use aws_sdk_s3::primitives::ByteStream;
+use clap::Parser as _;
+use facereel::{
+    backfill::{Backfill, BackfillError, Outcome, Report},
+    deployed::Deployed,
+    local::{Executions, Silent},
+    replay::Answer,
+};
+use facereel_tests::workflow::{ANY_VIDEO, Canned, Gated, Rig};
+use lambdas::results::Manifest;
+use rekognition_local::detection::Detector;
+use serde_json::{Value, json};
+
+/// The command as it is typed.
+#[derive(clap::Parser)]
+struct Command {
+    #[command(flatten)]
+    backfill: Backfill,
+}
+
+/// A workflow, its state machine `backfill`, and a bucket that was there before them.
+struct Archive {
+    rig: Rig,
+    deployed: Deployed,
+}
+
+impl Archive {
+    async fn new() -> Self {
+        Self::with(Canned::faces(3)).await
+    }
+
+    async fn with(detector: impl Detector + 'static) -> Self {
+        let rig = Rig::start(detector).await;
+        let deployed = Deployed::new(rig.workflow.engine.aws(), rig.workflow.stack.state_machine_arn.parse().unwrap());
+        deployed.s3.create_bucket().bucket("archive").send().await.unwrap();
+        Self { rig, deployed }
+    }
+
+    /// Deploys the real definition. The engine's distributed Map (ministack 1.5.33) knows `JSONPath` alone, so that two
+    /// of its fields are put into other words; what its children do is as on AWS.
+    async fn deploy_backfill(&self) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../statemachine/backfill.asl.json");
+        let text = fs::read_to_string(path)
+            .unwrap()
+            .replace("${results_bucket}", &self.rig.workflow.stack.results_bucket)
+            .replace("${analyze_video_arn}", &self.rig.workflow.stack.state_machine_arn);
+        let mut machine: Value = serde_json::from_str(&text).unwrap();
+        let each = &mut machine["States"]["EachVideo"];
+        assert_eq!(each["MaxConcurrency"].take(), "{% $states.input.at_once %}");
+        each["MaxConcurrency"] = json!(2);
+        let arguments = each["ItemReader"]["Arguments"].as_object_mut().unwrap();
+        assert_eq!(arguments.remove("Key"), Some(json!("{% $states.input.videos %}")));
+        arguments.insert("Key.$".to_owned(), json!("$.videos"));
+        let role = "arn:aws:iam::000000000000:role/facereel";
+        let create = self.deployed.sfn.create_state_machine().name("facereel-backfill").role_arn(role);
+        create.definition(machine.to_string()).send().await.unwrap();
+    }
+
+    async fn put(&self, key: &str, body: &[u8]) {
+        let body = ByteStream::from(body.to_vec());
+        self.deployed.s3.put_object().bucket("archive").key(key).body(body).send().await.unwrap();
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Result<Report, BackfillError> {
+        let command = Command::try_parse_from([&["backfill"], arguments].concat()).unwrap().backfill;
+        command.run(&self.deployed, &Silent, async |_: &str| Answer::Nobody).await
+    }
+
+    /// Runs the backfill to the end of its execution.
+    async fn run_to_end(&self, arguments: &[&str]) -> Report {
+        let report = self.run(arguments).await.unwrap();
+        let Outcome::Started { arn } = &report.outcome else { panic!("{report}") };
+        let backfills = Executions::of(self.rig.workflow.engine.aws(), arn.clone());
+        let ended = tokio::time::timeout(Duration::from_mins(1), backfills.wait(arn)).await.expect("it ends").unwrap();
+        assert!(ended.has_succeeded(), "{ended:#?}");
+        report
+    }
+
+    /// The keys of the videos with a complete result.
+    async fn complete(&self) -> Vec<String> {
+        let mut keys = Vec::new();
+        for key in self.rig.result_keys("results/").await {
+            if key.ends_with("/manifest.json") {
+                let manifest = self.rig.workflow.results.read(&key).await.unwrap();
+                keys.push(serde_json::from_slice::<Manifest>(&manifest).unwrap().video.key);
+            }
+        }
+        keys.sort();
+        keys
+    }
+}
+
+fn keys(report: &Report) -> Vec<&str> {
+    report.due.iter().map(|video| video.key.as_str()).collect()
+}
+
+#[tokio::test]
+async fn what_has_no_complete_result_is_analysed_and_nothing_else() {
+    let archive = Archive::new().await;
+    archive.deploy_backfill().await;
+    let sample = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/sample-clip/sample.mp4")).unwrap();
+    for (key, body) in [
+        ("in/done.mp4", ANY_VIDEO),
+        ("in/b + c%2F \"d\".MOV", &sample),
+        ("in/🎬.mp4", ANY_VIDEO),
+        ("in/notes.txt", b"text"),
+        ("out/other.mp4", ANY_VIDEO),
+    ] {
+        archive.put(key, body).await;
+    }
+    let done = json!({ "bucket": "archive", "key": "in/done.mp4" });
+    let done = archive.rig.workflow.executions.start(&done).await.unwrap();
+    assert!(archive.rig.end_of(&done).await.has_succeeded());
+
+    let dry = archive.run(&["s3://archive/in/", "--dry-run"]).await.unwrap();
+    assert_eq!((dry.videos, dry.complete, keys(&dry)), (3, 1, vec!["in/b + c%2F \"d\".MOV", "in/🎬.mp4"]));
+    let estimate = dry.estimate();
+    assert_eq!((estimate.bytes, estimate.unknown), ((sample.len() + ANY_VIDEO.len()) as u64, 1));
+    assert!((estimate.minutes - 0.2).abs() < 1e-9, "{estimate:?}");
+    assert_eq!(archive.rig.billed(), 1);
+
+    // Nobody agrees to the price.
+    let refused = archive.run(&["s3://archive/in/"]).await.unwrap();
+    assert!(!refused.all_well() && refused.to_string().contains("--yes"), "{refused}");
+    assert_eq!(archive.rig.billed(), 1);
+
+    archive.run_to_end(&["s3://archive/in/", "--yes"]).await;
+    assert_eq!(archive.complete().await, ["in/b + c%2F \"d\".MOV", "in/done.mp4", "in/🎬.mp4"]);
+    assert_eq!(archive.rig.billed(), 3);
+
+    let again = archive.run(&["s3://archive/in/", "--yes"]).await.unwrap();
+    assert_eq!((again.complete, &again.outcome), (3, &Outcome::NothingDue));
+
+    // Another content under a key that has a result.
+    archive.put("in/done.mp4", &[ANY_VIDEO, b"anew"].concat()).await;
+    let anew = archive.run_to_end(&["s3://archive/in/", "--yes"]).await;
+    assert_eq!(keys(&anew), ["in/done.mp4"]);
+    assert_eq!(archive.rig.billed(), 4);
+}
+
+#[tokio::test]
+async fn a_video_that_fails_stops_nobody_else_and_is_due_again() {
+    let archive = Archive::new().await;
+    archive.deploy_backfill().await;
+    for (key, body) in [("1.mp4", &b"no video"[..]), ("2.mp4", ANY_VIDEO), ("3.mp4", ANY_VIDEO)] {
+        archive.put(key, body).await;
+    }
+    archive.run_to_end(&["s3://archive", "--yes", "--limit", "2"]).await;
+    assert_eq!(archive.complete().await, ["2.mp4"]);
+    let next = archive.run(&["s3://archive", "--dry-run"]).await.unwrap();
+    assert_eq!(keys(&next), ["1.mp4", "3.mp4"]);
+}
+
+#[tokio::test]
+async fn one_backfill_at_a_time_and_what_a_stopped_one_left_running_is_not_due() {
+    let (gate, detector) = Gated::before(Canned::faces(3));
+    let archive = Archive::with(detector).await;
+    archive.deploy_backfill().await;
+    for key in ["1.mp4", "2.mp4", "3.mp4"] {
+        archive.put(key, ANY_VIDEO).await;
+    }
+    let first = archive.run(&["s3://archive", "--yes"]).await.unwrap();
+    let Outcome::Started { arn } = &first.outcome else { panic!("{first}") };
+    archive.rig.until("two videos are under way", async || archive.rig.billed() == 2).await;
+    let error = archive.run(&["s3://archive", "--yes"]).await.unwrap_err();
+    assert!(matches!(error, BackfillError::Runs { .. }) && error.to_string().contains(arn.as_str()), "{error}");
+
+    archive.deployed.sfn.stop_execution().execution_arn(arn).send().await.unwrap();
+    let next = archive.run(&["s3://archive", "--dry-run"]).await.unwrap();
+    assert_eq!((next.running, keys(&next)), (2, vec!["3.mp4"]));
+    gate.open();
+    archive.rig.until("both have a result", async || archive.complete().await.len() >= 2).await;
+}
+
+#[tokio::test]
+async fn an_empty_listing() {
+    let archive = Archive::new().await;
+    archive.deploy_backfill().await;
+    let report = archive.run(&["s3://archive/nothing/here/", "--yes"]).await.unwrap();
+    assert!(report.all_well());
+    assert!(report.to_string().contains("0 videos") && report.to_string().contains("Nothing to do"), "{report}");
+    let missing = archive.run(&["s3://no-such-bucket/", "--yes"]).await.unwrap_err().to_string();
+    assert!(missing.contains("s3:ListBucket") && missing.contains("NoSuchBucket"), "{missing}");
+}

@@ -1,0 +1,7 @@
+//! What an operator does, on the real engine and, for what it lacks, on mocked clients.
+
+mod backfill;
+mod cloud;
+mod dead_letters;
+mod replay;
+mod status;
