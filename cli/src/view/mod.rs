@@ -13,7 +13,7 @@ use std::{
 };
 
 use aws_config::SdkConfig;
-use aws_sdk_s3::error::{BoxError, DisplayErrorContext};
+use aws_sdk_s3::error::BoxError;
 use lambdas::results::{Manifest, Summary};
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
@@ -85,8 +85,8 @@ pub enum ViewError {
     Address(String),
     /// S3 refused, or did not answer.
     #[error(
-        "{call} on {place}: {}; are your AWS credentials and Region set (AWS_PROFILE, AWS_REGION)?",
-        DisplayErrorContext(source.as_ref())
+        "{place} cannot be read; see that your AWS credentials and Region are set (AWS_PROFILE, AWS_REGION) and allow {call}: {}",
+        reasons(source.as_ref())
     )]
     Aws {
         /// The call, as IAM names it.
@@ -104,6 +104,12 @@ pub enum ViewError {
         /// The system's reason.
         source: io::Error,
     },
+}
+
+/// An error and what lies behind it, in words alone.
+fn reasons(error: &(dyn std::error::Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl View {
