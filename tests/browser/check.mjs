@@ -267,6 +267,17 @@ describe("facereel view", () => {
     });
   }
 
+  test("the report is a click away, and its links lead to the result's files", async () => {
+    const { page } = await look();
+    const [report] = await Promise.all([page.waitForEvent("popup"), page.getByRole("link", { name: "Report" }).click()]);
+    await report.waitForLoadState();
+    assert.equal(await report.title(), "Faces in sample.mp4");
+    const links = await report.locator("a").evaluateAll((links) => links.map((link) => link.href));
+    assert.ok(links.length >= 3);
+    for (const link of links) assert.equal((await page.request.get(link)).status(), 200, link);
+    await page.context().close();
+  });
+
   test("a video that cannot be played is told", async () => {
     const context = await browser.newContext();
     const page = await context.newPage();

@@ -150,7 +150,7 @@ impl View {
         let listen = |source| ViewError::Listen { port: self.port, source };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        Ok(Viewer { store, folder, manifest, summary, video, listener: Some(listener), address })
+        Ok(Viewer { store, folder, manifest, video, listener: Some(listener), address })
     }
 
     /// Serves the page, and opens it, until the process is told to end.
@@ -174,7 +174,6 @@ pub struct Viewer {
     store: Store,
     folder: Place,
     manifest: Manifest,
-    summary: Summary,
     video: Place,
     /// Until it is served.
     listener: Option<TcpListener>,

@@ -31,9 +31,14 @@ function page(number) {
   return entry;
 }
 
+async function get(name) {
+  const answer = await fetch(name);
+  if (!answer.ok) throw new Error(`${name} cannot be read: ${(await answer.text()) || answer.statusText}`);
+  return answer;
+}
+
 async function load(number) {
-  const answer = await fetch(`faces/${number}`);
-  if (!answer.ok) throw new Error(`The faces of page ${number} cannot be read: ${await answer.text()}`);
+  const answer = await get(`faces/${String(number).padStart(5, "0")}.jsonl`);
   const samples = [];
   for (const line of (await answer.text()).split("\n")) {
     if (!line) continue;
@@ -323,9 +328,8 @@ function shape(width, height) {
 }
 
 async function start() {
-  const answer = await fetch("result");
-  if (!answer.ok) throw new Error(await answer.text());
-  const { manifest, summary } = await answer.json();
+  const documents = ["manifest.json", "summary.json"].map(async (name) => (await get(name)).json());
+  const [manifest, summary] = await Promise.all(documents);
   pages = manifest.pages;
   timeline = summary.timeline;
   const { key } = summary.video;
