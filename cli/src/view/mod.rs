@@ -9,7 +9,7 @@ mod server;
 use std::{
     fs, io,
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use aws_config::SdkConfig;
@@ -210,6 +210,8 @@ fn find_video(results: &Path, summary: &Summary) -> Option<PathBuf> {
     // A key's own folders are tried too: a bucket is often a copy of a directory.
     let name = Path::new(file_name(summary));
     let whole = Path::new(&summary.video.key);
+    // A key that leads upward, or to the root, is nobody's copy.
+    let whole = if whole.components().all(|part| matches!(part, Component::Normal(_))) { whole } else { name };
     dirs.flat_map(|dir| [dir.join(name), dir.join(whole)])
         .find(|file| fs::metadata(file).is_ok_and(|facts| facts.is_file() && facts.len() == summary.video.bytes))
 }

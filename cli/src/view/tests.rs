@@ -179,6 +179,25 @@ async fn what_is_missing_is_told_with_what_to_do() {
     assert!(told.contains("another --port"), "{told}");
 }
 
+#[tokio::test]
+async fn a_video_is_found_where_a_copied_bucket_has_it_and_never_above() {
+    let dir = results("clips/2026/holiday.mp4");
+    fs::create_dir_all(dir.path().join("clips/2026")).unwrap();
+    fs::write(dir.path().join("clips/2026/holiday.mp4"), VIDEO).unwrap();
+    let served = Served::of(&view(dir.path(), None)).await;
+    assert_eq!(served.get("/video", "").await.1, VIDEO);
+
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("private.txt"), VIDEO).unwrap();
+    let outside = fs::canonicalize(outside.path()).unwrap().join("private.txt");
+    let upward = format!("{}{}", "../".repeat(20), outside.strip_prefix("/").unwrap().display());
+    for key in [outside.to_str().unwrap(), &upward] {
+        let dir = results(key);
+        let error = view(dir.path(), None).prepare(None).await.err().expect("an error");
+        assert!(matches!(error, ViewError::NoVideo { .. }), "{key}: {error}");
+    }
+}
+
 #[test]
 fn a_place_reads_as_it_is_written() {
     let s3 = |key: &str| Place::S3 { bucket: "b".to_owned(), key: key.to_owned(), version_id: None };
