@@ -54,17 +54,23 @@ locals {
       ]
     },
     {
-      title = "Pages and faces of complete results"
+      title = "Pages"
       metrics = [
-        [local.namespace, "Pages", "FunctionName", aws_lambda_function.function["summarize"].function_name, { label = "Pages" }],
-        [local.namespace, "Faces", "FunctionName", aws_lambda_function.function["summarize"].function_name, { label = "Faces", yAxis = "right" }],
+        ["AWS/Lambda", "Invocations", "FunctionName", aws_lambda_function.function["fetch-page"].function_name, { label = "Calls of fetch-page" }],
+        ["AWS/Lambda", "Duration", "FunctionName", aws_lambda_function.function["fetch-page"].function_name, { label = "Duration, ms", stat = "p90", yAxis = "right" }],
       ]
     },
     {
-      title = "Wait for one of Rekognition's job slots"
+      title = "Results"
+      metrics = [for metric in ["Videos", "Faces", "Pages"] :
+        [local.namespace, metric, "FunctionName", aws_lambda_function.function["summarize"].function_name, { label = metric }]
+      ]
+    },
+    {
+      title = "Waited for a job slot, s"
       stat  = "Maximum"
       metrics = [for name in ["start-detection", "resume-execution"] :
-        [local.namespace, "SecondsWaitedForSlot", "FunctionName", aws_lambda_function.function[name].function_name, { label = "Longest, s: started by ${name}" }]
+        [local.namespace, "SecondsWaitedForSlot", "FunctionName", aws_lambda_function.function[name].function_name, { label = "Started by ${name}" }]
       ]
     },
     {

@@ -411,6 +411,66 @@ mod real_faces {
     }
 }
 
+mod view {
+    use facereel::view::View;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    /// The answer's head and body.
+    async fn get(url: &str, path: &str, headers: &str) -> (String, Vec<u8>) {
+        let host = url.trim_start_matches("http://").trim_end_matches('/');
+        let mut stream = TcpStream::connect(host).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}Connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head") + 4;
+        (String::from_utf8_lossy(&answer[..end]).to_lowercase(), answer[end..].to_vec())
+    }
+
+    #[tokio::test]
+    async fn results_and_video_are_shown_out_of_s3() {
+        let key = "folder/my trip+1%20.mp4";
+        let rig = Rig::start(Canned::faces(2)).await;
+        let video = std::fs::read(sample_clip("sample.mp4")).unwrap();
+        let execution = rig.upload(key, &video).await;
+        let results = rig.results_of(&execution.arn).await;
+
+        let tag = &results.manifest.job.tag;
+        let place = format!("s3://{}/results/{key}/{tag}/", rig.workflow.stack.results_bucket);
+        let viewer = View::of(place, None).prepare(Some(rig.workflow.engine.aws())).await.unwrap();
+        let url = viewer.url();
+        let task = tokio::spawn(viewer.serve());
+
+        let (_, body) = get(&url, "/result", "").await;
+        let result: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(result["manifest"], serde_json::to_value(&results.manifest).unwrap());
+        assert_eq!(result["summary"], serde_json::to_value(&results.summary).unwrap());
+        let (_, page) = get(&url, "/faces/0", "").await;
+        assert_eq!(page, rig.workflow.results.read(&results.manifest.pages[0].key).await.unwrap());
+
+        let (head, body) = get(&url, "/video", "").await;
+        assert!(head.starts_with("http/1.1 200") && head.contains("accept-ranges: bytes"), "{head}");
+        assert!(body == video, "{} bytes of the video's {}", body.len(), video.len());
+        let (head, body) = get(&url, "/video", "Range: bytes=1000-1999\r\n").await;
+        assert!(head.starts_with("http/1.1 206"), "{head}");
+        assert!(head.contains(&format!("content-range: bytes 1000-1999/{}", video.len())), "{head}");
+        assert!(body == video[1000..2000], "another part of the video");
+        task.abort();
+    }
+
+    #[tokio::test]
+    async fn a_result_that_is_not_complete_is_told() {
+        let rig = Rig::start(Canned::faces(2)).await;
+        let place = format!("s3://{}/results/nothing.mp4/tag/", rig.workflow.stack.results_bucket);
+        let error = View::of(&place, None).prepare(Some(rig.workflow.engine.aws())).await.err().expect("an error");
+        let told = error.to_string();
+        assert!(told.contains(&place) && told.contains("there is no manifest.json"), "{told}");
+    }
+}
+
 #[tokio::test]
 async fn nothing_runs_on_after_the_workflow() {
     let rig = Rig::start(Canned::faces(1)).await;

@@ -9,3 +9,4 @@ pub mod replay;
 pub mod run;
 pub mod status;
 pub mod terminal;
+pub mod view;

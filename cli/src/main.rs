@@ -2,7 +2,8 @@
 
 use std::{fmt::Display, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 use facereel::{
     backfill::{Backfill, BackfillError},
     dead_letters,
@@ -11,6 +12,7 @@ use facereel::{
     run::{Run, RunError},
     status::Status,
     terminal::Terminal,
+    view::View,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -28,7 +30,20 @@ enum Command {
     Replay(ReplayAny),
     Backfill(OnAws<Backfill>),
     Status(OnAws<Status>),
+    View(View),
+    /// Writes a completion script for your shell to standard output.
+    #[command(after_help = COMPLETIONS)]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
 }
+
+const COMPLETIONS: &str = "\
+Examples:
+  facereel completions bash > ~/.local/share/bash-completion/completions/facereel
+  facereel completions zsh  > ~/.zfunc/_facereel       with `fpath+=~/.zfunc` in ~/.zshrc before compinit
+  facereel completions fish > ~/.config/fish/completions/facereel.fish";
 
 /// A command on a deployed stack.
 #[derive(Args)]
@@ -68,7 +83,12 @@ fn main() -> ExitCode {
     let status = runtime.block_on(async {
         let progress = Terminal::new();
         match command {
-            Command::Run(run) => stoppable(&progress, run.run(&progress), |_| 0, RunError::exit_status).await,
+            Command::Run(run) => run_and_view(&progress, &run).await,
+            Command::View(view) => look(&view).await,
+            Command::Completions { shell } => {
+                clap_complete::generate(shell, &mut Cli::command(), "facereel", &mut std::io::stdout());
+                0
+            }
             Command::Status(OnAws { target, command }) => {
                 let work = async { command.run(&target.connect().await?, &progress).await };
                 stoppable(&progress, work, |_| 0, |_: &deployed::Error| 1).await
@@ -101,6 +121,35 @@ fn main() -> ExitCode {
     // An analysis that has been cancelled may still be on its way out: nobody waits for it.
     runtime.shutdown_background();
     ExitCode::from(status)
+}
+
+/// Runs the workflow and, if asked to, shows what it has found.
+async fn run_and_view(progress: &Terminal, run: &Run) -> ExitStatus {
+    let mut view = None;
+    let work = async {
+        let report = run.run(progress).await?;
+        view = run.view(&report);
+        Ok(report)
+    };
+    let status = stoppable(progress, work, |_| 0, RunError::exit_status).await;
+    match view {
+        Some(view) => look(&view).await,
+        None => status,
+    }
+}
+
+/// Shows results until the person has seen enough.
+async fn look(view: &View) -> ExitStatus {
+    tokio::select! {
+        result = view.run() => match result {
+            Ok(()) => 0,
+            Err(error) => {
+                eprintln!("error: {error}");
+                1
+            }
+        },
+        _ = stop_signal() => 0,
+    }
 }
 
 /// Runs a command that Ctrl-C ends at once.

@@ -1,14 +1,16 @@
 //! `facereel run`: one video through the whole workflow, on this machine.
 
 use std::{
-    fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use lambdas::results::{Manifest, Summary};
+use lambdas::{
+    report::clock,
+    results::{Manifest, Summary},
+};
 use rekognition_local::{JobStatus, detection::CenterFace};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -19,6 +21,7 @@ use crate::{
         toolbox_dir, workspace,
     },
     terminal::Terminal,
+    view::View,
 };
 
 /// The clip that is analysed when none is named, below the repository's root.
@@ -35,6 +38,11 @@ const STALL_LIMIT: Duration = Duration::from_secs(90);
 
 /// Finds the faces in one video with the whole workflow on this machine: no AWS account, no Docker.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "\
+Examples:
+  facereel run                                     the sample clip
+  facereel run --open holiday.mp4                  then the video with its faces, in the browser
+  facereel run --attributes all --out faces/holiday holiday.mov")]
 pub struct Run {
     /// The video, an .mp4 or .mov; without it, the sample clip of this repository.
     video: Option<PathBuf>,
@@ -44,6 +52,9 @@ pub struct Run {
     /// Where the results go [default: facereel-results/<video name>/]. Results of an earlier run are replaced.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Show the faces over the video in the browser, as `facereel view` does.
+    #[arg(long)]
+    open: bool,
 }
 
 /// Why there are no results.
@@ -172,36 +183,33 @@ impl std::fmt::Display for Report {
             }
         }
         writeln!(f, "Results   {}", self.dir.display())?;
-        writeln!(f, "            manifest.json, summary.json, history.json")?;
+        writeln!(f, "            report.html, summary.json, manifest.json, history.json")?;
         let pages = self.manifest.pages.len();
         write!(f, "            faces/*.jsonl, a face a line ({pages} {})", if pages == 1 { "page" } else { "pages" })
     }
 }
 
-/// Milliseconds as a player shows them: `1:02:03.5`, `2:03.5`.
-fn clock(timestamp_ms: i64) -> String {
-    let (seconds, tenths) = (timestamp_ms / 1000, timestamp_ms % 1000 / 100);
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let mut text = String::new();
-    if hours > 0 {
-        let _ = write!(text, "{hours}:{minutes:02}");
-    } else {
-        let _ = write!(text, "{minutes}");
-    }
-    let _ = write!(text, ":{seconds:02}.{tenths}");
-    text
-}
-
 impl Run {
+    /// What shows the report's faces, where that was asked for.
+    #[must_use]
+    pub fn view(&self, report: &Report) -> Option<View> {
+        let video = self.video().ok().filter(|_| self.open)?;
+        Some(View::of(report.dir.to_string_lossy(), Some(video.to_string_lossy().into_owned())))
+    }
+
+    fn video(&self) -> Result<PathBuf, Error> {
+        match &self.video {
+            Some(video) => Ok(video.clone()),
+            None => Ok(workspace()?.join(SAMPLE)),
+        }
+    }
+
     /// Runs the command to its end and returns where the results are.
     ///
     /// # Errors
     /// [`RunError`]; the results directory is as it was before, then.
     pub async fn run(&self, progress: &Terminal) -> Result<Report, RunError> {
-        let video = match &self.video {
-            Some(video) => video.clone(),
-            None => workspace()?.join(SAMPLE),
-        };
+        let video = self.video()?;
         let name = checked(&video)?;
         let out = match &self.out {
             Some(dir) => dir.clone(),
@@ -458,13 +466,6 @@ mod tests {
             failed("Runtime.ExitError", r#"{"errorType":"Runtime.ExitError","errorMessage":"it exited"}"#).to_string();
         assert!(text.contains("Runtime.ExitError") && text.contains("it exited"), "{text}");
         assert!(!text.contains("errorMessage"), "{text}");
-    }
-
-    #[test]
-    fn a_moment_reads_like_a_players_clock() {
-        assert_eq!(clock(0), "0:00.0");
-        assert_eq!(clock(83_500), "1:23.5");
-        assert_eq!(clock(3_723_040), "1:02:03.0");
     }
 
     #[test]

@@ -12,17 +12,20 @@
 //!
 //! Between them lie the [`video`] (the object, looked at before anything is paid), the [`job`] (named by its content),
 //! the [`waiters`] (task tokens that wait for a job), the [`queue`] (tickets that wait for one of the account's job
-//! slots), the [`completion`] (a finished job told to its waiters) and the [`results`] (where everything lies in S3).
+//! slots), the [`completion`] (a finished job told to its waiters), the [`results`] (where everything lies in S3) and the
+//! [`report`] (the result as a page for people).
 
 pub mod aws;
 pub mod completion;
 pub mod ending;
+mod face;
 pub mod fetch_page;
 pub mod input;
 pub mod job;
 pub mod list_pages;
 pub mod metrics;
 pub mod queue;
+pub mod report;
 pub mod results;
 pub mod resume_execution;
 mod s3;

@@ -28,7 +28,8 @@ const START_INTERVAL: Duration = Duration::from_millis(250);
 /// The longest pause after a throttled Start: then the execution's own Retry comes again.
 const MAX_START_PAUSE: Duration = Duration::from_secs(8);
 
-/// How long a lease lasts that is not renewed, in milliseconds: starting one ticket takes seconds at most.
+/// How long a lease lasts that is not renewed, in milliseconds. Starting one ticket takes seconds; where throttling makes it
+/// longer, someone else may start jobs as well, which costs order and pace, and nothing else.
 const LEASE_MS: i64 = 60_000;
 
 /// Tickets that are looked at in one listing: about as many as there are slots.

@@ -1,7 +1,7 @@
 //! Where the results of a job lie, and what they look like.
 //!
-//! `results/<key>/<tag>/faces/00000.jsonl`, … one object a page; `summary.json`; and `manifest.json`, which is written
-//! last: its presence means that everything it names is there. A job has its own folder, so that no job overwrites
+//! `results/<key>/<tag>/faces/00000.jsonl`, … one object a page; `summary.json`; `report.html`, the same for people; and
+//! `manifest.json`, which is written last: its presence means that everything it names is there. A job has its own folder, so that no job overwrites
 //! another's results, and a page that is fetched twice overwrites itself.
 
 use serde::{Deserialize, Serialize};
@@ -50,6 +50,8 @@ pub struct Manifest {
     pub faces: usize,
     /// The summary's object.
     pub summary: ObjectFacts,
+    /// The report's object.
+    pub report: ObjectFacts,
     /// The pages' objects, in order.
     pub pages: Vec<PageFacts>,
 }

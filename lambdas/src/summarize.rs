@@ -1,4 +1,4 @@
-//! summarize: counts what the pages hold, writes `summary.json` and, last of all, `manifest.json`.
+//! summarize: counts what the pages hold, writes `summary.json`, `report.html` and, last of all, `manifest.json`.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     aws::{AwsError, Clients, named_by_variant},
+    face::{Face, FaceDetection},
     job::FinishedJob,
     metrics::{self, Metric},
+    report::{self, Maker, Timeline},
     results::{Manifest, Moment, ObjectFacts, PageFacts, Second, Summary},
     s3,
 };
@@ -33,6 +35,9 @@ pub struct Summarize {
     pub pages: usize,
     /// The execution's ARN.
     pub execution: String,
+    /// When the execution began, in RFC 3339; a state machine deployed before there was a report does not tell.
+    #[serde(default)]
+    pub started: Option<String>,
 }
 
 /// The execution's output.
@@ -44,6 +49,8 @@ pub struct Summarized {
     pub prefix: String,
     /// The manifest's key.
     pub manifest: String,
+    /// The report's key.
+    pub report: String,
     /// Pages of faces.
     pub pages: usize,
     /// Faces in all pages together.
@@ -85,29 +92,15 @@ pub enum SummarizeError {
 }
 named_by_variant!(SummarizeError);
 
-/// The part of a line that is counted.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Line {
-    timestamp: i64,
-    face: Face,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Face {
-    confidence: Option<f64>,
-}
-
-/// Counts the pages and writes the summary and the manifest.
+/// Counts the pages and writes the summary, the report and the manifest.
 ///
 /// # Errors
 /// [`SummarizeError`]; no manifest is written then.
 #[tracing::instrument(skip_all, fields(execution = request.execution, key = request.job.video.key, tag = request.job.tag))]
 pub async fn summarize(clients: &Clients, config: &Config, request: Summarize) -> Result<Summarized, SummarizeError> {
-    let Summarize { job, pages, execution } = request;
+    let Summarize { job, pages, execution, started } = request;
     let bucket = &config.results_bucket;
-    let mut counts = Counts::default();
+    let mut counts = Counts::new(&job);
     let mut page_facts = Vec::with_capacity(pages);
     let mut bodies =
         stream::iter(0..pages).map(|index| read_page(clients, bucket, job.page_key(index))).buffered(PAGES_AT_ONCE);
@@ -115,23 +108,30 @@ pub async fn summarize(clients: &Clients, config: &Config, request: Summarize) -
         page_facts.push(counts.add_page(bucket, key, &body)?);
     }
     let prefix = job.results_prefix();
-    let summary = counts.summary(&job);
-    let summary_facts = write(clients, bucket, format!("{prefix}summary.json"), &summary).await?;
+    let (summary, timeline) = counts.finish(&job);
+    let summary_facts = write_json(clients, bucket, format!("{prefix}summary.json"), &summary).await?;
+    let maker = Maker { execution: &execution, started: started.as_deref() };
+    let html = report::html(&summary, &timeline, &summary_facts, &page_facts, &maker);
+    let report_facts =
+        write(clients, bucket, format!("{prefix}report.html"), "text/html; charset=utf-8", html.into_bytes()).await?;
+    let report = report_facts.key.clone();
     let manifest = Manifest {
         video: job.video.clone(),
         job: (&job).into(),
         execution,
         faces: summary.faces,
         summary: summary_facts,
+        report: report_facts,
         pages: page_facts,
     };
-    let manifest = write(clients, bucket, format!("{prefix}manifest.json"), &manifest).await?.key;
+    let manifest = write_json(clients, bucket, format!("{prefix}manifest.json"), &manifest).await?.key;
     tracing::info!(pages, faces = summary.faces, manifest, "the result is complete");
     metrics::emit(clients, &[Metric::Videos(1), Metric::Faces(summary.faces), Metric::Pages(pages)]);
     Ok(Summarized {
         bucket: bucket.clone(),
         prefix,
         manifest,
+        report,
         pages,
         faces: summary.faces,
         most_faces: summary.most_faces,
@@ -145,20 +145,30 @@ async fn read_page(clients: &Clients, bucket: &str, key: String) -> Result<(Stri
     }
 }
 
-async fn write<T: Serialize>(
+async fn write_json<T: Serialize>(
     clients: &Clients,
     bucket: &str,
     key: String,
     document: &T,
 ) -> Result<ObjectFacts, SummarizeError> {
     let body = serde_json::to_vec_pretty(document).expect("results are plain data");
+    write(clients, bucket, key, "application/json", body).await
+}
+
+async fn write(
+    clients: &Clients,
+    bucket: &str,
+    key: String,
+    content_type: &str,
+    body: Vec<u8>,
+) -> Result<ObjectFacts, SummarizeError> {
     let bytes = body.len();
     clients
         .s3
         .put_object()
         .bucket(bucket)
         .key(&key)
-        .content_type("application/json")
+        .content_type(content_type)
         .body(ByteStream::from(body))
         .send()
         .await
@@ -167,8 +177,8 @@ async fn write<T: Serialize>(
 }
 
 /// What is known of the faces so far. It grows with the video's seconds, not with its faces.
-#[derive(Default)]
 struct Counts {
+    timeline: Timeline,
     faces: usize,
     frames: usize,
     frame: Option<Moment>,
@@ -185,11 +195,22 @@ struct SecondCounts {
 }
 
 impl Counts {
+    fn new(job: &FinishedJob) -> Self {
+        Self {
+            timeline: Timeline::new(job.metadata.duration_ms),
+            faces: 0,
+            frames: 0,
+            frame: None,
+            most_faces: None,
+            seconds: BTreeMap::new(),
+        }
+    }
+
     fn add_page(&mut self, bucket: &str, key: String, body: &[u8]) -> Result<PageFacts, SummarizeError> {
         let mut facts = PageFacts { key, bytes: body.len(), faces: 0, first_ms: None, last_ms: None };
         for line in body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             facts.faces += 1;
-            let Line { timestamp, face } =
+            let FaceDetection { timestamp, face } =
                 serde_json::from_slice(line).map_err(|source| SummarizeError::PageUnreadable {
                     bucket: bucket.to_owned(),
                     key: facts.key.clone(),
@@ -198,13 +219,14 @@ impl Counts {
                 })?;
             facts.first_ms.get_or_insert(timestamp);
             facts.last_ms = Some(timestamp);
-            self.add_face(timestamp, face.confidence.unwrap_or_default());
+            self.add_face(timestamp, &face);
         }
         Ok(facts)
     }
 
     /// Faces come ordered by time, so the faces of one frame follow each other, across pages too.
-    fn add_face(&mut self, timestamp_ms: i64, confidence: f64) {
+    fn add_face(&mut self, timestamp_ms: i64, face: &Face) {
+        self.timeline.add(timestamp_ms, face);
         let second = self.seconds.entry(timestamp_ms.div_euclid(1000)).or_default();
         let frame = match &mut self.frame {
             Some(frame) if frame.timestamp_ms == timestamp_ms => frame,
@@ -216,7 +238,7 @@ impl Counts {
         };
         frame.faces += 1;
         second.faces += 1;
-        second.confidence += confidence;
+        second.confidence += face.confidence.unwrap_or_default();
         second.most_faces = second.most_faces.max(frame.faces);
         self.faces += 1;
         if self.most_faces.is_none_or(|most| frame.faces > most.faces) {
@@ -224,7 +246,8 @@ impl Counts {
         }
     }
 
-    fn summary(self, job: &FinishedJob) -> Summary {
+    fn finish(mut self, job: &FinishedJob) -> (Summary, Timeline) {
+        self.timeline.end_frame();
         #[expect(clippy::cast_precision_loss, reason = "a second has fewer than 2^52 faces")]
         let timeline = self.seconds.into_iter().map(|(second, counts)| Second {
             second,
@@ -233,7 +256,7 @@ impl Counts {
             most_faces: counts.most_faces,
             mean_confidence: counts.confidence / counts.faces as f64,
         });
-        Summary {
+        let summary = Summary {
             video: job.video.clone(),
             metadata: job.metadata.clone(),
             job: job.into(),
@@ -241,13 +264,18 @@ impl Counts {
             frames_with_faces: self.frames,
             most_faces: self.most_faces,
             timeline: timeline.collect(),
-        }
+        };
+        (summary, self.timeline)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn job() -> FinishedJob {
+        crate::job::tests::job().finished("id", &crate::job::VideoMetadata::default())
+    }
 
     fn page(faces: &[(i64, f64)]) -> Vec<u8> {
         let line = |(timestamp, confidence): &(i64, f64)| {
@@ -259,11 +287,11 @@ mod tests {
 
     #[test]
     fn a_frame_that_lies_on_two_pages_is_one_frame() {
-        let mut counts = Counts::default();
+        let mut counts = Counts::new(&job());
         counts.add_page("b", "0".into(), &page(&[(0, 90.0), (500, 80.0), (500, 70.0)])).unwrap();
         let facts = counts.add_page("b", "1".into(), &page(&[(500, 60.0), (1000, 50.0)])).unwrap();
         assert_eq!((facts.faces, facts.first_ms, facts.last_ms), (2, Some(500), Some(1000)));
-        let summary = counts.summary(&crate::job::tests::job().finished("id", &crate::job::VideoMetadata::default()));
+        let (summary, _) = counts.finish(&job());
         assert_eq!((summary.faces, summary.frames_with_faces), (5, 3));
         assert_eq!(summary.most_faces, Some(Moment { faces: 3, timestamp_ms: 500 }));
         let seconds: Vec<_> = summary.timeline.iter().map(|s| (s.second, s.faces, s.frames, s.most_faces)).collect();
@@ -273,17 +301,17 @@ mod tests {
 
     #[test]
     fn a_video_without_faces_has_an_empty_summary() {
-        let mut counts = Counts::default();
+        let mut counts = Counts::new(&job());
         let facts = counts.add_page("b", "0".into(), b"").unwrap();
         assert_eq!((facts.faces, facts.bytes, facts.first_ms, facts.last_ms), (0, 0, None, None));
-        let summary = counts.summary(&crate::job::tests::job().finished("id", &crate::job::VideoMetadata::default()));
+        let (summary, _) = counts.finish(&job());
         assert_eq!((summary.faces, summary.most_faces, summary.timeline.len()), (0, None, 0));
     }
 
     #[test]
     fn a_line_that_is_no_face_is_named() {
         let error =
-            Counts::default().add_page("b", "k".into(), b"{\"Timestamp\":0,\"Face\":{}}\nnonsense\n").unwrap_err();
+            Counts::new(&job()).add_page("b", "k".into(), b"{\"Timestamp\":0,\"Face\":{}}\nnonsense\n").unwrap_err();
         assert!(error.to_string().starts_with("line 2 of the page s3://b/k is no face"), "{error}");
     }
 }

@@ -114,7 +114,7 @@ run "the_gauge_measures_what_the_alarm_reads" {
 
 run "the_dashboard_shows_what_matters" {
   assert {
-    condition     = [for widget in jsondecode(aws_cloudwatch_dashboard.dashboard.dashboard_body).widgets : widget.properties.title] == ["Videos: landed and done", "Videos waiting for their faces", "Failures", "Undelivered", "Pages and faces of complete results", "Wait for one of Rekognition's job slots", "Not paid again, and heard twice", "Time from upload to faces", "Rekognition", "Functions at once"]
+    condition     = [for widget in jsondecode(aws_cloudwatch_dashboard.dashboard.dashboard_body).widgets : widget.properties.title] == ["Videos: landed and done", "Videos waiting for their faces", "Failures", "Undelivered", "Pages", "Results", "Waited for a job slot, s", "Not paid again, and heard twice", "Time from upload to faces", "Rekognition", "Functions at once"]
     error_message = "A widget is missing."
   }
 }

@@ -1,6 +1,7 @@
 //! What the end-to-end tests share.
 
 pub mod lint;
+pub mod schema;
 pub mod sim;
 pub mod terraform;
 pub mod workflow;

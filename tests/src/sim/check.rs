@@ -142,6 +142,10 @@ fn results_are_complete(world: &World) -> Vec<String> {
         if summary.is_none_or(|summary| summary.faces != manifest.faces || summary.video != manifest.video) {
             wrong("its summary is missing or another's".to_owned());
         }
+        // Executions that end one job at the same moment overwrite each other's report: the size must hold for both.
+        if object(&manifest.report.key).is_none_or(|body| body.len() != manifest.report.bytes) {
+            wrong("its report is missing or of another size".to_owned());
+        }
     }
     wrongs
 }

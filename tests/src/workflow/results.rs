@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use facereel::local::{Execution, Object};
 use lambdas::results::{Manifest, Moment, PageFacts, Summary};
 use rekognition_local::detection::FaceDetection;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize as _, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::Rig;
+use crate::schema::Document;
 
 /// A result that names all its objects, and whose objects agree.
 #[derive(Debug)]
@@ -33,13 +34,15 @@ impl Complete {
         let prefix = text("prefix");
         assert_eq!(text("manifest"), format!("{prefix}manifest.json"));
 
-        let manifest: Manifest = read(rig, text("manifest")).await;
+        let manifest: Manifest = read(rig, Document::Manifest, text("manifest")).await;
         assert_eq!(Some(manifest.video.key.as_str()), execution.key());
         assert_eq!(manifest.video.bucket, rig.workflow.stack.upload_bucket);
         assert_eq!(output["faces"], manifest.faces);
         assert_eq!(output["pages"], manifest.pages.len());
+        assert_eq!(text("report"), manifest.report.key);
 
-        let summary: Summary = read(rig, &manifest.summary.key).await;
+        let summary: Summary = read(rig, Document::Summary, &manifest.summary.key).await;
+        check_report(rig, &manifest).await;
         assert_eq!(output["most_faces"], serde_json::to_value(summary.most_faces).expect("plain data"));
         check_listing(rig, prefix, &manifest).await;
 
@@ -62,7 +65,7 @@ async fn check_listing(rig: &Rig, prefix: &str, manifest: &Manifest) {
     let found: BTreeMap<_, _> = listing.into_iter().map(|Object { key, bytes }| (key, bytes)).collect();
     let pages = manifest.pages.iter().map(|page| (page.key.clone(), page.bytes));
     let mut named: BTreeMap<_, _> = pages
-        .chain([(manifest.summary.key.clone(), manifest.summary.bytes)])
+        .chain([&manifest.summary, &manifest.report].map(|object| (object.key.clone(), object.bytes)))
         .map(|(key, bytes)| (key, u64::try_from(bytes).expect("a size")))
         .collect();
     let own = format!("{prefix}manifest.json");
@@ -73,12 +76,26 @@ async fn check_listing(rig: &Rig, prefix: &str, manifest: &Manifest) {
 async fn read_page(rig: &Rig, page: &PageFacts) -> Vec<FaceDetection> {
     let body = String::from_utf8(raw(rig, &page.key).await).expect("JSON Lines are UTF-8");
     assert!(body.is_empty() || body.ends_with('\n'), "{} breaks off", page.key);
-    let line = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{}: {error}: {line}", page.key));
+    let line = |line: &str| {
+        let face: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{}: {error}: {line}", page.key));
+        Document::Face.hold(&face);
+        FaceDetection::deserialize(&face).unwrap_or_else(|error| panic!("{}: {error}: {line}", page.key))
+    };
     let faces: Vec<FaceDetection> = body.lines().map(line).collect();
     assert_eq!(faces.len(), page.faces, "{}", page.key);
     assert_eq!(faces.first().map(|face| face.timestamp), page.first_ms, "{}", page.key);
     assert_eq!(faces.last().map(|face| face.timestamp), page.last_ms, "{}", page.key);
     faces
+}
+
+/// The report is a page about this video, made by an execution of its job.
+async fn check_report(rig: &Rig, manifest: &Manifest) {
+    let html = String::from_utf8(raw(rig, &manifest.report.key).await).expect("HTML is UTF-8");
+    assert!(html.starts_with("<!doctype html>") && html.trim_end().ends_with("</html>"), "{html}");
+    for part in [&manifest.job.job_id, &manifest.job.tag, &manifest.video.etag, ":execution:"] {
+        assert!(html.contains(part), "{part} is not in {}", manifest.report.key);
+    }
+    assert!(!html.contains("at an unknown time"), "the state machine does not tell when an execution began");
 }
 
 /// Counts once more, in another way than the function does.
@@ -110,11 +127,11 @@ fn check_summary(summary: &Summary, manifest: &Manifest, faces: &[FaceDetection]
     }
 }
 
-async fn read<T: DeserializeOwned>(rig: &Rig, key: &str) -> T {
-    let body = raw(rig, key).await;
-    serde_json::from_slice(&body).unwrap_or_else(|error| {
-        panic!("{key}: {error}: {}", serde_json::from_slice::<Value>(&body).unwrap_or_default())
-    })
+/// A document that fulfils its contract.
+async fn read<T: DeserializeOwned>(rig: &Rig, kind: Document, key: &str) -> T {
+    let document: Value = serde_json::from_slice(&raw(rig, key).await).unwrap_or_else(|error| panic!("{key}: {error}"));
+    kind.hold(&document);
+    T::deserialize(&document).unwrap_or_else(|error| panic!("{key}: {error}: {document}"))
 }
 
 async fn raw(rig: &Rig, key: &str) -> Vec<u8> {

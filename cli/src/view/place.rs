@@ -1,0 +1,121 @@
+//! Where results and videos lie: on this machine or in S3.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_s3::{
+    Client,
+    operation::get_object::{GetObjectError, GetObjectOutput},
+};
+use tokio::sync::OnceCell;
+
+use super::ViewError;
+
+/// A file or a directory, or an object or a folder of objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    /// On this machine.
+    Local(PathBuf),
+    /// In S3. Keys are raw; a folder's ends in `/`.
+    S3 { bucket: String, key: String, version_id: Option<String> },
+}
+
+impl Place {
+    /// Reads a path, or `s3://bucket/key` with the key as it is.
+    pub(super) fn parse(text: &str) -> Result<Self, ViewError> {
+        let Some(address) = text.strip_prefix("s3://") else { return Ok(Self::Local(text.into())) };
+        match address.split_once('/') {
+            Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => {
+                Ok(Self::S3 { bucket: bucket.to_owned(), key: key.to_owned(), version_id: None })
+            }
+            _ => Err(ViewError::Address(text.to_owned())),
+        }
+    }
+
+    /// The folder that is meant, where its manifest may be named instead.
+    pub(super) fn folder(self) -> Self {
+        const MANIFEST: &str = "manifest.json";
+        match self {
+            Self::Local(path) if path.ends_with(MANIFEST) => {
+                Self::Local(path.parent().unwrap_or(Path::new("")).to_owned())
+            }
+            Self::S3 { bucket, key, version_id } => {
+                let folder = key.strip_suffix(MANIFEST).unwrap_or(&key).trim_end_matches('/');
+                Self::S3 { bucket, key: format!("{folder}/"), version_id }
+            }
+            path @ Self::Local(_) => path,
+        }
+    }
+
+    /// A file or an object of this folder.
+    pub(super) fn join(&self, name: &str) -> Self {
+        match self {
+            Self::Local(dir) => Self::Local(dir.join(name)),
+            Self::S3 { bucket, key, .. } => {
+                Self::S3 { bucket: bucket.clone(), key: format!("{key}{name}"), version_id: None }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(path) if path.as_os_str().is_empty() => f.write_str("this directory"),
+            Self::Local(path) => path.display().fmt(f),
+            Self::S3 { bucket, key, .. } => write!(f, "s3://{bucket}/{key}"),
+        }
+    }
+}
+
+/// Reads from both. AWS is looked up only when something lies there: it takes a moment.
+pub(super) struct Store {
+    s3: OnceCell<Client>,
+}
+
+impl Store {
+    /// With this AWS; without one, the user's own.
+    pub(super) fn of(aws: Option<&SdkConfig>) -> Self {
+        Self { s3: aws.map(Client::new).map_or_else(OnceCell::new, |client| OnceCell::new_with(Some(client))) }
+    }
+
+    /// A whole file or object; `None` when there is none.
+    pub(super) async fn read(&self, place: &Place) -> Result<Option<Vec<u8>>, ViewError> {
+        match place {
+            Place::Local(path) => match tokio::fs::read(path).await {
+                Ok(body) => Ok(Some(body)),
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                    Ok(None)
+                }
+                Err(error) => Err(ViewError::NoResult { place: place.to_string(), reason: error.to_string() }),
+            },
+            Place::S3 { .. } => {
+                let Some(object) = self.get(place, None).await? else { return Ok(None) };
+                let body = object.body.collect().await.map_err(|error| refused(place, error))?;
+                Ok(Some(body.to_vec()))
+            }
+        }
+    }
+
+    /// An object, or the range of it that an HTTP `Range` header asks for; `None` when there is none.
+    pub(super) async fn get(&self, place: &Place, range: Option<&str>) -> Result<Option<GetObjectOutput>, ViewError> {
+        let Place::S3 { bucket, key, version_id } = place else { return Ok(None) };
+        let client = self
+            .s3
+            .get_or_init(async || Client::new(&aws_config::load_defaults(BehaviorVersion::latest()).await))
+            .await;
+        let request = client.get_object().bucket(bucket).key(key).set_version_id(version_id.clone());
+        match request.set_range(range.map(str::to_owned)).send().await {
+            Ok(object) => Ok(Some(object)),
+            Err(error) if matches!(error.as_service_error(), Some(GetObjectError::NoSuchKey(_))) => Ok(None),
+            Err(error) => Err(refused(place, error)),
+        }
+    }
+}
+
+fn refused(place: &Place, source: impl Into<aws_sdk_s3::error::BoxError>) -> ViewError {
+    ViewError::Aws { call: "s3:GetObject", place: place.to_string(), source: source.into() }
+}

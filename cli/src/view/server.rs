@@ -1,0 +1,141 @@
+//! The server: a fixed set of addresses, for this machine's own browser alone.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{Path, Request, State},
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use futures_util::stream;
+use serde_json::json;
+use tower_http::services::ServeFile;
+
+use super::{ViewError, Viewer, place::Place};
+
+const PAGE: &str = include_str!("index.html");
+const STYLE: &str = include_str!("view.css");
+const SCRIPT: &str = include_str!("view.js");
+
+/// The page loads from this server alone, runs its own script alone and lies in nobody's frame; no other site's page may
+/// show the video or read the results.
+const PROTECTION: [(HeaderName, &str); 5] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; media-src 'self'; connect-src 'self'; \
+         img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::CACHE_CONTROL, "no-store"),
+];
+
+impl Viewer {
+    /// Serves until the future is dropped.
+    pub async fn serve(mut self) {
+        let Some(listener) = self.listener.take() else { return };
+        let viewer = Arc::new(self);
+        let asset = |kind: &'static str, text: &'static str| get(async move || ([(header::CONTENT_TYPE, kind)], text));
+        let app = Router::new()
+            .route("/", asset("text/html; charset=utf-8", PAGE))
+            .route("/view.css", asset("text/css; charset=utf-8", STYLE))
+            .route("/view.js", asset("text/javascript; charset=utf-8", SCRIPT))
+            .route("/result", get(result))
+            .route("/faces/{page}", get(faces))
+            .route("/report", get(report))
+            .route("/video", get(video))
+            .layer(middleware::from_fn_with_state(Arc::clone(&viewer), guard))
+            .with_state(viewer);
+        if let Err(error) = axum::serve(listener, app).await {
+            eprintln!("note: the page is no longer served: {error}");
+        }
+    }
+}
+
+/// Answers only who knows this server by its own name: a foreign site whose name was bent to 127.0.0.1 does not.
+async fn guard(State(viewer): State<Arc<Viewer>>, request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let port = viewer.address.port();
+    let mut response = match host {
+        Some(host) if host == format!("127.0.0.1:{port}") || host == format!("localhost:{port}") => {
+            next.run(request).await
+        }
+        _ => (StatusCode::MISDIRECTED_REQUEST, "this server answers to 127.0.0.1 alone").into_response(),
+    };
+    for (name, value) in PROTECTION {
+        // The report brings its own, stricter policy.
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+async fn result(State(viewer): State<Arc<Viewer>>) -> Response {
+    Json(json!({ "manifest": viewer.manifest, "summary": viewer.summary })).into_response()
+}
+
+/// A page by its number: the manifest names the pages there are.
+async fn faces(State(viewer): State<Arc<Viewer>>, Path(page): Path<usize>) -> Result<Response, ViewError> {
+    if page >= viewer.manifest.pages.len() {
+        return Ok(StatusCode::NOT_FOUND.into_response());
+    }
+    document(&viewer, &format!("faces/{page:05}.jsonl"), "application/jsonl").await
+}
+
+async fn report(State(viewer): State<Arc<Viewer>>) -> Result<Response, ViewError> {
+    let mut response = document(&viewer, "report.html", "text/html; charset=utf-8").await?;
+    let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'");
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    Ok(response)
+}
+
+async fn document(viewer: &Viewer, name: &str, kind: &'static str) -> Result<Response, ViewError> {
+    Ok(match viewer.store.read(&viewer.folder.join(name)).await? {
+        Some(body) => ([(header::CONTENT_TYPE, kind)], body).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    })
+}
+
+/// The video, or the part of it that the browser asks for.
+async fn video(State(viewer): State<Arc<Viewer>>, request: Request) -> Result<Response, ViewError> {
+    let mut response = match &viewer.video {
+        Place::Local(path) => match ServeFile::new(path).try_call(request).await {
+            Ok(response) => response.into_response(),
+            Err(source) => return Err(ViewError::Video { path: path.clone(), source }),
+        },
+        place @ Place::S3 { .. } => {
+            let range = request.headers().get(header::RANGE).and_then(|range| range.to_str().ok());
+            let Some(object) = viewer.store.get(place, range).await? else {
+                return Ok(StatusCode::NOT_FOUND.into_response());
+            };
+            let status = if object.content_range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
+            let mut response = Response::builder().status(status).header(header::ACCEPT_RANGES, "bytes");
+            if let Some(range) = object.content_range {
+                response = response.header(header::CONTENT_RANGE, range);
+            }
+            if let Some(length) = object.content_length {
+                response = response.header(header::CONTENT_LENGTH, length);
+            }
+            let chunks = stream::try_unfold(object.body, async |mut body| {
+                let chunk = body.try_next().await?;
+                Ok::<_, aws_sdk_s3::primitives::ByteStreamError>(chunk.map(|chunk| (chunk, body)))
+            });
+            response.body(Body::from_stream(chunks)).unwrap_or_else(|_| StatusCode::BAD_GATEWAY.into_response())
+        }
+    };
+    // Browsers that refuse `video/quicktime` play an H.264 .mov all the same.
+    if response.status().is_success() {
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("video/mp4"));
+    }
+    Ok(response)
+}
+
+impl IntoResponse for ViewError {
+    fn into_response(self) -> Response {
+        (StatusCode::BAD_GATEWAY, self.to_string()).into_response()
+    }
+}

@@ -1,0 +1,195 @@
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+use super::*;
+
+const VIDEO: &[u8] = b"\0\0\0\x18ftypmp42 and what follows";
+const LINE: &str = "{\"Timestamp\":500,\"Face\":{\"Confidence\":99.5}}\n";
+
+/// A directory with results as `facereel run` leaves them.
+fn results(key: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let video = json!({"bucket": "uploads", "key": key, "etag": "e", "bytes": VIDEO.len()});
+    let job = json!({"job_id": "j", "tag": "t", "generation": 0, "face_attributes": "DEFAULT"});
+    let object = |name: &str| json!({"key": format!("results/{key}/t/{name}"), "bytes": 1});
+    let page = json!({"key": "results/k/t/faces/00000.jsonl", "bytes": LINE.len(), "faces": 1, "first_ms": 500, "last_ms": 500});
+    let manifest = json!({"video": video, "job": job, "execution": "arn", "faces": 1, "summary": object("summary.json"),
+        "report": object("report.html"), "pages": [page]});
+    let summary = json!({"video": video, "metadata": {"duration_ms": 1000}, "job": job, "faces": 1,
+        "frames_with_faces": 1, "most_faces": {"faces": 1, "timestamp_ms": 500}, "timeline": []});
+    fs::create_dir(dir.path().join("faces")).unwrap();
+    for (name, text) in [
+        ("manifest.json", manifest.to_string()),
+        ("summary.json", summary.to_string()),
+        ("report.html", "<!doctype html>".to_owned()),
+        ("faces/00000.jsonl", LINE.to_owned()),
+    ] {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    dir
+}
+
+fn view(results: &Path, video: Option<&Path>) -> View {
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    View::of(text(results), video.map(text))
+}
+
+/// A server that is served.
+struct Served {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Served {
+    async fn of(view: &View) -> Self {
+        let viewer = view.prepare(None).await.unwrap();
+        Self { address: viewer.address, task: tokio::spawn(viewer.serve()) }
+    }
+
+    /// The answer's head and body; `path` goes out as it is, as no browser would send it.
+    async fn get(&self, path: &str, headers: &str) -> (String, Vec<u8>) {
+        let host = format!("Host: {}\r\n", self.address);
+        let host = if headers.contains("Host:") { "" } else { &host };
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\n{host}{headers}Connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head") + 4;
+        (String::from_utf8_lossy(&answer[..end]).to_lowercase(), answer[end..].to_vec())
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[tokio::test]
+async fn the_page_the_results_and_the_video_are_served() {
+    let dir = results("clips/holiday.mp4");
+    fs::write(dir.path().join("holiday.mp4"), VIDEO).unwrap();
+    let served = Served::of(&view(dir.path(), None)).await;
+    for (path, kind) in [
+        ("/", "text/html"),
+        ("/view.css", "text/css"),
+        ("/view.js", "text/javascript"),
+        ("/report", "text/html"),
+        ("/result", "application/json"),
+    ] {
+        let (head, _) = served.get(path, "").await;
+        assert!(head.starts_with("http/1.1 200") && head.contains(&format!("content-type: {kind}")), "{path}: {head}");
+        assert!(head.contains("content-security-policy: default-src 'none'"), "{path}: {head}");
+        assert!(head.contains("cross-origin-resource-policy: same-origin"), "{path}: {head}");
+    }
+    let result: Value = serde_json::from_slice(&served.get("/result", "").await.1).unwrap();
+    assert_eq!(result["summary"]["video"]["key"], "clips/holiday.mp4");
+    assert_eq!(served.get("/faces/0", "").await.1, LINE.as_bytes());
+    assert_eq!(served.get("/video", "").await.1, VIDEO);
+}
+
+#[tokio::test]
+async fn a_part_of_the_video_is_served_as_a_part() {
+    let dir = results("holiday.mov");
+    let file = dir.path().join("elsewhere.mov");
+    fs::write(&file, VIDEO).unwrap();
+    let served = Served::of(&view(dir.path(), Some(&file))).await;
+    let (head, body) = served.get("/video", "Range: bytes=4-7\r\n").await;
+    assert!(head.starts_with("http/1.1 206"), "{head}");
+    assert!(head.contains(&format!("content-range: bytes 4-7/{}", VIDEO.len())), "{head}");
+    assert!(head.contains("content-type: video/mp4"), "{head}");
+    assert_eq!(body, b"ftyp");
+    let (head, _) = served.get("/video", "Range: bytes=99999-\r\n").await;
+    assert!(head.starts_with("http/1.1 416"), "{head}");
+}
+
+#[tokio::test]
+async fn who_calls_it_by_another_name_gets_nothing() {
+    let dir = results("holiday.mp4");
+    fs::write(dir.path().join("holiday.mp4"), VIDEO).unwrap();
+    let served = Served::of(&view(dir.path(), None)).await;
+    let port = served.address.port();
+    assert!(served.address.ip().is_loopback());
+    for host in ["evil.example", "evil.example:80", &format!("evil.example:{port}"), "127.0.0.1", "", "[::1]:80"] {
+        let (head, body) = served.get("/result", &format!("Host: {host}\r\n")).await;
+        assert!(!head.starts_with("http/1.1 200"), "{host}: {head}");
+        assert!(!String::from_utf8_lossy(&body).contains("holiday"), "{host} was told the results");
+    }
+    let (head, _) = served.get("/result", &format!("Host: localhost:{port}\r\n")).await;
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+}
+
+#[tokio::test]
+async fn no_path_leads_out_of_the_results() {
+    let dir = results("holiday.mp4");
+    fs::write(dir.path().join("holiday.mp4"), VIDEO).unwrap();
+    fs::write(dir.path().join("secret.txt"), "treasure").unwrap();
+    let served = Served::of(&view(dir.path(), None)).await;
+    for path in [
+        "/secret.txt",
+        "/../secret.txt",
+        "/faces/../secret.txt",
+        "/faces/..%2Fsecret.txt",
+        "/faces/..%2f..%2f..%2fetc%2fpasswd",
+        "/faces/1",
+        "/faces/-1",
+        "/faces/00000.jsonl",
+        "/video/../secret.txt",
+        "//etc/passwd",
+        "/manifest.json",
+    ] {
+        let (head, body) = served.get(path, "").await;
+        assert!(head.starts_with("http/1.1 4"), "{path}: {head}");
+        assert!(!String::from_utf8_lossy(&body).contains("treasure"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_missing_is_told_with_what_to_do() {
+    let error = |view: View| async move { view.prepare(None).await.err().expect("an error").to_string() };
+    let empty = tempfile::tempdir().unwrap();
+    let told = error(view(empty.path(), None)).await;
+    assert!(told.contains("there is no manifest.json") && told.contains("name the directory"), "{told}");
+
+    let dir = results("holiday-that-is-nowhere.mp4");
+    let told = error(view(dir.path(), None)).await;
+    assert!(told.contains("holiday-that-is-nowhere.mp4") && told.contains("VIDEO"), "{told}");
+    // One of the same name and another size is another video.
+    fs::write(dir.path().join("holiday-that-is-nowhere.mp4"), "short").unwrap();
+    assert!(error(view(dir.path(), None)).await.contains("is not found"));
+
+    let told = error(view(dir.path(), Some(Path::new("/nowhere/at-all.mp4")))).await;
+    assert!(told.contains("/nowhere/at-all.mp4 cannot be read"), "{told}");
+    let told = error(view(Path::new("s3://bucket"), None)).await;
+    assert!(told.contains("s3://BUCKET/KEY"), "{told}");
+
+    fs::write(dir.path().join("summary.json"), "{}").unwrap();
+    assert!(error(view(dir.path(), None)).await.contains("summary.json: missing field"));
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let whole = results("holiday.mp4");
+    fs::write(whole.path().join("holiday.mp4"), VIDEO).unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let told = error(View { port, ..view(whole.path(), None) }).await;
+    assert!(told.contains("another --port"), "{told}");
+}
+
+#[test]
+fn a_place_reads_as_it_is_written() {
+    let s3 = |key: &str| Place::S3 { bucket: "b".to_owned(), key: key.to_owned(), version_id: None };
+    for (text, folder) in [
+        ("s3://b/results/a b%20c/🎬.mp4/tag", s3("results/a b%20c/🎬.mp4/tag/")),
+        ("s3://b/results/k/tag/", s3("results/k/tag/")),
+        ("s3://b/results/k/tag/manifest.json", s3("results/k/tag/")),
+        ("out/sample", Place::Local("out/sample".into())),
+        ("out/sample/manifest.json", Place::Local("out/sample".into())),
+    ] {
+        assert_eq!(Place::parse(text).unwrap().folder(), folder, "{text}");
+    }
+    for text in ["s3://", "s3://b", "s3://b/", "s3:///k"] {
+        assert!(matches!(Place::parse(text), Err(ViewError::Address(_))), "{text}");
+    }
+}

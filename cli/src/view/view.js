@@ -1,0 +1,346 @@
+"use strict";
+
+// Shows the faces over the video. A sample is one moment at which Rekognition looked and saw faces:
+// { time (milliseconds), faces: [{ box, confidence, landmarks, … }] }.
+
+const PAGES_KEPT = 12; // pages in memory, at up to 3.3 MB each
+const READ_AHEAD = 15_000; // milliseconds of samples that are fetched before they are shown
+const USUAL_INTERVAL = 500; // milliseconds between two samples, until two are known
+const BARS = 600; // bars of the timeline at most
+
+const $ = (id) => document.getElementById(id);
+const video = $("video");
+let pages = []; // as the manifest lists them
+let timeline = []; // as the summary has it
+let duration = 0; // milliseconds
+let interval = USUAL_INTERVAL;
+let shown = 0; // the moment whose boxes are drawn, in milliseconds
+
+// ---------------------------------------------------------------------------------------------------- samples
+
+const cache = new Map(); // page number → { samples } or { loading }, the least recently used first
+
+function page(number) {
+  const entry = cache.get(number) ?? { samples: null, loading: load(number) };
+  cache.delete(number);
+  cache.set(number, entry);
+  for (const oldest of cache.keys()) {
+    if (cache.size <= PAGES_KEPT) break;
+    cache.delete(oldest);
+  }
+  return entry;
+}
+
+async function load(number) {
+  const answer = await fetch(`faces/${number}`);
+  if (!answer.ok) throw new Error(`The faces of page ${number} cannot be read: ${await answer.text()}`);
+  const samples = [];
+  for (const line of (await answer.text()).split("\n")) {
+    if (!line) continue;
+    const { Timestamp: time, Face: face } = JSON.parse(line);
+    if (samples.at(-1)?.time !== time) samples.push({ time, faces: [] });
+    samples.at(-1).faces.push(face);
+  }
+  const gaps = samples.slice(1).map((sample, index) => sample.time - samples[index].time);
+  if (gaps.length) interval = Math.min(interval, Math.max(Math.min(...gaps), 1));
+  const entry = cache.get(number);
+  if (entry) entry.samples = samples;
+  return samples;
+}
+
+const overlaps = (from, to) => (facts) => facts.first_ms !== null && facts.first_ms <= to && facts.last_ms >= from;
+
+function pagesBetween(from, to) {
+  const wanted = overlaps(from, to);
+  return pages.map((facts, number) => (wanted(facts) ? number : -1)).filter((number) => number >= 0);
+}
+
+// The samples of a stretch that are here already; missing ones are fetched, and drawn when they come.
+function samplesBetween(from, to) {
+  const samples = [];
+  for (const number of pagesBetween(from, to)) {
+    const entry = page(number);
+    if (entry.samples) append(samples, entry.samples.filter(({ time }) => time >= from && time <= to));
+    else entry.loading.then(() => draw(shown)).catch(complain);
+  }
+  return samples;
+}
+
+// A moment's faces can lie on two pages.
+function append(samples, more) {
+  for (const sample of more) {
+    const last = samples.at(-1);
+    if (last?.time === sample.time) last.faces = [...last.faces, ...sample.faces];
+    else samples.push({ ...sample });
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------- boxes
+
+// The faces at a moment: those of a sample as they are, those between two samples interpolated. Held boxes would lag: of
+// the sample clip's faces, in every third frame, interpolated boxes meet 89 in 100 and held ones 47. A face that only
+// one of the two samples has is shown up to the middle. Samples without a face are not written down, so two that are
+// further apart than usual have nothing in common.
+function facesAt(time) {
+  const reach = interval * 1.5;
+  const samples = samplesBetween(time - reach, time + reach);
+  pagesBetween(time, time + READ_AHEAD).slice(0, PAGES_KEPT - 2).forEach((number) => page(number).loading.catch(complain));
+  const before = samples.findLast((sample) => sample.time <= time);
+  const after = samples.find((sample) => sample.time > time);
+  const near = (sample) => sample && Math.abs(sample.time - time) <= interval / 2;
+  if (!before || !after || after.time - before.time > reach) {
+    const sample = [before, after].find(near);
+    return sample ? sample.faces : [];
+  }
+  const share = (time - before.time) / (after.time - before.time);
+  const { pairs, left, right } = match(before.faces, after.faces);
+  return [...pairs.map(([a, b]) => between(a, b, share)), ...(share <= 0.5 ? left : right)];
+}
+
+// Pairs the faces of two samples, nearest first. Faces that are far from each other, or of another size, are no pair.
+function match(before, after) {
+  const ratio = video.videoWidth / video.videoHeight || 16 / 9;
+  const candidates = before.flatMap((a) => after.map((b) => {
+    const [one, two] = [a.BoundingBox, b.BoundingBox];
+    const across = (one.Left + one.Width / 2 - two.Left - two.Width / 2) * ratio;
+    const down = one.Top + one.Height / 2 - two.Top - two.Height / 2;
+    const scale = Math.max(one.Height, two.Height) / Math.min(one.Height, two.Height);
+    return { a, b, far: Math.hypot(across, down) / Math.max(one.Height, two.Height), scale };
+  }));
+  const pairs = [];
+  const [left, right] = [new Set(before), new Set(after)];
+  for (const { a, b, far, scale } of candidates.sort((one, two) => one.far - two.far)) {
+    if (far < 1.2 && scale < 1.6 && left.has(a) && right.has(b)) {
+      pairs.push([a, b]);
+      left.delete(a);
+      right.delete(b);
+    }
+  }
+  return { pairs, left, right };
+}
+
+function between(a, b, share) {
+  const mix = (from, to) => from + (to - from) * share;
+  const box = {};
+  for (const side of ["Left", "Top", "Width", "Height"]) box[side] = mix(a.BoundingBox[side], b.BoundingBox[side]);
+  const others = new Map((b.Landmarks ?? []).map((landmark) => [landmark.Type, landmark]));
+  const landmarks = (a.Landmarks ?? []).flatMap((one) => {
+    const two = others.get(one.Type);
+    return two ? [{ Type: one.Type, X: mix(one.X, two.X), Y: mix(one.Y, two.Y) }] : [];
+  });
+  return { ...(share <= 0.5 ? a : b), BoundingBox: box, Landmarks: landmarks };
+}
+
+function draw(time) {
+  shown = time;
+  const faces = facesAt(time);
+  const layer = $("faces");
+  while (layer.children.length > faces.length) layer.lastChild.remove();
+  while (layer.children.length < faces.length) {
+    const box = document.createElement("div");
+    box.className = "face";
+    box.append(document.createElement("span"));
+    layer.append(box);
+  }
+  faces.forEach((face, index) => {
+    const { Left, Top, Width, Height } = face.BoundingBox;
+    const box = layer.children[index];
+    for (const [side, ratio] of Object.entries({ left: Left, top: Top, width: Width, height: Height })) {
+      box.style[side] = `${ratio * 100}%`;
+    }
+    box.firstChild.hidden = !$("show-confidence").checked;
+    box.firstChild.textContent = percent(face.Confidence);
+  });
+  const dots = $("show-landmarks").checked ? faces.flatMap((face) => face.Landmarks ?? []) : [];
+  $("landmarks").firstElementChild.setAttribute("d", dots.map(({ X, Y }) => `M${X} ${Y}h0`).join(""));
+  describe(time, faces);
+}
+
+function describe(time, faces) {
+  const count = faces.length === 1 ? "1 face" : `${faces.length} faces`;
+  $("now").textContent = `${clock(time)} · ${count}`;
+  $("playhead").style.left = `${duration ? Math.min(time / duration, 1) * 100 : 0}%`;
+  $("timeline").setAttribute("aria-valuenow", Math.round(time / 1000));
+  $("timeline").setAttribute("aria-valuetext", `${clock(time)}, ${count}`);
+  const list = $("list");
+  while (list.children.length > faces.length) list.lastChild.remove();
+  while (list.children.length < faces.length) list.append(document.createElement("li"));
+  faces.forEach((face, index) => (list.children[index].textContent = words(face)));
+}
+
+function words(face) {
+  const said = [`confidence ${percent(face.Confidence)}`];
+  if (face.Pose) said.push(`turned ${Math.round(face.Pose.Yaw)}°, tilted ${Math.round(face.Pose.Roll)}°`);
+  if (face.AgeRange) said.push(`age ${face.AgeRange.Low} to ${face.AgeRange.High}`);
+  const [emotion] = [...(face.Emotions ?? [])].sort((a, b) => b.Confidence - a.Confidence);
+  if (emotion) said.push(emotion.Type.toLowerCase());
+  return said.join(", ");
+}
+
+const percent = (confidence) => `${confidence.toFixed(1)} %`;
+
+function clock(time) {
+  const tenths = Math.floor(time / 100);
+  const [hours, minutes, seconds] = [Math.floor(tenths / 36_000), Math.floor(tenths / 600) % 60, Math.floor(tenths / 10) % 60];
+  const two = (number) => String(number).padStart(2, "0");
+  return `${hours ? `${hours}:${two(minutes)}` : minutes}:${two(seconds)}.${tenths % 10}`;
+}
+
+// ---------------------------------------------------------------------------------------------------- playing
+
+// The frame that is really on the screen, where the browser tells; else where the player says it is.
+if ("requestVideoFrameCallback" in HTMLVideoElement.prototype) {
+  const frame = (_, { mediaTime }) => {
+    draw(mediaTime * 1000);
+    video.requestVideoFrameCallback(frame);
+  };
+  video.requestVideoFrameCallback(frame);
+} else {
+  const frame = () => {
+    if (!video.paused) draw(video.currentTime * 1000);
+    requestAnimationFrame(frame);
+  };
+  requestAnimationFrame(frame);
+  video.addEventListener("seeked", () => draw(video.currentTime * 1000));
+}
+
+function seek(time) {
+  video.currentTime = Math.max(0, Math.min(time, duration || Infinity)) / 1000;
+}
+
+function toggle() {
+  if (video.paused) video.play().catch(complain);
+  else video.pause();
+}
+
+// To the nearest moment with a face, forward or backward.
+async function step(direction) {
+  const now = video.currentTime * 1000;
+  const ahead = direction > 0 ? ({ time }) => time > now + 20 : ({ time }) => time < now - 20;
+  const numbers = direction > 0 ? pagesBetween(now, Infinity) : pagesBetween(0, now).reverse();
+  for (const number of numbers) {
+    const samples = await page(number).loading;
+    const found = direction > 0 ? samples.find(ahead) : samples.findLast(ahead);
+    // A timestamp is rounded: a millisecond later, its frame is on the screen for certain.
+    if (found) return seek(found.time + 1);
+  }
+}
+
+function drawTimeline() {
+  const seconds = Math.max(Math.ceil(duration / 1000), 1);
+  const width = Math.ceil(seconds / BARS);
+  const bars = new Map();
+  for (const { second, most_faces: most } of timeline) {
+    const bar = Math.floor(second / width);
+    bars.set(bar, Math.max(bars.get(bar) ?? 0, most));
+  }
+  const most = Math.max(...bars.values(), 1);
+  const svg = $("timeline").querySelector("svg");
+  svg.setAttribute("viewBox", `0 0 ${duration / 1000 || 1} ${most}`);
+  for (const [bar, count] of bars) {
+    const rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+    const place = { x: bar * width, y: most - count, width: width * 0.92, height: count };
+    for (const [name, value] of Object.entries(place)) rect.setAttribute(name, value);
+    svg.append(rect);
+  }
+  $("timeline").setAttribute("aria-valuemax", Math.round(duration / 1000));
+}
+
+function complain(error) {
+  $("alert").hidden = false;
+  $("alert").textContent = error.message ?? String(error);
+}
+
+// ---------------------------------------------------------------------------------------------------- controls
+
+const actions = {
+  " ": toggle,
+  ArrowLeft: (event) => seek(video.currentTime * 1000 - (event.shiftKey ? 10_000 : 1000)),
+  ArrowRight: (event) => seek(video.currentTime * 1000 + (event.shiftKey ? 10_000 : 1000)),
+  Home: () => seek(0),
+  End: () => seek(duration),
+  "[": () => step(-1).catch(complain),
+  "]": () => step(1).catch(complain),
+  c: () => $("show-confidence").click(),
+  l: () => $("show-landmarks").click(),
+  "?": () => $("help").showModal(),
+};
+actions.p = actions["["];
+actions.n = actions["]"];
+
+document.addEventListener("keydown", (event) => {
+  // AltGr, with which some keyboards write [ and ], comes as Control and Alt together.
+  if (event.metaKey || event.ctrlKey !== event.altKey || $("help").open) return;
+  // Space on a button or a box is that button's.
+  if (event.key === " " && event.target.closest("button, input, a")) return;
+  const action = actions[event.key];
+  if (!action) return;
+  event.preventDefault();
+  action(event);
+});
+
+function seekTo(event) {
+  const { left, width } = $("timeline").getBoundingClientRect();
+  seek(((event.clientX - left) / width) * duration);
+}
+$("timeline").addEventListener("pointerdown", (event) => {
+  $("timeline").setPointerCapture(event.pointerId);
+  seekTo(event);
+});
+$("timeline").addEventListener("pointermove", (event) => {
+  if ($("timeline").hasPointerCapture(event.pointerId)) seekTo(event);
+});
+
+$("play").addEventListener("click", toggle);
+$("stage").addEventListener("click", toggle);
+$("previous").addEventListener("click", () => step(-1).catch(complain));
+$("next").addEventListener("click", () => step(1).catch(complain));
+$("help-button").addEventListener("click", () => $("help").showModal());
+for (const id of ["show-confidence", "show-landmarks"]) $(id).addEventListener("change", () => draw(shown));
+for (const event of ["play", "pause"]) {
+  video.addEventListener(event, () => ($("play").textContent = video.paused ? "Play" : "Pause"));
+}
+video.addEventListener("error", () => {
+  complain(new Error(`This browser cannot play the video (${video.error?.message || "no reason given"}). Chrome, Edge and Safari play H.264; some builds of Chromium and Firefox do not.`));
+});
+video.addEventListener("loadedmetadata", () => {
+  shape(video.videoWidth, video.videoHeight);
+  duration = video.duration * 1000;
+  draw(video.currentTime * 1000);
+});
+
+function shape(width, height) {
+  if (!width || !height) return;
+  $("stage").style.setProperty("--shape", `${width} / ${height}`);
+  $("stage").style.setProperty("--ratio", width / height);
+}
+
+async function start() {
+  const answer = await fetch("result");
+  if (!answer.ok) throw new Error(await answer.text());
+  const { manifest, summary } = await answer.json();
+  pages = manifest.pages;
+  timeline = summary.timeline;
+  const { key } = summary.video;
+  const { duration_ms: length, frame_width: width, frame_height: height } = summary.metadata;
+  document.title = `Faces in ${key.split("/").at(-1)}`;
+  $("title").textContent = key;
+  $("facts").textContent = summary.faces
+    ? `${summary.faces.toLocaleString("en")} faces in ${summary.frames_with_faces.toLocaleString("en")} moments; ` +
+      `${summary.most_faces.faces} at once at ${clock(summary.most_faces.timestamp_ms)}`
+    : "No faces were found.";
+  duration ||= length ?? 0;
+  shape(width, height);
+  for (const [name, fact] of [["Execution", manifest.execution], ["Rekognition job", manifest.job.job_id]]) {
+    const [term, description] = [document.createElement("dt"), document.createElement("dd")];
+    term.textContent = name;
+    description.textContent = fact;
+    $("made").append(term, description);
+  }
+  drawTimeline();
+  draw(shown);
+}
+
+// Only now, so that nothing that the player tells is missed.
+video.src = "video";
+start().catch(complain);

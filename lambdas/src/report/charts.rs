@@ -1,0 +1,207 @@
+//! The report's pictures: inline SVG that needs no script.
+//!
+//! A chart's SVG is stretched to the page's width, so it holds shapes alone; labels are HTML around it.
+
+use std::fmt::Write as _;
+
+use strum::VariantArray as _;
+
+use super::{
+    clock, counted,
+    timeline::{Bin, Frame, Timeline},
+};
+use crate::face::Emotion;
+
+/// The height of a chart's own coordinates.
+const HEIGHT: f64 = 100.0;
+
+/// Labels below a chart: as many as a phone has room for.
+const MOST_TICKS: i64 = 6;
+
+/// Between two labels, in seconds.
+const TICKS: [i64; 16] = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400, 28_800];
+
+/// The age at the top of the chart, in years.
+const OLDEST: f64 = 100.0;
+
+/// All charts that the faces give rise to.
+pub(super) fn charts(timeline: &Timeline, length_ms: i64) -> String {
+    let most = timeline.bins.values().map(|bin| bin.busiest.faces).max().unwrap_or_default();
+    let mut html = String::new();
+    let mut chart = |title: &str, top: &str, class: &str, legend: &str, shapes: &dyn Fn(&Bin) -> String| {
+        let body: String =
+            timeline.bins.iter().map(|(&index, bin)| column(timeline, index, bin, &shapes(bin))).collect();
+        let _ = write!(
+            html,
+            "<figure class=\"chart {class}\">\n<figcaption>{title}</figcaption>{legend}\n\
+             <div class=\"plot\"><span class=\"top\">{top}</span><span class=\"bottom\">0</span>\n\
+             <svg viewBox=\"0 0 {length_ms} {HEIGHT}\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{title}; the table below has the numbers\">\n\
+             {body}</svg></div>\n{}</figure>\n",
+            ticks(length_ms)
+        );
+    };
+    chart("Most faces at once", &most.to_string(), "faces", "", &|bin| bar(0.0, share(bin.busiest.faces, most), "bar"));
+    chart("Mean confidence", "100 %", "confidence", "", &|bin| bar(0.0, bin.mean_confidence() / 100.0, "bar"));
+    if timeline.bins.values().any(|bin| bin.emotions.iter().any(|count| *count > 0)) {
+        chart("Emotions shown most, as a share of the faces", "100 %", "emotions", &legend(timeline), &emotions);
+    }
+    if timeline.bins.values().any(|bin| bin.mean_age().is_some()) {
+        chart("Age, from the mean youngest to the mean oldest guess", "100 years", "age", "", &|bin| {
+            bin.mean_age().map(|(low, high)| bar(low / OLDEST, (high - low) / OLDEST, "bar")).unwrap_or_default()
+        });
+    }
+    html
+}
+
+/// One bin of a chart: its shapes, and over them a plain one as high as the chart that says the numbers when pointed at.
+fn column(timeline: &Timeline, index: i64, bin: &Bin, shapes: &str) -> String {
+    let bin_ms = timeline.bin_ms;
+    format!(
+        "<svg x=\"{}\" width=\"{bin_ms}\" height=\"{HEIGHT}\" viewBox=\"0 0 1 {HEIGHT}\" preserveAspectRatio=\"none\">\
+         {shapes}<rect class=\"over\" width=\"1\" height=\"{HEIGHT}\"><title>{}</title></rect></svg>\n",
+        index * bin_ms,
+        words(index * bin_ms, bin)
+    )
+}
+
+/// A rectangle over a bin's width but for a gap; `from` and `height` are ratios of the chart's height.
+fn bar(from: f64, height: f64, class: &str) -> String {
+    let (from, height) = (from.clamp(0.0, 1.0) * HEIGHT, height.clamp(0.0, 1.0) * HEIGHT);
+    format!(
+        "<rect class=\"{class}\" x=\".05\" width=\".9\" y=\"{:.1}\" height=\"{height:.1}\"/>",
+        HEIGHT - from - height
+    )
+}
+
+/// A bin's emotions on top of each other.
+fn emotions(bin: &Bin) -> String {
+    let all = bin.emotions.iter().sum();
+    let mut from = 0.0;
+    let mut shapes = String::new();
+    for (&emotion, &count) in Emotion::VARIANTS.iter().zip(&bin.emotions) {
+        if count > 0 {
+            shapes += &bar(from, share(count, all), emotion.into());
+            from += share(count, all);
+        }
+    }
+    shapes
+}
+
+/// The emotions' colours, and their shares in the whole video.
+fn legend(timeline: &Timeline) -> String {
+    let total = |emotion: Emotion| timeline.bins.values().map(|bin| bin.emotions[emotion as usize]).sum::<usize>();
+    let all = Emotion::VARIANTS.iter().map(|&emotion| total(emotion)).sum();
+    let shown = Emotion::VARIANTS.iter().map(|&emotion| (emotion, total(emotion))).filter(|(_, count)| *count > 0);
+    let items = shown.map(|(emotion, count)| {
+        let name: &str = emotion.into();
+        format!("<li><i class=\"{name}\"></i>{name} {:.0} %</li>", share(count, all) * 100.0)
+    });
+    format!("<ul class=\"legend\">{}</ul>", items.collect::<String>())
+}
+
+fn ticks(length_ms: i64) -> String {
+    let fits = |tick: &&i64| length_ms / (**tick * 1000) < MOST_TICKS;
+    let tick_ms = TICKS.iter().find(fits).unwrap_or(&TICKS[TICKS.len() - 1]) * 1000;
+    let mut html = String::from("<div class=\"ticks\" aria-hidden=\"true\">");
+    // A label at the very end would be cut off.
+    for at in (0..).map(|index| index * tick_ms).take_while(|at| *at <= length_ms * 95 / 100) {
+        let _ = write!(html, "<span style=\"left:{:.2}%\">{}</span>", ratio(at, length_ms) * 100.0, whole_seconds(at));
+    }
+    html + "</div>"
+}
+
+/// What one bin is, in words.
+fn words(from_ms: i64, bin: &Bin) -> String {
+    let mut text = format!(
+        "{}: {} at once, {} in {}, mean confidence {:.1} %",
+        clock(from_ms),
+        counted(bin.busiest.faces, "face", "faces"),
+        counted(bin.faces, "face", "faces"),
+        counted(bin.frames, "moment", "moments"),
+        bin.mean_confidence()
+    );
+    if let Some(emotion) = main_emotion(bin) {
+        let _ = write!(text, ", mostly {emotion}");
+    }
+    if let Some((low, high)) = bin.mean_age() {
+        let _ = write!(text, ", age {low:.0} to {high:.0}");
+    }
+    text
+}
+
+/// The rows of the charts' numbers.
+pub(super) fn table(timeline: &Timeline) -> String {
+    let with_emotions = timeline.bins.values().any(|bin| main_emotion(bin).is_some());
+    let with_age = timeline.bins.values().any(|bin| bin.mean_age().is_some());
+    let mut html = String::from(
+        "<thead><tr><th>From</th><th>Most at once</th><th>Faces</th><th>Moments</th><th>Mean confidence</th>",
+    );
+    html += if with_emotions { "<th>Main emotion</th>" } else { "" };
+    html += if with_age { "<th>Age</th>" } else { "" };
+    html += "</tr></thead>\n<tbody>\n";
+    for (index, bin) in &timeline.bins {
+        let _ = write!(
+            html,
+            "<tr><th>{}</th><td>{}</td><td>{}</td><td>{}</td><td>{:.1} %</td>",
+            clock(index * timeline.bin_ms),
+            bin.busiest.faces,
+            bin.faces,
+            bin.frames,
+            bin.mean_confidence()
+        );
+        if with_emotions {
+            let _ = write!(html, "<td>{}</td>", main_emotion(bin).unwrap_or("–"));
+        }
+        if with_age {
+            let age = bin.mean_age().map_or("–".to_owned(), |(low, high)| format!("{low:.0} to {high:.0}"));
+            let _ = write!(html, "<td>{age}</td>");
+        }
+        html += "</tr>\n";
+    }
+    html + "</tbody>"
+}
+
+/// The emotion that most of a bin's faces show.
+fn main_emotion(bin: &Bin) -> Option<&'static str> {
+    let counts = Emotion::VARIANTS.iter().zip(&bin.emotions).filter(|(_, count)| **count > 0);
+    // The first of equals.
+    counts.rev().max_by_key(|(_, count)| **count).map(|(&emotion, _)| emotion.into())
+}
+
+/// A frame's faces as boxes in an empty picture of the video's shape: the page holds no picture of anyone.
+pub(super) fn moment(frame: &Frame, (width, height): (u64, u64)) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "pixels")]
+    let (wide, high) = (width as f32, height as f32);
+    let boxes = frame.boxes.iter().map(|b| {
+        let [left, top, width, height] = [b.left * wide, b.top * high, b.width * wide, b.height * high];
+        format!(
+            "<rect x=\"{left:.0}\" y=\"{top:.0}\" width=\"{:.0}\" height=\"{:.0}\"/>",
+            width.max(0.0),
+            height.max(0.0)
+        )
+    });
+    let (at, faces) = (clock(frame.timestamp_ms), counted(frame.faces, "face", "faces"));
+    format!(
+        "<li><svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"Where the faces are at {at}\">{}</svg>\
+         <span><b>{at}</b> {faces}</span></li>\n",
+        boxes.collect::<String>()
+    )
+}
+
+fn share(part: usize, whole: usize) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "fewer faces than 2^52")]
+    let share = part as f64 / whole.max(1) as f64;
+    share
+}
+
+fn ratio(part: i64, whole: i64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "fewer milliseconds than 2^52")]
+    let ratio = part as f64 / whole.max(1) as f64;
+    ratio
+}
+
+/// A clock without the tenths.
+fn whole_seconds(timestamp_ms: i64) -> String {
+    let clock = clock(timestamp_ms);
+    clock.split('.').next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,245 @@
+//! `report.html`: a result for people. One file without scripts and without requests to anywhere, so that it opens from
+//! a disk and through a presigned link alike.
+//!
+//! Its size does not grow with the faces: the [`Timeline`] has a bounded number of bins, and of the pages' objects only
+//! the first are listed.
+
+mod charts;
+mod timeline;
+
+use std::fmt::Write as _;
+
+pub(crate) use timeline::Timeline;
+
+use crate::results::{ObjectFacts, PageFacts, Summary};
+
+const TEMPLATE: &str = include_str!("report.html");
+
+/// Busiest moments that are shown.
+const MOMENTS: usize = 6;
+
+/// Pages' objects that are listed.
+const PAGES: usize = 50;
+
+/// The shape of a video of which Rekognition does not tell it.
+const USUAL_SHAPE: (u64, u64) = (16, 9);
+
+/// The longest execution ARN (<https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeExecution.html>),
+/// and a time in milliseconds.
+const LONGEST_MAKER: [usize; 2] = [256, "2026-11-22T21:24:00.000Z".len()];
+
+/// Who made a report, and when.
+pub(crate) struct Maker<'a> {
+    /// The execution's ARN.
+    pub(crate) execution: &'a str,
+    /// When the execution began, in RFC 3339.
+    pub(crate) started: Option<&'a str>,
+}
+
+/// Writes the report. The same arguments give the same bytes; another maker gives as many.
+pub(crate) fn html(
+    summary: &Summary,
+    timeline: &Timeline,
+    summary_facts: &ObjectFacts,
+    pages: &[PageFacts],
+    maker: &Maker,
+) -> String {
+    let name = summary.video.key.rsplit('/').find(|part| !part.is_empty()).unwrap_or(&summary.video.key);
+    let duration_ms = summary.metadata.duration_ms;
+    let length_ms = timeline.length_ms(duration_ms);
+    fill(TEMPLATE, &|slot| match slot {
+        "name" => escape(name),
+        "figures" => figures(summary),
+        "over_time" if summary.faces == 0 => "<p>No faces were found.</p>".to_owned(),
+        "over_time" => charts::charts(timeline, length_ms) + &table(timeline),
+        "moments" => moments(summary, timeline),
+        "video" => definitions(&video(summary)),
+        "files" => files(summary_facts, pages),
+        "made" => definitions(&made(summary)) + &maker.definitions(),
+        _ => unreachable!("the template has no other slot: a test fills it"),
+    })
+}
+
+/// Puts a text into each `{{slot}}`. What is put in is not looked at again, whatever it looks like.
+fn fill(template: &str, text_of: &dyn Fn(&str) -> String) -> String {
+    let mut parts = template.split("{{");
+    let mut html = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (slot, rest) = part.split_once("}}").expect("a slot ends");
+        html += &text_of(slot);
+        html += rest;
+    }
+    html
+}
+
+/// The video's numbers, large.
+fn figures(summary: &Summary) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "fewer faces than 2^52")]
+    let confidence = summary.timeline.iter().map(|second| second.mean_confidence * second.faces as f64).sum::<f64>()
+        / summary.faces as f64;
+    let mut figures = vec![
+        (grouped(summary.faces), "faces in all moments together".to_owned()),
+        (grouped(summary.frames_with_faces), "moments with a face".to_owned()),
+    ];
+    if let Some(most) = summary.most_faces {
+        figures.push((grouped(most.faces), format!("at once, at {}", clock(most.timestamp_ms))));
+        figures.push((format!("{confidence:.1} %"), "mean confidence".to_owned()));
+    }
+    let items: Vec<_> = figures.iter().map(|(figure, what)| format!("<li><b>{figure}</b> {what}</li>\n")).collect();
+    items.concat()
+}
+
+/// The charts' numbers, for those who read rather than look.
+fn table(timeline: &Timeline) -> String {
+    format!(
+        "<details>\n<summary>The same as a table</summary>\n\
+         <div class=\"scroll\" role=\"region\" aria-label=\"Faces over time\" tabindex=\"0\"><table>\n\
+         <caption>A row for each stretch of {} that has a face.</caption>\n{}\n</table></div>\n</details>",
+        seconds(timeline.bin_ms),
+        charts::table(timeline)
+    )
+}
+
+fn moments(summary: &Summary, timeline: &Timeline) -> String {
+    let shape = summary.metadata.frame_width.zip(summary.metadata.frame_height);
+    let shape = shape.filter(|(width, height)| width.min(height) > &0).unwrap_or(USUAL_SHAPE);
+    let shown: String = timeline.busiest(MOMENTS).into_iter().map(|frame| charts::moment(frame, shape)).collect();
+    if shown.is_empty() {
+        String::new()
+    } else {
+        format!("\n<h2>Busiest moments</h2>\n<ol class=\"moments\">\n{shown}</ol>")
+    }
+}
+
+fn video(summary: &Summary) -> Vec<(&'static str, String)> {
+    let (video, metadata) = (&summary.video, &summary.metadata);
+    let mut facts = vec![("Bucket", video.bucket.clone()), ("Key", video.key.clone())];
+    facts.extend(video.version_id.clone().map(|version| ("Version", version)));
+    facts.push(("ETag", video.etag.clone()));
+    facts.push(("Size", bytes(video.bytes)));
+    let duration = metadata.duration_ms.and_then(|duration| i64::try_from(duration).ok());
+    facts.extend(duration.map(|duration| ("Duration", clock(duration))));
+    let frame = metadata.frame_width.zip(metadata.frame_height);
+    facts.extend(frame.map(|(width, height)| ("Frame", format!("{width} × {height} pixels"))));
+    facts.extend(metadata.frame_rate.map(|rate| ("Frames a second", format!("{rate:.2}"))));
+    facts.extend(metadata.codec.clone().map(|codec| ("Codec", codec)));
+    facts.extend(metadata.format.clone().map(|format| ("Format", format)));
+    facts
+}
+
+fn made(summary: &Summary) -> Vec<(&'static str, String)> {
+    let job = &summary.job;
+    vec![
+        ("Rekognition job", job.job_id.clone()),
+        ("Face attributes", job.face_attributes.as_str().to_owned()),
+        ("Tag", job.tag.clone()),
+        ("Generation", job.generation.to_string()),
+    ]
+}
+
+impl Maker<'_> {
+    /// Padded, which no browser shows: executions that end one job at the same moment overwrite each other's report, and
+    /// whichever manifest stays tells the right size.
+    fn definitions(&self) -> String {
+        let [arn, time] = LONGEST_MAKER;
+        let (execution, started) = (escape(self.execution), escape(self.started.unwrap_or("at an unknown time")));
+        format!("<dt>Execution</dt><dd>{execution:<arn$}</dd>\n<dt>Started</dt><dd>{started:<time$}</dd>\n")
+    }
+}
+
+fn files(summary: &ObjectFacts, pages: &[PageFacts]) -> String {
+    let mut html = String::new();
+    let mut row = |name: &str, size: &str, what: &str| {
+        let _ = writeln!(html, "<tr><th><a href=\"{name}\">{name}</a></th><td>{size}</td><td>{what}</td></tr>");
+    };
+    row("manifest.json", "", "every object with its size; written last, so its presence means complete");
+    row("summary.json", &bytes(summary.bytes as u64), "the numbers of this page, second by second");
+    for (index, page) in pages.iter().take(PAGES).enumerate() {
+        let span = page.first_ms.zip(page.last_ms);
+        let span = span.map(|(first, last)| format!(", {} to {}", clock(first), clock(last))).unwrap_or_default();
+        let what = counted(page.faces, "face", "faces") + &span;
+        row(&format!("faces/{index:05}.jsonl"), &bytes(page.bytes as u64), &what);
+    }
+    if let Some(more) = pages.len().checked_sub(PAGES).filter(|more| *more > 0) {
+        let size = pages[PAGES..].iter().map(|page| page.bytes as u64).sum();
+        let _ = writeln!(
+            html,
+            "<tr><th>{}</th><td>{}</td><td>manifest.json names them</td></tr>",
+            counted(more, "more page", "more pages"),
+            bytes(size)
+        );
+    }
+    html
+}
+
+fn definitions(facts: &[(&str, String)]) -> String {
+    let items: Vec<_> =
+        facts.iter().map(|(name, fact)| format!("<dt>{name}</dt><dd>{}</dd>\n", escape(fact))).collect();
+    items.concat()
+}
+
+/// A foreign text as HTML, safe in an element and in a quoted attribute.
+fn escape(text: &str) -> String {
+    let mut html = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => html += "&amp;",
+            '<' => html += "&lt;",
+            '>' => html += "&gt;",
+            '"' => html += "&quot;",
+            '\'' => html += "&#39;",
+            c => html.push(c),
+        }
+    }
+    html
+}
+
+/// Milliseconds as a player shows them: `1:02:03.5`, `2:03.5`.
+#[must_use]
+pub fn clock(timestamp_ms: i64) -> String {
+    let (seconds, tenths) = (timestamp_ms / 1000, timestamp_ms % 1000 / 100);
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 {
+        format!("{hours}:{minutes:02}:{seconds:02}.{tenths}")
+    } else {
+        format!("{minutes}:{seconds:02}.{tenths}")
+    }
+}
+
+/// A bin's length in words.
+fn seconds(bin_ms: i64) -> String {
+    match bin_ms {
+        500 => "half a second".to_owned(),
+        1_000 => "a second".to_owned(),
+        60_000 => "a minute".to_owned(),
+        longer if longer % 60_000 == 0 => format!("{} minutes", longer / 60_000),
+        longer => format!("{} seconds", longer / 1000),
+    }
+}
+
+/// A size as people say it.
+fn bytes(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    let size = bytes as f64;
+    match bytes {
+        0..1_000 => format!("{bytes} bytes"),
+        1_000..1_000_000 => format!("{:.1} kB", size / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", size / 1e6),
+        _ => format!("{:.1} GB", size / 1e9),
+    }
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(count), if count == 1 { one } else { many })
+}
+
+/// A number with its thousands apart: `1,234,567`.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let groups: Vec<_> =
+        digits.as_bytes().rchunks(3).rev().map(|group| str::from_utf8(group).expect("digits")).collect();
+    groups.join(",")
+}
+
+#[cfg(test)]
+mod tests;

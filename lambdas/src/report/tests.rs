@@ -1,0 +1,164 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::face::FaceDetection;
+
+const ARN: &str = "arn:aws:states:eu-central-1:123456789012:execution:analyze-video:0d5f3c9e";
+
+fn summary(key: &str, metadata: &Value, faces: usize) -> Summary {
+    serde_json::from_value(json!({
+        "video": {"bucket": "uploads", "key": key, "etag": "e", "bytes": 1_230_880},
+        "metadata": metadata,
+        "job": {"job_id": "j1", "tag": "t1", "generation": 0, "face_attributes": "ALL"},
+        "faces": faces,
+        "frames_with_faces": faces,
+        "most_faces": (faces > 0).then(|| json!({"faces": 1, "timestamp_ms": 500})),
+        "timeline": if faces == 0 { json!([]) } else {
+            json!([{"second": 0, "faces": faces, "frames": faces, "most_faces": 1, "mean_confidence": 90.0}])
+        },
+    }))
+    .unwrap()
+}
+
+fn timeline(duration_ms: u64, faces: impl IntoIterator<Item = Value>) -> Timeline {
+    let mut timeline = Timeline::new(Some(duration_ms));
+    for face in faces {
+        let FaceDetection { timestamp, face } = serde_json::from_value(face).unwrap();
+        timeline.add(timestamp, &face);
+    }
+    timeline.end_frame();
+    timeline
+}
+
+fn face(timestamp: u64) -> Value {
+    json!({"Timestamp": timestamp, "Face": {
+        "Confidence": 90.5,
+        "BoundingBox": {"Left": 0.25, "Top": 0.5, "Width": 0.1, "Height": 0.2},
+        "AgeRange": {"Low": 20, "High": 30},
+        "Emotions": [{"Type": "SAD", "Confidence": 20.0}, {"Type": "HAPPY", "Confidence": 70.0}],
+    }})
+}
+
+fn page(index: usize) -> PageFacts {
+    PageFacts {
+        key: format!("results/k/t/faces/{index:05}.jsonl"),
+        bytes: 700,
+        faces: 1,
+        first_ms: Some(0),
+        last_ms: Some(500),
+    }
+}
+
+fn written(summary: &Summary, timeline: &Timeline, pages: &[PageFacts], execution: &str) -> String {
+    let facts = ObjectFacts { key: "results/k/t/summary.json".into(), bytes: 1234 };
+    let maker = Maker { execution, started: Some("2026-11-22T21:24:00.000Z") };
+    html(summary, timeline, &facts, pages, &maker)
+}
+
+fn of_key(key: &str) -> String {
+    let metadata = json!({"duration_ms": 12_000, "frame_width": 1280, "frame_height": 720});
+    written(&summary(key, &metadata, 2), &timeline(12_000, [face(500), face(1500)]), &[page(0)], ARN)
+}
+
+#[test]
+fn it_says_what_was_found_and_how_it_was_made() {
+    let html = of_key("folder/holiday.mp4");
+    for part in [
+        "<title>Faces in holiday.mp4</title>",
+        "folder/holiday.mp4",
+        "<b>1</b> at once, at 0:00.5",
+        "1280 × 720 pixels",
+        "1.2 MB",
+        "0:12.0",
+        "mostly happy, age 20 to 30",
+        "happy 100 %",
+        "<rect x=\"320\" y=\"360\" width=\"128\" height=\"144\"/>",
+        "<a href=\"faces/00000.jsonl\">",
+        ARN,
+        "2026-11-22T21:24:00.000Z",
+        "j1",
+        "t1",
+    ] {
+        assert!(html.contains(part), "{part} is not in the report: {html}");
+    }
+    assert!(!html.contains("{{"), "a slot is left: {html}");
+}
+
+#[test]
+fn no_key_becomes_markup() {
+    for key in
+        ["</title></script><img src=x onerror=alert(1)>.mp4", "\"'><svg onload=alert(1)>.mp4", "{{made}}&lt;.mp4"]
+    {
+        let html = of_key(key);
+        for tag in ["<img", "<svg onload", "<script", "</script"] {
+            assert!(!html.contains(tag), "{tag} came out of the key {key}");
+        }
+        let plain = html.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&#39;", "'");
+        assert!(plain.replace("&amp;", "&").contains(&format!("<dd>{key}</dd>")), "{key} reads otherwise");
+    }
+}
+
+#[test]
+fn it_asks_nobody_for_anything() {
+    let html = of_key("holiday.mp4");
+    for request in ["http:", "https:", "//", "src=", "@import", "url(", "<script", "<link"] {
+        assert!(!html.contains(request), "{request} is in the report");
+    }
+    assert!(html.contains("default-src 'none'"));
+}
+
+#[test]
+fn age_and_emotions_are_drawn_where_they_are_told_alone() {
+    let default = json!({"Timestamp": 500, "Face": {"Confidence": 99.0}});
+    let html = written(&summary("k.mp4", &json!({}), 1), &timeline(12_000, [default]), &[page(0)], ARN);
+    assert!(html.contains("Mean confidence"));
+    assert!(!html.contains("Emotions") && !html.contains(">Age"), "{html}");
+}
+
+#[test]
+fn a_video_without_faces_says_so() {
+    let html = written(&summary("k.mp4", &json!({"duration_ms": 5000}), 0), &timeline(5000, []), &[page(0)], ARN);
+    assert!(html.contains("No faces were found."));
+    assert!(!html.contains("<figure") && !html.contains("Busiest") && !html.contains("NaN"), "{html}");
+}
+
+#[test]
+fn the_largest_result_of_all_is_a_small_page() {
+    // Six hours, two samples a second, a hundred faces a frame: Rekognition's own limits.
+    const HOURS: u64 = 6 * 3_600_000;
+    let mut timeline = Timeline::new(Some(HOURS));
+    let FaceDetection { face, .. } = serde_json::from_value(face(0)).unwrap();
+    for frame in 0..HOURS / 500 {
+        // Faces differ, so that each stretch has several emotions.
+        (0..100).for_each(|_| timeline.add(i64::try_from(frame).unwrap() * 500, &face));
+    }
+    timeline.end_frame();
+    let pages: Vec<_> = (0..4320).map(page).collect();
+    let metadata = json!({"duration_ms": HOURS, "frame_width": 1280, "frame_height": 720});
+    let html = written(&summary("long.mp4", &metadata, 4_320_000), &timeline, &pages, ARN);
+    assert!(html.len() < 1_000_000, "{} bytes", html.len());
+    assert!(html.contains("4,270 more pages"), "pages without end are listed");
+}
+
+#[test]
+fn whoever_made_it_its_size_is_the_same() {
+    let (summary, timeline) = (summary("k.mp4", &json!({}), 1), timeline(12_000, [face(500)]));
+    let long = format!("arn:aws:states:eu-central-1:123456789012:execution:analyze-video:{}", "e".repeat(80));
+    let [short, other] = [ARN, &long].map(|execution| written(&summary, &timeline, &[page(0)], execution));
+    assert_eq!(short.len(), other.len());
+    assert_eq!(short, written(&summary, &timeline, &[page(0)], ARN));
+}
+
+#[test]
+fn a_moment_reads_like_a_players_clock() {
+    assert_eq!(clock(0), "0:00.0");
+    assert_eq!(clock(83_500), "1:23.5");
+    assert_eq!(clock(3_723_040), "1:02:03.0");
+}
+
+#[test]
+fn numbers_read_well() {
+    assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    assert_eq!([999, 1_230_880, 10_000_000_000].map(bytes), ["999 bytes", "1.2 MB", "10.0 GB"]);
+    assert_eq!([500, 1000, 30_000, 120_000].map(seconds), ["half a second", "a second", "30 seconds", "2 minutes"]);
+}

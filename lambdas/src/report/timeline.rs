@@ -1,0 +1,188 @@
+//! The faces over time, in so few bins that a video of any length makes a small page.
+
+use std::collections::BTreeMap;
+
+use strum::EnumCount as _;
+
+use crate::face::{BoundingBox, Emotion, Face};
+
+/// A page has at most so many bins, whatever the video's length.
+const MOST_BINS: u64 = 240;
+
+/// The lengths of a bin, in milliseconds. The longest makes 180 bins of Rekognition's longest video, 6 hours.
+const BIN_LENGTHS: [u64; 9] = [500, 1_000, 2_000, 5_000, 10_000, 15_000, 30_000, 60_000, 120_000];
+
+/// The faces over time. Its size depends on the number of bins, not on that of the faces.
+#[derive(Debug)]
+pub(crate) struct Timeline {
+    /// The length of a bin in milliseconds.
+    pub(super) bin_ms: i64,
+    /// The bins that have a face, by their index.
+    pub(super) bins: BTreeMap<i64, Bin>,
+    /// The frame whose faces are coming in.
+    frame: Option<Frame>,
+}
+
+/// A stretch of the video that has a face.
+#[derive(Debug, Default)]
+pub(super) struct Bin {
+    /// Faces in all of its frames together.
+    pub(super) faces: usize,
+    /// Its frames that show a face.
+    pub(super) frames: usize,
+    /// The sum over its faces.
+    confidence: f64,
+    /// The first of its frames with the most faces.
+    pub(super) busiest: Frame,
+    /// Faces by the emotion that they show most.
+    pub(super) emotions: [usize; Emotion::COUNT],
+    /// Faces whose age was guessed, and the sums of their youngest and oldest ages.
+    aged: usize,
+    age_low: f64,
+    age_high: f64,
+}
+
+/// A frame that shows faces.
+#[derive(Debug, Default)]
+pub(super) struct Frame {
+    pub(super) timestamp_ms: i64,
+    pub(super) faces: usize,
+    pub(super) boxes: Vec<BoundingBox>,
+}
+
+impl Timeline {
+    /// An empty one for a video of this length.
+    pub(crate) fn new(duration_ms: Option<u64>) -> Self {
+        let [shorter @ .., longest] = &BIN_LENGTHS;
+        let fits = |bin_ms: &&u64| duration_ms.is_some_and(|duration| duration.div_ceil(**bin_ms) <= MOST_BINS);
+        let bin_ms = *shorter.iter().find(fits).unwrap_or(longest);
+        Self { bin_ms: bin_ms.cast_signed(), bins: BTreeMap::new(), frame: None }
+    }
+
+    /// Adds a face. Faces come ordered by time, so those of a frame follow each other.
+    pub(crate) fn add(&mut self, timestamp_ms: i64, face: &Face) {
+        if self.frame.as_ref().is_none_or(|frame| frame.timestamp_ms != timestamp_ms) {
+            self.end_frame();
+        }
+        let frame = self.frame.get_or_insert_with(|| Frame { timestamp_ms, ..Frame::default() });
+        frame.faces += 1;
+        frame.boxes.extend(face.bounding_box);
+
+        let bin = self.bins.entry(timestamp_ms.div_euclid(self.bin_ms)).or_default();
+        bin.faces += 1;
+        bin.confidence += face.confidence.unwrap_or_default();
+        if let Some(emotion) = face.emotion() {
+            bin.emotions[emotion as usize] += 1;
+        }
+        if let Some(age) = face.age_range {
+            bin.aged += 1;
+            bin.age_low += age.low;
+            bin.age_high += age.high;
+        }
+    }
+
+    /// The last face has come.
+    pub(crate) fn end_frame(&mut self) {
+        let Some(frame) = self.frame.take() else { return };
+        let bin = self.bins.entry(frame.timestamp_ms.div_euclid(self.bin_ms)).or_default();
+        bin.frames += 1;
+        if frame.faces > bin.busiest.faces {
+            bin.busiest = frame;
+        }
+    }
+
+    /// How long the charts are: the video's length, or a little more should a face lie behind its end.
+    pub(super) fn length_ms(&self, duration_ms: Option<u64>) -> i64 {
+        let last = self.bins.last_key_value().map_or(0, |(index, _)| (index + 1) * self.bin_ms);
+        let duration = duration_ms.and_then(|duration| i64::try_from(duration).ok()).unwrap_or_default();
+        // A last bin that reaches past the end is cut there.
+        if last - duration < self.bin_ms && duration > 0 { duration } else { last.max(self.bin_ms) }
+    }
+
+    /// The busiest frames, at most so many and no two in neighbouring bins, in the order of the video.
+    pub(super) fn busiest(&self, most: usize) -> Vec<&Frame> {
+        let mut bins: Vec<_> = self.bins.iter().collect();
+        bins.sort_by_key(|(index, bin)| (std::cmp::Reverse(bin.busiest.faces), **index));
+        let mut chosen: Vec<(i64, &Frame)> = Vec::new();
+        for (&index, bin) in bins {
+            if chosen.len() < most && chosen.iter().all(|(other, _)| other.abs_diff(index) > 1) {
+                chosen.push((index, &bin.busiest));
+            }
+        }
+        chosen.sort_by_key(|(index, _)| *index);
+        chosen.into_iter().map(|(_, frame)| frame).collect()
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "fewer faces than 2^52")]
+impl Bin {
+    /// Of its faces, 0 to 100.
+    pub(super) fn mean_confidence(&self) -> f64 {
+        self.confidence / self.faces as f64
+    }
+
+    /// The mean of the guessed ages' lower and upper ends, in years.
+    pub(super) fn mean_age(&self) -> Option<(f64, f64)> {
+        let aged = self.aged as f64;
+        (self.aged > 0).then(|| (self.age_low / aged, self.age_high / aged))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn face(confidence: f64) -> Face {
+        serde_json::from_value(json!({ "Confidence": confidence })).unwrap()
+    }
+
+    #[test]
+    fn no_video_has_more_bins_than_a_page_bears() {
+        for minutes in [0, 1, 2, 3, 10, 59, 60, 61, 359, 360] {
+            let duration_ms = minutes * 60_000 + 17;
+            let bin_ms = Timeline::new(Some(duration_ms)).bin_ms.cast_unsigned();
+            assert!(duration_ms.div_ceil(bin_ms) <= MOST_BINS, "{minutes} minutes in bins of {bin_ms} ms");
+        }
+        assert_eq!(Timeline::new(Some(12_000)).bin_ms, 500);
+        assert_eq!(Timeline::new(Some(6 * 3_600_000)).bin_ms, 120_000);
+        assert_eq!(Timeline::new(None).bin_ms, 120_000);
+    }
+
+    #[test]
+    fn a_bin_keeps_the_first_of_its_busiest_frames() {
+        let mut timeline = Timeline::new(Some(200_000));
+        for (timestamp_ms, confidence) in [(0, 90.0), (200, 80.0), (200, 70.0), (400, 60.0), (400, 50.0)] {
+            timeline.add(timestamp_ms, &face(confidence));
+        }
+        timeline.end_frame();
+        let bin = &timeline.bins[&0];
+        assert_eq!((bin.faces, bin.frames, bin.busiest.timestamp_ms, bin.busiest.faces), (5, 3, 200, 2));
+        assert!((bin.mean_confidence() - 70.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_busiest_moments_are_apart_and_in_order() {
+        let mut timeline = Timeline::new(Some(10_000));
+        for (bin, faces) in [2, 9, 8, 1, 7, 0, 3].into_iter().enumerate() {
+            for _ in 0..faces {
+                timeline.add(i64::try_from(bin).unwrap() * 500, &face(99.0));
+            }
+        }
+        timeline.end_frame();
+        let chosen: Vec<_> = timeline.busiest(3).into_iter().map(|frame| (frame.timestamp_ms, frame.faces)).collect();
+        assert_eq!(chosen, [(500, 9), (2000, 7), (3000, 3)]);
+    }
+
+    #[test]
+    fn the_charts_end_with_the_video() {
+        let mut timeline = Timeline::new(Some(11_900));
+        assert_eq!(timeline.length_ms(Some(11_900)), 11_900);
+        timeline.add(11_800, &face(99.0));
+        assert_eq!(timeline.length_ms(Some(11_900)), 11_900);
+        timeline.add(13_000, &face(99.0));
+        assert_eq!(timeline.length_ms(Some(11_900)), 13_500);
+        assert_eq!(timeline.length_ms(None), 13_500);
+    }
+}

@@ -1,0 +1,57 @@
+// A Chromium, and `facereel view` for it to look at.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import chromium from "@sparticuz/chromium";
+import { chromium as playwright } from "playwright-core";
+
+export const root = process.env.ROOT;
+export const results = new URL("results/", import.meta.url);
+
+/// Starts a Chromium: the one that CHROMIUM names, else npm's, which is built for Linux on x86-64, else an installed Chrome.
+export async function launch() {
+  const { CHROMIUM } = process.env;
+  const packaged = process.platform === "linux" && process.arch === "x64";
+  try {
+    // It looks at our own pages alone, and containers rarely allow it a sandbox.
+    const options = { args: ["--no-sandbox"] };
+    if (CHROMIUM) return await playwright.launch({ ...options, executablePath: CHROMIUM });
+    if (!packaged) return await playwright.launch({ ...options, channel: "chrome" });
+    return await playwright.launch({ ...options, executablePath: await chromium.executablePath() });
+  } catch (error) {
+    throw new Error(`No Chromium starts here: install one (apt install chromium, or Google Chrome) and name it in CHROMIUM. ${error.message}`);
+  }
+}
+
+/// Serves the results of the sample clip; ends with `stop`.
+export async function serve() {
+  const view = spawn(process.env.FACEREEL, ["view", "--no-open", results.pathname, `${root}/tests/fixtures/sample-clip/sample.mp4`], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const ended = once(view, "exit");
+  for await (const line of createInterface({ input: view.stdout })) {
+    if (line.startsWith("http://")) {
+      return { url: line, stop: () => (view.kill(), ended) };
+    }
+  }
+  throw new Error("facereel view ended without a word about its address");
+}
+
+/// A page that takes note of everything that should not happen.
+export async function open(browser, url, options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1100, height: 900 }, ...options });
+  const page = await context.newPage();
+  const wrongs = [];
+  page.on("console", (message) => ["error", "warning"].includes(message.type()) && wrongs.push(`console: ${message.text()}`));
+  page.on("pageerror", (error) => wrongs.push(`script: ${error.message}`));
+  page.on("requestfailed", (request) => {
+    // A player breaks a part of the video off whenever it wants another one.
+    const broken = request.resourceType() === "media" && request.failure()?.errorText === "net::ERR_ABORTED";
+    if (!broken) wrongs.push(`request: ${request.url()} ${request.failure()?.errorText}`);
+  });
+  const requests = [];
+  page.on("request", (request) => requests.push(request.url()));
+  await page.goto(url.toString());
+  return { page, wrongs, requests };
+}

@@ -1,0 +1,279 @@
+// report.html and `facereel view` of the sample clip, in a real Chromium.
+
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { after, before, describe, test } from "node:test";
+import { launch, open, results, root, serve } from "./browser.mjs";
+
+const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const truth = JSON.parse(await readFile(`${root}/tests/fixtures/sample-clip/truth.json`, "utf8"));
+const summary = JSON.parse(await readFile(new URL("summary.json", results), "utf8"));
+const FRAME = 40; // milliseconds a frame of the sample clip
+const schemes = ["light", "dark"];
+
+let browser;
+before(async () => (browser = await launch()));
+after(() => browser?.close());
+
+/// What axe finds of serious or critical impact.
+async function barriers(page) {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => axe.run());
+  const serious = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
+  return serious.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map(({ html }) => html).join(" ")}`);
+}
+
+const overflows = (page) => page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
+
+describe("report.html", () => {
+  const report = new URL("report.html", results);
+
+  test("asks nobody for anything and has nothing to complain of", async () => {
+    const { page, wrongs, requests } = await open(browser, report);
+    assert.deepEqual(wrongs, []);
+    assert.deepEqual(requests, [report.toString()]);
+    assert.equal(await page.title(), "Faces in sample.mp4");
+    await page.context().close();
+  });
+
+  test("draws a bar for every stretch with a face, as high as its faces are many", async () => {
+    const { page } = await open(browser, report);
+    const bars = await page.locator(".faces .bar").evaluateAll((bars) => bars.map((bar) => bar.getBoundingClientRect().height));
+    const chart = (await page.locator(".faces .plot svg[role]").boundingBox()).height;
+    const rows = await page.locator("details tbody tr td:nth-child(2)").evaluateAll((cells) => cells.map((cell) => Number(cell.textContent)));
+    assert.equal(bars.length, rows.length);
+    assert.equal(Math.max(...rows), summary.most_faces.faces);
+    bars.forEach((height, index) => assert.ok(Math.abs(height / chart - rows[index] / Math.max(...rows)) < 0.02));
+    await page.context().close();
+  });
+
+  test("reads without scripts", async () => {
+    const { page } = await open(browser, report, { javaScriptEnabled: false });
+    assert.ok(await page.getByText("Busiest moments").isVisible());
+    await page.context().close();
+  });
+
+  for (const colorScheme of schemes) {
+    test(`is readable by everybody, ${colorScheme}, on a phone too`, async () => {
+      const { page } = await open(browser, report, { colorScheme });
+      await page.locator("summary").click();
+      assert.deepEqual(await barriers(page), []);
+      const colour = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+      assert.equal(colour === "rgb(255, 255, 255)", colorScheme === "light", colour);
+      await page.setViewportSize({ width: 360, height: 740 });
+      assert.equal(await overflows(page), false);
+      await page.context().close();
+    });
+  }
+});
+
+describe("facereel view", () => {
+  let served;
+  before(async () => (served = await serve()));
+  after(() => served?.stop());
+
+  /// The page, when the video's first frame is there and nothing more is loaded.
+  async function look(options) {
+    const opened = await open(browser, served.url, options);
+    await opened.page.waitForFunction(() => document.getElementById("video").readyState >= 2);
+    await opened.page.waitForFunction(() => document.getElementById("title").textContent === "sample.mp4");
+    return opened;
+  }
+
+  /// Seeks, and waits until that frame is on the screen.
+  const seek = (page, milliseconds) =>
+    page.evaluate(
+      (seconds) =>
+        new Promise((resolve) => {
+          const video = document.getElementById("video");
+          video.requestVideoFrameCallback((_, { mediaTime }) => requestAnimationFrame(() => resolve(mediaTime * 1000)));
+          video.currentTime = seconds;
+        }),
+      milliseconds / 1000,
+    );
+
+  /// The boxes as they lie on the screen, as ratios of the video's picture.
+  const boxes = (page) =>
+    page.evaluate(() => {
+      const picture = document.getElementById("video").getBoundingClientRect();
+      return [...document.querySelectorAll(".face")].map((face) => {
+        const box = face.getBoundingClientRect();
+        return {
+          Left: (box.left - picture.left) / picture.width,
+          Top: (box.top - picture.top) / picture.height,
+          Width: box.width / picture.width,
+          Height: box.height / picture.height,
+        };
+      });
+    });
+
+  const now = (page) => page.evaluate(() => Math.round(document.getElementById("video").currentTime * 1000));
+
+  function overlap(one, two) {
+    const span = (a, b, c, d) => Math.max(0, Math.min(a + b, c + d) - Math.max(a, c));
+    const both = span(one.Left, one.Width, two.Left, two.Width) * span(one.Top, one.Height, two.Top, two.Height);
+    return both / (one.Width * one.Height + two.Width * two.Height - both);
+  }
+
+  /// How many of the clip's known faces are boxed in a frame, and how many boxes hold none.
+  function score(time, drawn) {
+    const known = truth[Math.round(time / FRAME)].Faces;
+    const found = (face) => drawn.some((box) => overlap(face, box) >= 0.4);
+    const expected = known.filter((face) => face.Expected);
+    return { expected: expected.length, hits: expected.filter(found).length, drawn: drawn.length, right: drawn.filter((box) => known.some((face) => overlap(face, box) >= 0.4)).length };
+  }
+
+  const total = (scores, what) => scores.reduce((sum, one) => sum + one[what], 0);
+
+  test("has nothing to complain of and loads from its own server alone", async () => {
+    const { page, wrongs, requests } = await look();
+    await seek(page, 5000);
+    assert.deepEqual(wrongs, []);
+    assert.deepEqual(requests.filter((url) => !url.startsWith(served.url) && !url.startsWith("data:")), []);
+    assert.equal(await page.locator("#alert").isVisible(), false);
+    await page.context().close();
+  });
+
+  test("boxes lie on the faces at every sampled moment", async () => {
+    const { page } = await look();
+    const scores = [];
+    for (let time = 0; time < 12_000; time += 500) {
+      const shown = await seek(page, time + 1);
+      assert.ok(Math.abs(shown - time) <= FRAME, `${shown} is on the screen, not ${time}`);
+      scores.push(score(shown, await boxes(page)));
+    }
+    const recall = total(scores, "hits") / total(scores, "expected");
+    const precision = total(scores, "right") / total(scores, "drawn");
+    console.log(`sampled moments: recall ${recall.toFixed(3)}, precision ${precision.toFixed(3)}`);
+    assert.ok(total(scores, "expected") > 20);
+    assert.ok(recall >= 0.9 && precision >= 0.9);
+    await page.context().close();
+  });
+
+  test("boxes move with the faces between the samples", async () => {
+    const { page } = await look();
+    const scores = [];
+    for (let time = 20; time < 12_000; time += 3 * FRAME) {
+      const shown = await seek(page, time);
+      scores.push(score(shown, await boxes(page)));
+    }
+    const recall = total(scores, "hits") / total(scores, "expected");
+    const precision = total(scores, "right") / total(scores, "drawn");
+    console.log(`every third frame: recall ${recall.toFixed(3)}, precision ${precision.toFixed(3)}`);
+    assert.ok(recall >= 0.8 && precision >= 0.8);
+    await page.context().close();
+  });
+
+  test("boxes keep up while the video plays", async () => {
+    const { page } = await look();
+    await seek(page, 6001);
+    await page.evaluate(() => {
+      window.seen = [];
+      const video = document.getElementById("video");
+      const note = (_, { mediaTime }) => {
+        // After the page's own callback for this very frame.
+        const picture = video.getBoundingClientRect();
+        const drawn = [...document.querySelectorAll(".face")].map((face) => {
+          const box = face.getBoundingClientRect();
+          return { Left: (box.left - picture.left) / picture.width, Top: (box.top - picture.top) / picture.height, Width: box.width / picture.width, Height: box.height / picture.height };
+        });
+        window.seen.push({ time: mediaTime * 1000, drawn });
+        video.requestVideoFrameCallback(note);
+      };
+      video.requestVideoFrameCallback(note);
+    });
+    await page.keyboard.press("Space");
+    await page.waitForFunction(() => document.getElementById("video").currentTime > 8.5);
+    await page.keyboard.press("Space");
+    const seen = await page.evaluate(() => window.seen);
+    const scores = seen.map(({ time, drawn }) => score(time, drawn));
+    const recall = total(scores, "hits") / total(scores, "expected");
+    console.log(`playing: ${seen.length} frames, recall ${recall.toFixed(3)}`);
+    assert.ok(new Set(seen.map(({ time }) => time)).size >= 10, "the video did not play");
+    assert.ok(recall >= 0.8);
+    await page.context().close();
+  });
+
+  test("the keys do what they say", async () => {
+    const { page, wrongs } = await look();
+    const paused = () => page.evaluate(() => document.getElementById("video").paused);
+    await page.keyboard.press("Space");
+    await page.waitForFunction(() => !document.getElementById("video").paused);
+    assert.equal(await page.locator("#play").textContent(), "Pause");
+    await page.keyboard.press("Space");
+    assert.equal(await paused(), true);
+
+    await seek(page, 0);
+    await page.keyboard.press("ArrowRight");
+    assert.equal(await now(page), 1000);
+    await page.keyboard.press("Shift+ArrowRight");
+    assert.equal(await now(page), 11_000);
+    await page.keyboard.press("ArrowLeft");
+    assert.equal(await now(page), 10_000);
+
+    await page.keyboard.press("Home");
+    const moments = [];
+    for (let index = 0; index < 4; index += 1) {
+      const before = await now(page);
+      await page.keyboard.press(index === 1 ? "n" : "]");
+      await page.waitForFunction((before) => document.getElementById("video").currentTime * 1000 > before + 20, before);
+      await page.waitForFunction(() => document.querySelectorAll(".face").length > 0);
+      moments.push(await now(page));
+    }
+    assert.equal(Math.floor(moments[0] / 1000), summary.timeline[0].second, "] does not lead to the first face");
+    for (const key of ["[", "p"]) {
+      moments.pop();
+      await page.keyboard.press(key);
+      await page.waitForFunction((at) => Math.abs(document.getElementById("video").currentTime * 1000 - at) < 20, moments.at(-1));
+    }
+
+    await page.keyboard.press("?");
+    assert.ok(await page.locator("#help").isVisible());
+    await page.keyboard.press("Escape");
+    assert.equal(await page.locator("#help").isVisible(), false);
+
+    assert.ok(await page.locator(".face span").first().isVisible());
+    await page.keyboard.press("c");
+    assert.equal(await page.locator(".face span").first().isVisible(), false);
+    const dots = () => page.locator("#landmarks path").getAttribute("d");
+    assert.equal((await dots()) ?? "", "");
+    await page.keyboard.press("l");
+    assert.equal((await dots()).split("M").length - 1, 5 * (await page.locator(".face").count()));
+    assert.deepEqual(wrongs, []);
+    await page.context().close();
+  });
+
+  test("a click on the timeline leads there", async () => {
+    const { page } = await look();
+    const { x, y, width, height } = await page.locator("#timeline").boundingBox();
+    await page.mouse.click(x + width * 0.5, y + height / 2);
+    assert.ok(Math.abs((await now(page)) - 6000) < 50, `${await now(page)}`);
+    await page.waitForFunction(() => document.getElementById("timeline").getAttribute("aria-valuenow") === "6");
+    await page.context().close();
+  });
+
+  for (const colorScheme of schemes) {
+    test(`is usable by everybody, ${colorScheme}, on a phone too`, async () => {
+      const { page } = await look({ colorScheme });
+      await seek(page, 5501);
+      assert.deepEqual(await barriers(page), []);
+      await page.keyboard.press("?");
+      assert.deepEqual(await barriers(page), []);
+      await page.keyboard.press("Escape");
+      await page.setViewportSize({ width: 360, height: 740 });
+      assert.equal(await overflows(page), false);
+      await page.context().close();
+    });
+  }
+
+  test("a video that cannot be played is told", async () => {
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    await page.route("**/video", (route) => route.fulfill({ status: 200, contentType: "video/mp4", body: "no video" }));
+    await page.goto(served.url);
+    await page.locator("#alert").waitFor({ state: "visible" });
+    assert.match(await page.locator("#alert").textContent(), /cannot play the video/);
+    await context.close();
+  });
+});

@@ -1,0 +1,148 @@
+//! Results against the contract: the JSON Schemas of `docs/schema`.
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+use jsonschema::Validator;
+use serde_json::{Value, json};
+
+/// `manifest.json`, with no member that the contract does not name.
+static MANIFEST: LazyLock<Validator> = LazyLock::new(|| validator(&closed(read("manifest"))));
+
+/// `summary.json`, with no member that the contract does not name.
+static SUMMARY: LazyLock<Validator> = LazyLock::new(|| validator(&closed(read("summary"))));
+
+/// A line of a page. Its members are Rekognition's, which may have more.
+static FACE: LazyLock<Validator> = LazyLock::new(|| validator(&read("face")));
+
+/// What a document of the result is.
+#[derive(Debug, Clone, Copy)]
+pub enum Document {
+    /// `manifest.json`
+    Manifest,
+    /// `summary.json`
+    Summary,
+    /// A line of `faces/*.jsonl`
+    Face,
+}
+
+impl Document {
+    /// Everything in which a document differs from the contract; nothing where it fulfils it.
+    ///
+    /// # Panics
+    /// When the contract itself cannot be read.
+    #[must_use]
+    pub fn breaches(self, document: &Value) -> Vec<String> {
+        let schema = match self {
+            Self::Manifest => &MANIFEST,
+            Self::Summary => &SUMMARY,
+            Self::Face => &FACE,
+        };
+        schema.iter_errors(document).map(|error| format!("{}: {error}", error.instance_path())).collect()
+    }
+
+    /// Holds a document against the contract.
+    ///
+    /// # Panics
+    /// When it breaks the contract; the message says where.
+    pub fn hold(self, document: &Value) {
+        let breaches = self.breaches(document);
+        assert!(breaches.is_empty(), "{self:?} breaks docs/schema: {breaches:#?}\n{document:#}");
+    }
+}
+
+fn read(name: &str) -> Value {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/schema/{name}.schema.json"));
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+fn validator(schema: &Value) -> Validator {
+    jsonschema::draft202012::meta::validate(schema).unwrap_or_else(|error| panic!("no JSON Schema: {error}"));
+    jsonschema::draft202012::new(schema).unwrap_or_else(|error| panic!("no JSON Schema: {error}"))
+}
+
+/// The schema without room for members that it does not name: readers are told to expect more, writers write no more.
+fn closed(mut schema: Value) -> Value {
+    match &mut schema {
+        Value::Object(members) => {
+            members.values_mut().for_each(|member| *member = closed(member.take()));
+            if members.get("properties").is_some_and(Value::is_object) {
+                members.insert("additionalProperties".to_owned(), json!(false));
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| *item = closed(item.take())),
+        _ => {}
+    }
+    schema
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest() -> Value {
+        let object = |name: &str| json!({"key": format!("results/k.mp4/t/{name}"), "bytes": 10});
+        json!({
+            "video": {"bucket": "uploads", "key": "k.mp4", "etag": "e", "bytes": 1},
+            "job": {"job_id": "j", "tag": "0".repeat(64), "generation": 0, "face_attributes": "DEFAULT"},
+            "execution": "arn:aws:states:us-east-1:123456789012:execution:analyze-video:e",
+            "faces": 0,
+            "summary": object("summary.json"),
+            "report": object("report.html"),
+            "pages": [{"key": "results/k.mp4/t/faces/00000.jsonl", "bytes": 0, "faces": 0, "first_ms": null, "last_ms": null}],
+        })
+    }
+
+    #[test]
+    fn a_manifest_that_lacks_or_adds_or_garbles_anything_is_found() {
+        Document::Manifest.hold(&manifest());
+        for (member, value) in [
+            ("faces", json!(-1)),
+            ("faces", Value::Null),
+            ("report", json!({"key": "k"})),
+            ("pages", json!([])),
+            ("execution", json!(7)),
+            ("more", json!(1)),
+        ] {
+            let mut wrong = manifest();
+            wrong[member] = value.clone();
+            assert!(!Document::Manifest.breaches(&wrong).is_empty(), "{member} as {value} was not found");
+        }
+        for member in manifest().as_object().unwrap().keys() {
+            let mut wrong = manifest();
+            wrong.as_object_mut().unwrap().remove(member);
+            assert!(!Document::Manifest.breaches(&wrong).is_empty(), "{member} is missing, and was not missed");
+        }
+    }
+
+    #[test]
+    fn a_face_with_all_that_rekognition_tells_fulfils_the_contract() {
+        let face = json!({"Timestamp": 500, "Face": {
+            "AgeRange": {"Low": 20, "High": 28},
+            "Beard": {"Confidence": 98.5, "Value": false},
+            "BoundingBox": {"Height": 0.2, "Left": -0.01, "Top": 0.1, "Width": 0.1},
+            "Confidence": 99.9,
+            "Emotions": [{"Confidence": 90.0, "Type": "CALM"}],
+            "EyeDirection": null,
+            "FaceOccluded": null,
+            "Gender": {"Confidence": 99.0, "Value": "Female"},
+            "Landmarks": [{"Type": "eyeLeft", "X": 0.1, "Y": 0.2}],
+            "Pose": {"Pitch": -3.5, "Roll": 1.0, "Yaw": 20.0},
+            "Quality": {"Brightness": 80.0, "Sharpness": 60.0},
+            "FieldOfTomorrow": 1,
+        }});
+        Document::Face.hold(&face);
+        for (path, value) in [
+            ("/Timestamp", json!("500")),
+            ("/Face/Confidence", json!(101)),
+            ("/Face/BoundingBox", json!({"Left": 0.1})),
+            ("/Face/Emotions", json!([{"Type": "CALM"}])),
+            ("/Face/Gender", json!({"Value": true})),
+        ] {
+            let mut wrong = face.clone();
+            *wrong.pointer_mut(path).unwrap() = value.clone();
+            assert!(!Document::Face.breaches(&wrong).is_empty(), "{path} as {value} was not found");
+        }
+    }
+}
