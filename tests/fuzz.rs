@@ -150,7 +150,7 @@ fn events_of_sns() {
 
 #[test]
 fn waiters_and_tickets() {
-    let waiter = Waiter { execution: "e".into(), task_token: TaskToken("t".into()), job: job() };
+    let waiter = Waiter { execution: "e".into(), entered_ms: 0, task_token: TaskToken("t".into()), job: job() };
     let ticket =
         Ticket { execution: "e".into(), started_ms: 1_799_053_200_000, entered_ms: 1_799_053_200_000, job: job() };
     fuzz(&[document(&waiter), document(&ticket)], |bytes| {
@@ -205,7 +205,12 @@ fn keys_of_results() {
 /// Nonsense everywhere at once: on the topic, and among the waiters and tickets. The good video comes through, once.
 #[test]
 fn nonsense_around_a_good_video() {
-    let waiter = Waiter { execution: "nobody".into(), task_token: TaskToken("token-0-of-nobody".into()), job: job() };
+    let waiter = Waiter {
+        execution: "nobody".into(),
+        entered_ms: 0,
+        task_token: TaskToken("token-0-of-nobody".into()),
+        job: job(),
+    };
     let ticket = Ticket { execution: "nobody".into(), started_ms: 0, entered_ms: 0, job: job() };
     let documents = [document(&waiter), document(&ticket)];
     let messages = fixtures("sns").into_iter().flat_map(|event| {

@@ -2,6 +2,7 @@
 
 use crate::{
     aws::{AwsError, Clients},
+    ending::Ending,
     job::{FinishedJob, VideoMetadata},
     metrics::{self, Metric},
     waiters::{self, TaskToken, Waiter},
@@ -32,11 +33,30 @@ pub enum Outcome {
 
 /// Tells each waiter how its job ended and removes it.
 ///
+/// Who came after a failure was seen is not told of it: it wants a new job, and its ticket is about to get it one.
+///
+/// # Errors
+/// As [`tell_all`].
+pub async fn tell(
+    clients: &Clients,
+    bucket: &str,
+    ending: &Ending,
+    outcome: &Outcome,
+    mut waiters: Vec<Waiter>,
+) -> Result<(), AwsError> {
+    if matches!(outcome, Outcome::JobFailed { .. }) {
+        waiters.retain(|waiter| !ending.precedes(waiter.entered_ms));
+    }
+    tell_all(clients, bucket, &ending.job_id, outcome, waiters).await
+}
+
+/// Tells each of these waiters and removes it.
+///
 /// A waiter whose task has ended by itself (late, or told twice) is removed as well: nobody is left to tell.
 ///
 /// # Errors
 /// The first [`AwsError`], after everyone who could be told was told. What is left is told at the next attempt.
-pub async fn tell(
+pub async fn tell_all(
     clients: &Clients,
     bucket: &str,
     job_id: &str,

@@ -44,6 +44,12 @@ impl Ending {
         }
     }
 
+    /// Whether it was seen before an execution was started or redriven: then a failure is not what that one wants to hear.
+    #[must_use]
+    pub fn precedes(&self, entered_ms: i64) -> bool {
+        self.seen_ms < entered_ms
+    }
+
     /// The job of this tag that has ended, if one has. An object that is no note counts as none.
     ///
     /// # Errors

@@ -220,14 +220,14 @@ async fn begin(clients: &Clients, bucket: &str, ticket: &Ticket) -> Result<(), B
         match outcome {
             // Whoever was started or redriven since wants a new job; everyone else hears of the failure first, and
             // whether another one is worth its price is for a person to say.
-            Outcome::JobFailed { reason } if ending.seen_ms < ticket.entered_ms => {
+            Outcome::JobFailed { reason } if ending.precedes(ticket.entered_ms) => {
                 last_reason = reason;
                 job = move_on(clients, bucket, execution, job).await?;
             }
             outcome => {
                 remove(clients, bucket, ticket).await?;
                 let waiting = waiters::list(clients, bucket, &tag, None).await?;
-                return Ok(completion::tell(clients, bucket, &job_id, &outcome, waiting).await?);
+                return Ok(completion::tell(clients, bucket, &ending, &outcome, waiting).await?);
             }
         }
     }
@@ -286,7 +286,7 @@ async fn fail(clients: &Clients, bucket: &str, ticket: &Ticket, error: &BeginErr
     while job.generation <= MAX_GENERATIONS {
         let own = waiters::list(clients, bucket, &job.tag(), Some(&ticket.execution)).await?;
         if !own.is_empty() {
-            completion::tell(clients, bucket, "", &outcome, own).await?;
+            completion::tell_all(clients, bucket, "", &outcome, own).await?;
             break;
         }
         job = job.next_generation();

@@ -102,7 +102,7 @@ async fn resume(clients: &Clients, config: &Config, job_id: &str) -> Result<(), 
         tracing::info!("nobody waits for this job any more");
     }
     let told = match Ending::note(clients, bucket, &tag, job_id).await {
-        Ok(_) => completion::tell(clients, bucket, job_id, &outcome, waiting).await,
+        Ok(ending) => completion::tell(clients, bucket, &ending, &outcome, waiting).await,
         Err(error) => Err(error),
     };
     // The job's slot is free, whether or not everyone could be told.

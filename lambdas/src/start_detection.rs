@@ -152,8 +152,9 @@ async fn take_ticket(
     };
     Span::current().record("tag", job.tag());
     let Execution { name: execution, started, entered } = execution;
-    let waiter = Waiter { execution: execution.clone(), task_token: task_token.clone(), job: job.clone() };
-    let ticket = Ticket { execution, started_ms: started.millis(), entered_ms: entered.millis(), job };
+    let (started_ms, entered_ms) = (started.millis(), entered.millis());
+    let waiter = Waiter { execution: execution.clone(), entered_ms, task_token: task_token.clone(), job: job.clone() };
+    let ticket = Ticket { execution, started_ms, entered_ms, job };
     if let Some(finished) = finished_job(clients, bucket, &waiter).await? {
         tracing::info!(job_id = finished.job_id, "this content is analysed already");
         metrics::emit(clients, &[Metric::JobsReattached(1)]);

@@ -30,6 +30,8 @@ impl std::fmt::Debug for TaskToken {
 pub struct Waiter {
     /// The execution's name.
     pub execution: String,
+    /// When it was started or last redriven, in milliseconds since 1970.
+    pub entered_ms: i64,
     /// What resumes it.
     pub task_token: TaskToken,
     /// What it waits for.

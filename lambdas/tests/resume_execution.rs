@@ -16,6 +16,7 @@ use aws_smithy_mocks::{Rule, mock};
 use common::{Store, Told, clients, listening_sfn, report};
 use lambdas::{
     aws::ErrorName,
+    ending::Ending,
     job::{FaceAttributes, Job},
     resume_execution::{Config, ResumeExecutionError, resume_execution},
     video::Video,
@@ -25,6 +26,7 @@ use lambdas::{
 fn waiter(execution: &str, key: &str) -> Waiter {
     Waiter {
         execution: execution.into(),
+        entered_ms: 0,
         task_token: TaskToken(format!("token of {execution}")),
         job: Job {
             video: Video { bucket: "uploads".into(), key: key.into(), version_id: None, etag: "e".into(), bytes: 1000 },
@@ -89,6 +91,20 @@ async fn failed_and_error_fail_the_execution_with_rekognitions_own_reason() {
         assert_eq!(error, "JobFailed", "{event}");
         assert!(cause.ends_with("without a result: Video codec not supported"), "{event}: {cause}");
     }
+}
+
+#[tokio::test]
+async fn who_came_after_the_failure_was_seen_is_not_told_of_it() {
+    let (store, tag) =
+        waiting(&[waiter("one", "holiday.mp4"), Waiter { entered_ms: 1001, ..waiter("replay", "holiday.mp4") }]);
+    let ending =
+        Ending { job_id: "8f14e45fceea167a5a36dedd4bea2543b6f4b7f0ad3ce8b1d7d4b2a1e5c6f7a8".into(), seen_ms: 1000 };
+    store.put(&format!("queue/ended/{tag}"), serde_json::to_vec(&ending).unwrap());
+    let told = Told::default();
+    let rekognition = answer(move || report(&tag, VideoJobStatus::Failed, Some("Video codec not supported")));
+    resume(&store, &rekognition, &listening_sfn(&told), "failed").await.unwrap();
+    assert_eq!(told.lock().unwrap().iter().map(|(token, _)| token.as_str()).collect::<Vec<_>>(), ["token of one"]);
+    assert_eq!(waiters(&store).len(), 1, "the replay goes on waiting");
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ pub(super) async fn start_detection(
         role_arn: config.publish_role_arn.clone(),
         generation: 0,
     };
-    let waiter = Waiter { execution: execution.name, task_token, job };
+    let waiter = Waiter { execution: execution.name, entered_ms: 0, task_token, job };
     waiters::put(clients, RESULTS, &waiter).await?;
     let error = match waiter.job.start(&clients.rekognition).await {
         Ok(_) => return Ok(()),
@@ -70,7 +70,7 @@ pub(super) async fn resume_execution(
         let report = job::report(&clients.rekognition, job_id).await?;
         let JobStatus::Succeeded(metadata) = report.status else { panic!("no job fails here") };
         let waiting = waiters::list(clients, RESULTS, &report.tag.expect("ours"), None).await?;
-        completion::tell(clients, RESULTS, job_id, &Outcome::Succeeded(metadata), waiting).await?;
+        completion::tell_all(clients, RESULTS, job_id, &Outcome::Succeeded(metadata), waiting).await?;
     }
     Ok(())
 }
