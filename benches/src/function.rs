@@ -29,7 +29,7 @@ use tokio::{
 use crate::BenchError;
 
 /// Nothing that is measured here takes as long.
-const PATIENCE: Duration = Duration::from_secs(900);
+const PATIENCE: Duration = Duration::from_mins(15);
 
 /// What is run.
 #[derive(Debug, Clone)]
@@ -38,19 +38,30 @@ pub struct Program {
     pub name: &'static str,
     command: PathBuf,
     arguments: Vec<OsString>,
+    environment: Option<(&'static str, &'static str)>,
 }
 
 impl Program {
     /// A function of this workspace: it lies beside this very program.
     pub fn ours(name: &'static str) -> Result<Self, BenchError> {
         let command = std::env::current_exe()?.with_file_name(name);
-        if command.is_file() { Ok(Self { name, command, arguments: Vec::new() }) } else { Err(BenchError::NotBuilt(command)) }
+        if command.is_file() {
+            Ok(Self { name, command, arguments: Vec::new(), environment: None })
+        } else {
+            Err(BenchError::NotBuilt(command))
+        }
+    }
+
+    /// list-pages as it would be if it trusted whom this machine trusts.
+    pub fn with_the_machines_roots() -> Result<Self, BenchError> {
+        let environment = Some(("SSL_CERT_DIR", "/etc/ssl/certs"));
+        Ok(Self { name: "list-pages, the machine's roots", environment, ..Self::ours("list-pages")? })
     }
 
     /// The Python handler, under AWS's own Runtime API client for Python.
     pub fn python(venv: &Path) -> Self {
         let arguments = ["-m", "awslambdaric", "handler.handler"].map(OsString::from).into();
-        Self { name: "Python", command: venv.join("bin/python"), arguments }
+        Self { name: "Python", command: venv.join("bin/python"), arguments, environment: None }
     }
 }
 
@@ -111,6 +122,7 @@ impl Function {
                 ("PYTHONPYCACHEPREFIX", concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench/pycache")),
                 ("HOME", "/nonexistent"),
             ])
+            .envs(program.environment)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .kill_on_drop(true)

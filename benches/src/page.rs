@@ -34,7 +34,7 @@ pub async fn measure(peer: &Program) -> Result<(), BenchError> {
                 call(program, &mut function, attributes, pages).await?;
                 peaks.push(format!("{:.0}", function.peak_mb()?));
                 if pages == LENGTHS[LENGTHS.len() - 1] {
-                    times.push((function.processor_time()? - warm) / PAGES);
+                    times.push(function.processor_time()?.saturating_sub(warm) / PAGES);
                 }
             }
             memory.row(&peaks);
@@ -57,7 +57,8 @@ async fn call(
     let job_id = job_id(attributes, pages);
     match program.name {
         "list-pages" => {
-            let window = function.invoke(json!({ "execution": "e", "job": job(&job_id), "from": { "index": 0 } })).await?;
+            let window =
+                function.invoke(json!({ "execution": "e", "job": job(&job_id), "from": { "index": 0 } })).await?;
             expect(&window, "/listed", pages)
         }
         "fetch-page" => {

@@ -127,8 +127,7 @@ fn face(attributes: Attributes, index: usize) -> Value {
         }
         face["Gender"] = json!({ "Confidence": 99.123_456_789, "Value": "Female" });
         let emotions = ["CALM", "HAPPY", "SAD", "ANGRY", "FEAR", "CONFUSED", "DISGUSTED", "SURPRISED"];
-        face["Emotions"] =
-            emotions.iter().map(|name| json!({ "Confidence": 12.123_456_789, "Type": name })).collect();
+        face["Emotions"] = emotions.iter().map(|name| json!({ "Confidence": 12.123_456_789, "Type": name })).collect();
     }
     json!({ "Timestamp": index / 4 * 500, "Face": face })
 }

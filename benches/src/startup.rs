@@ -19,6 +19,7 @@ pub async fn measure(rounds: usize, peer: &Program) -> Result<(), BenchError> {
     for name in FUNCTIONS {
         programs.push(Program::ours(name)?);
     }
+    programs.push(Program::with_the_machines_roots()?);
     programs.push(peer.clone());
     let mut figures = vec![(Vec::new(), Vec::new()); programs.len()];
     // The first round is for the page cache.
@@ -33,7 +34,8 @@ pub async fn measure(rounds: usize, peer: &Program) -> Result<(), BenchError> {
     }
     let figures: Vec<_> = figures.into_iter().map(|(wall, processor)| (median(wall), median(processor))).collect();
     let (hello, python) = (figures[0], figures[figures.len() - 1]);
-    let mut table = Table::new(&["start-up", "wall, ms", "x hello", "Python x", "processor, ms", "x hello", "Python x"]);
+    let mut table =
+        Table::new(&["start-up", "wall, ms", "x hello", "Python x", "processor, ms", "x hello", "Python x"]);
     for (program, (wall, processor)) in programs.iter().zip(figures) {
         table.row(&[
             program.name.to_owned(),

@@ -70,6 +70,9 @@ mod tests {
 
     #[test]
     fn figures_are_short() {
-        assert_eq!((ms(Duration::from_micros(1250)), times(Duration::from_secs(3), Duration::from_secs(2))), ("1.2".to_owned(), "1.50".to_owned()));
+        assert_eq!(
+            (ms(Duration::from_micros(1250)), times(Duration::from_secs(3), Duration::from_secs(2))),
+            ("1.2".to_owned(), "1.50".to_owned())
+        );
     }
 }
