@@ -35,7 +35,7 @@ locals {
       environment = { RESULTS_BUCKET = local.results_bucket }
     }
     summarize = {
-      description = "Counts the faces and writes summary and manifest"
+      description = "Counts the faces and writes summary, report and manifest"
       timeout     = 900
       memory      = 1024
       environment = { RESULTS_BUCKET = local.results_bucket }

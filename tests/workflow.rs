@@ -444,11 +444,14 @@ mod view {
         let url = viewer.url();
         let task = tokio::spawn(viewer.serve());
 
-        let (_, body) = get(&url, "/result", "").await;
-        let result: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(result["manifest"], serde_json::to_value(&results.manifest).unwrap());
-        assert_eq!(result["summary"], serde_json::to_value(&results.summary).unwrap());
-        let (_, page) = get(&url, "/faces/0", "").await;
+        for (name, expected) in [
+            ("/manifest.json", serde_json::to_value(&results.manifest).unwrap()),
+            ("/summary.json", serde_json::to_value(&results.summary).unwrap()),
+        ] {
+            let (_, body) = get(&url, name, "").await;
+            assert_eq!(serde_json::from_slice::<serde_json::Value>(&body).unwrap(), expected, "{name}");
+        }
+        let (_, page) = get(&url, "/faces/00000.jsonl", "").await;
         assert_eq!(page, rig.workflow.results.read(&results.manifest.pages[0].key).await.unwrap());
 
         let (head, body) = get(&url, "/video", "").await;

@@ -6,10 +6,11 @@ use std::{collections::HashSet, fmt};
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_sqs::types::Message;
 use comfy_table::{Table, presets};
-use futures_util::{StreamExt as _, stream};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{
+    backfill::{Found, has_result},
     deployed::{Deployed, Error, Stop},
     local::Progress,
 };
@@ -77,6 +78,7 @@ impl Report {
 /// # Errors
 /// [`Error`], when a queue cannot be read. What happens to a single message is in the report.
 pub async fn replay(deployed: &Deployed, progress: &dyn Progress, stop: &Stop) -> Result<Report, Error> {
+    let results_bucket = deployed.results_bucket().await?;
     let mut report = Report::default();
     for queue in [Queue::Uploads, Queue::Completions] {
         progress.step(match queue {
@@ -84,97 +86,147 @@ pub async fn replay(deployed: &Deployed, progress: &dyn Progress, stop: &Stop) -
             Queue::Completions => "Delivering completions",
         });
         let url = deployed.queue_url(queue.name()).await?;
+        let letters = Letters { deployed, results_bucket: &results_bucket, queue, url };
         let mut left = Vec::new();
-        let emptied = empty(deployed, queue, &url, progress, stop, &mut report, &mut left).await;
-        // Whoever runs this again sees them at once.
-        for receipt in left {
-            let request = deployed.sqs.change_message_visibility().queue_url(&url).receipt_handle(receipt);
-            let _ = request.visibility_timeout(0).send().await;
-        }
+        let emptied = letters.take_all(progress, stop, &mut report, &mut left).await;
+        letters.show_again(left).await;
         emptied?;
     }
     Ok(report)
 }
 
-/// Takes message after message; the receipts of those that stay go into `left`.
-async fn empty(
-    deployed: &Deployed,
+/// One of the queues.
+struct Letters<'a> {
+    deployed: &'a Deployed,
+    results_bucket: &'a str,
     queue: Queue,
-    url: &str,
-    progress: &dyn Progress,
-    stop: &Stop,
-    report: &mut Report,
-    left: &mut Vec<String>,
-) -> Result<(), Error> {
-    let mut seen = HashSet::new();
-    loop {
-        let receive = deployed
-            .sqs
-            .receive_message()
-            .queue_url(url)
-            .max_number_of_messages(AT_ONCE)
-            .visibility_timeout(HIDDEN_SECONDS)
-            .wait_time_seconds(WAIT_SECONDS);
-        let received = tokio::select! {
-            biased;
-            () = stop.clone() => {
-                report.interrupted = true;
-                return Ok(());
-            }
-            received = receive.send() => received.map_err(Error::aws("sqs:ReceiveMessage"))?,
-        };
-        // One that failed comes back when it has been hidden for long enough: that is for another run.
-        let fresh: Vec<_> = received
-            .messages
-            .unwrap_or_default()
-            .into_iter()
-            .filter(|message| seen.insert(message.message_id.clone()))
-            .collect();
-        if fresh.is_empty() {
-            return Ok(());
-        }
-        let done: Vec<_> = stream::iter(fresh)
-            .map(|message| async move {
-                let row = deliver(deployed, queue, url, &message).await;
-                (row, message.receipt_handle)
-            })
-            .buffer_unordered(seen.len())
-            .collect()
-            .await;
-        for (row, receipt) in done {
-            if row.outcome.is_err() {
-                left.extend(receipt);
-            }
-            report.rows.push(row);
-        }
-        progress.detail(&format!("{} messages", report.rows.len()));
-    }
+    url: String,
 }
 
-/// Puts one message back through its own path, and removes it when that has worked.
-async fn deliver(deployed: &Deployed, queue: Queue, url: &str, message: &Message) -> Row {
-    let body = message.body().unwrap_or_default();
-    let (about, delivered) = match queue {
-        Queue::Uploads => match Upload::read(body) {
-            Ok(upload) => (upload.about.clone(), start(deployed, &upload, body).await),
-            Err(error) => (String::new(), Err(error.to_string())),
-        },
-        Queue::Completions => match Completion::read(body) {
-            Ok(completion) => (completion.about.clone(), resume(deployed, &completion).await),
-            Err(error) => (String::new(), Err(error.to_string())),
-        },
-    };
-    let outcome = match delivered {
-        Ok(done) => {
-            let receipt = message.receipt_handle().unwrap_or_default();
-            let removed = deployed.sqs.delete_message().queue_url(url).receipt_handle(receipt).send().await;
-            // A second delivery does no harm: the name and the job are the same.
-            removed.map_err(|error| Error::aws("sqs:DeleteMessage")(error).to_string()).map(|_| done)
+impl Letters<'_> {
+    /// Takes message after message; the receipts of those that stay go into `left`.
+    async fn take_all(
+        &self,
+        progress: &dyn Progress,
+        stop: &Stop,
+        report: &mut Report,
+        left: &mut Vec<String>,
+    ) -> Result<(), Error> {
+        let mut seen = HashSet::new();
+        loop {
+            let receive = self
+                .deployed
+                .sqs
+                .receive_message()
+                .queue_url(&self.url)
+                .max_number_of_messages(AT_ONCE)
+                .visibility_timeout(HIDDEN_SECONDS)
+                .wait_time_seconds(WAIT_SECONDS);
+            let received = tokio::select! {
+                biased;
+                () = stop.clone() => {
+                    report.interrupted = true;
+                    return Ok(());
+                }
+                received = receive.send() => received.map_err(Error::aws("sqs:ReceiveMessage"))?,
+            };
+            // One that failed comes back when it has been hidden for long enough: that is for another run.
+            let fresh: Vec<_> = received
+                .messages
+                .unwrap_or_default()
+                .into_iter()
+                .filter(|message| seen.insert(message.message_id.clone()))
+                .collect();
+            if fresh.is_empty() {
+                return Ok(());
+            }
+            for (row, receipt) in join_all(fresh.into_iter().map(|message| self.deliver(message))).await {
+                if row.outcome.is_err() {
+                    left.extend(receipt);
+                }
+                report.rows.push(row);
+            }
+            progress.detail(&format!("{} messages", report.rows.len()));
         }
-        Err(why) => Err(why),
-    };
-    let about = if about.is_empty() { format!("message {}", message.message_id().unwrap_or_default()) } else { about };
-    Row { queue, about, outcome }
+    }
+
+    /// Lets whoever runs this again see at once what stays.
+    async fn show_again(&self, receipts: Vec<String>) {
+        for receipt in receipts {
+            let request = self.deployed.sqs.change_message_visibility().queue_url(&self.url).receipt_handle(receipt);
+            let _ = request.visibility_timeout(0).send().await;
+        }
+    }
+
+    /// Puts one message back through its own path, and removes it when that has worked; returns its receipt as well.
+    async fn deliver(&self, message: Message) -> (Row, Option<String>) {
+        let body = message.body().unwrap_or_default();
+        let (about, delivered) = match self.queue {
+            Queue::Uploads => match Upload::read(body) {
+                Ok(upload) => (Some(upload.about()), self.start(&upload, body).await),
+                Err(error) => (None, Err(error.to_string())),
+            },
+            Queue::Completions => match Completion::read(body) {
+                Ok(completion) => (Some(completion.about.clone()), self.resume(&completion).await),
+                Err(error) => (None, Err(error.to_string())),
+            },
+        };
+        let outcome = match delivered {
+            Ok(done) => {
+                let receipt = message.receipt_handle().unwrap_or_default();
+                let removed =
+                    self.deployed.sqs.delete_message().queue_url(&self.url).receipt_handle(receipt).send().await;
+                // A second delivery does no harm: the name and the job are the same.
+                removed.map_err(|error| Error::aws("sqs:DeleteMessage")(error).to_string()).map(|_| done)
+            }
+            Err(why) => Err(why),
+        };
+        let about = about.unwrap_or_else(|| format!("message {}", message.message_id().unwrap_or_default()));
+        (Row { queue: self.queue, about, outcome }, message.receipt_handle)
+    }
+
+    /// Starts the execution that `EventBridge` could not; its name comes from the event, so that one that is delivered
+    /// twice starts one.
+    ///
+    /// A letter may be two weeks old. Where the video has got its result meanwhile, by a backfill for example, a job of
+    /// more than 7 days ago would be forgotten, and paid for again.
+    async fn start(&self, upload: &Upload, event: &str) -> Result<&'static str, String> {
+        let Self { deployed, results_bucket, .. } = self;
+        let complete = has_result(deployed, results_bucket, &upload.bucket, &upload.video).await;
+        if complete.map_err(|error| error.to_string())? {
+            return Ok("has its result already");
+        }
+        let started = deployed
+            .sfn
+            .start_execution()
+            .state_machine_arn(deployed.state_machine.to_string())
+            .name(format!("undelivered-{}", upload.id))
+            .input(event)
+            .send()
+            .await;
+        match started {
+            Ok(_) => Ok("started"),
+            Err(error) if error.as_service_error().is_some_and(|error| error.is_execution_already_exists()) => {
+                Ok("was started before")
+            }
+            Err(error) => Err(Error::aws("states:StartExecution")(error).to_string()),
+        }
+    }
+
+    /// Calls `resume-execution` with the event and waits for its answer.
+    async fn resume(&self, completion: &Completion) -> Result<&'static str, String> {
+        let function = self.deployed.state_machine.named("resume-execution");
+        let payload = Blob::new(completion.event.to_string());
+        let answer = self.deployed.lambda.invoke().function_name(&function).payload(payload).send().await;
+        let answer = answer.map_err(|error| Error::aws("lambda:InvokeFunction")(error).to_string())?;
+        if answer.function_error.is_none() {
+            return Ok("delivered");
+        }
+        let error: Value =
+            answer.payload.and_then(|payload| serde_json::from_slice(payload.as_ref()).ok()).unwrap_or_default();
+        let text = |field: &str| error[field].as_str().unwrap_or("an error without a name").to_owned();
+        Err(format!("{function} failed with {}: {}", text("errorType"), text("errorMessage")))
+    }
 }
 
 /// A message that is none of those that land in its queue.
@@ -186,39 +238,30 @@ struct Foreign(&'static str);
 /// (<https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html>).
 struct Upload {
     id: String,
-    about: String,
+    bucket: String,
+    video: Found,
 }
 
 impl Upload {
     fn read(body: &str) -> Result<Self, Foreign> {
         let event: Value = serde_json::from_str(body).unwrap_or_default();
         let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str);
-        match (text("/id"), text("/detail/bucket/name"), text("/detail/object/key")) {
-            (Some(id), Some(bucket), Some(key)) => {
-                Ok(Self { id: id.to_owned(), about: format!("s3://{bucket}/{key}") })
-            }
-            _ => Err(Foreign("event of an upload")),
-        }
+        let (Some(id), Some(bucket), Some(key)) =
+            (text("/id"), text("/detail/bucket/name"), text("/detail/object/key"))
+        else {
+            return Err(Foreign("event of an upload"));
+        };
+        let video = Found {
+            key: key.to_owned(),
+            etag: text("/detail/object/etag").unwrap_or_default().to_owned(),
+            bytes: event.pointer("/detail/object/size").and_then(Value::as_u64).unwrap_or_default(),
+            duration: None,
+        };
+        Ok(Self { id: id.to_owned(), bucket: bucket.to_owned(), video })
     }
-}
 
-/// Starts the execution that `EventBridge` could not; its name comes from the event, so that one that is delivered twice
-/// starts one.
-async fn start(deployed: &Deployed, upload: &Upload, event: &str) -> Result<&'static str, String> {
-    let started = deployed
-        .sfn
-        .start_execution()
-        .state_machine_arn(deployed.state_machine.to_string())
-        .name(format!("undelivered-{}", upload.id))
-        .input(event)
-        .send()
-        .await;
-    match started {
-        Ok(_) => Ok("started"),
-        Err(error) if error.as_service_error().is_some_and(|error| error.is_execution_already_exists()) => {
-            Ok("was started before")
-        }
-        Err(error) => Err(Error::aws("states:StartExecution")(error).to_string()),
+    fn about(&self) -> String {
+        format!("s3://{}/{}", self.bucket, self.video.key)
     }
 }
 
@@ -258,21 +301,6 @@ impl Completion {
         let about = format!("job {}{video}", job.chars().take(12).collect::<String>());
         Ok(Self { event, about })
     }
-}
-
-/// Calls `resume-execution` with the event and waits for its answer.
-async fn resume(deployed: &Deployed, completion: &Completion) -> Result<&'static str, String> {
-    let function = deployed.state_machine.named("resume-execution");
-    let payload = Blob::new(completion.event.to_string());
-    let answer = deployed.lambda.invoke().function_name(&function).payload(payload).send().await;
-    let answer = answer.map_err(|error| Error::aws("lambda:InvokeFunction")(error).to_string())?;
-    if answer.function_error.is_none() {
-        return Ok("delivered");
-    }
-    let error: Value =
-        answer.payload.and_then(|payload| serde_json::from_slice(payload.as_ref()).ok()).unwrap_or_default();
-    let text = |field: &str| error[field].as_str().unwrap_or("an error without a name").to_owned();
-    Err(format!("{function} failed with {}: {}", text("errorType"), text("errorMessage")))
 }
 
 impl fmt::Display for Report {
@@ -315,7 +343,7 @@ mod tests {
     #[test]
     fn an_upload_says_which_video_and_has_a_name_of_its_own() {
         let upload = Upload::read(&fixture("events/put-object")).unwrap();
-        assert_eq!(upload.about, "s3://amzn-s3-demo-bucket/holiday/day 1.mp4");
+        assert_eq!(upload.about(), "s3://amzn-s3-demo-bucket/holiday/day 1.mp4");
         assert_eq!(upload.id, "17793124-05d4-b198-2fde-7ededc63b103");
     }
 

@@ -230,3 +230,13 @@ async fn stop_signal() -> u8 {
         _ = terminate.recv() => 15,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+}

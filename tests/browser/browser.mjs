@@ -3,6 +3,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
 import chromium from "@sparticuz/chromium";
 import { chromium as playwright } from "playwright-core";
 
@@ -24,11 +25,9 @@ export async function launch() {
   }
 }
 
-/// Serves the results of the sample clip; ends with `stop`.
-export async function serve() {
-  const view = spawn(process.env.FACEREEL, ["view", "--no-open", results.pathname, `${root}/tests/fixtures/sample-clip/sample.mp4`], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
+/// Serves results, those of the sample clip if no others are named; ends with `stop`.
+export async function serve(folder = results, video = `${root}/tests/fixtures/sample-clip/sample.mp4`) {
+  const view = spawn(process.env.FACEREEL, ["view", "--no-open", fileURLToPath(folder), video], { stdio: ["ignore", "pipe", "inherit"] });
   const ended = once(view, "exit");
   for await (const line of createInterface({ input: view.stdout })) {
     if (line.startsWith("http://")) {

@@ -68,6 +68,35 @@ describe("report.html", () => {
   }
 });
 
+describe("a video without faces, and with a name that would like to be markup", () => {
+  const folder = new URL("hostile/", import.meta.url);
+  const video = `${root}/tests/fixtures/videos/no-faces.mp4`;
+
+  /// Nothing of the name became an element, and all of it can be read.
+  async function holds({ page, wrongs }) {
+    const { video } = JSON.parse(await readFile(new URL("summary.json", folder), "utf8"));
+    assert.match(video.key, /<img src=x/);
+    await page.getByText("No faces were found.").waitFor();
+    assert.equal(await page.title(), `Faces in ${video.key}`);
+    assert.equal(await page.locator("img").count(), 0);
+    assert.match(await page.locator("h1").textContent(), /<img src=x onerror=alert\(1\)>&lt;'\.mp4$/);
+    assert.deepEqual(wrongs, []);
+    assert.deepEqual(await barriers(page), []);
+    await page.context().close();
+  }
+
+  test("its report says so", async () => holds(await open(browser, new URL("report.html", folder))));
+
+  test("facereel view says so", async () => {
+    const served = await serve(folder, video);
+    try {
+      await holds(await open(browser, served.url));
+    } finally {
+      await served.stop();
+    }
+  });
+});
+
 describe("facereel view", () => {
   let served;
   before(async () => (served = await serve()));
@@ -266,6 +295,17 @@ describe("facereel view", () => {
       await page.context().close();
     });
   }
+
+  test("the report is a click away, and its links lead to the result's files", async () => {
+    const { page } = await look();
+    const [report] = await Promise.all([page.waitForEvent("popup"), page.getByRole("link", { name: "Report" }).click()]);
+    await report.waitForLoadState();
+    assert.equal(await report.title(), "Faces in sample.mp4");
+    const links = await report.locator("a").evaluateAll((links) => links.map((link) => link.href));
+    assert.ok(links.length >= 3);
+    for (const link of links) assert.equal((await page.request.get(link)).status(), 200, link);
+    await page.context().close();
+  });
 
   test("a video that cannot be played is told", async () => {
     const context = await browser.newContext();

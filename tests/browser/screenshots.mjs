@@ -8,10 +8,10 @@ await mkdir(images, { recursive: true });
 const browser = await launch();
 const served = await serve();
 try {
-  const report = await open(browser, new URL("report.html", results), { viewport: { width: 760, height: 830 }, colorScheme: "light" });
+  const report = await open(browser, new URL("report.html", results), { viewport: { width: 760, height: 815 }, colorScheme: "light" });
   await report.page.screenshot({ path: `${images}/report.png` });
 
-  const view = await open(browser, served.url, { viewport: { width: 680, height: 640 }, colorScheme: "dark" });
+  const view = await open(browser, served.url, { viewport: { width: 680, height: 608 }, colorScheme: "dark" });
   await view.page.waitForFunction(() => document.getElementById("video").readyState >= 2);
   await view.page.evaluate(
     () =>

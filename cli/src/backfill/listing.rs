@@ -69,12 +69,13 @@ pub(super) async fn without_result(
     results_bucket: &str,
     videos: Vec<Found>,
 ) -> Result<Vec<Found>, Error> {
-    let manifests = manifests(deployed, source, results_bucket).await?;
+    // A folder's name is cut where the video's key is very long, and so is the prefix.
+    let manifests = manifests(deployed, results_bucket, folder(&source.prefix)).await?;
     let manifests = &manifests;
     let looked_at: Vec<_> = stream::iter(videos)
         .map(|video| async move {
             for key in manifests.get(&folder(&video.key)).into_iter().flatten() {
-                if is_result_of(deployed, results_bucket, key, source, &video).await? {
+                if is_result_of(deployed, results_bucket, key, &source.bucket, &video).await? {
                     return Ok(None);
                 }
             }
@@ -86,14 +87,28 @@ pub(super) async fn without_result(
     Ok(looked_at.into_iter().flatten().collect())
 }
 
-/// The manifests that lie in each folder of results.
+/// Whether this very content of a video has a complete result.
+pub(crate) async fn has_result(
+    deployed: &Deployed,
+    results_bucket: &str,
+    bucket: &str,
+    video: &Found,
+) -> Result<bool, Error> {
+    let manifests = manifests(deployed, results_bucket, folder(&video.key) + "/").await?;
+    for key in manifests.values().flatten() {
+        if is_result_of(deployed, results_bucket, key, bucket, video).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The manifests that lie in each folder of results below `prefix`.
 async fn manifests(
     deployed: &Deployed,
-    source: &Source,
     results_bucket: &str,
+    prefix: String,
 ) -> Result<BTreeMap<String, Vec<String>>, Error> {
-    // A folder's name is cut where the video's key is very long, and so is the prefix.
-    let prefix = folder(&source.prefix);
     let mut pages = deployed.s3.list_objects_v2().bucket(results_bucket).prefix(prefix).into_paginator().send();
     let mut manifests: BTreeMap<String, Vec<String>> = BTreeMap::new();
     while let Some(page) = pages.try_next().await.map_err(Error::aws("s3:ListBucket"))? {
@@ -117,7 +132,7 @@ async fn is_result_of(
     deployed: &Deployed,
     results_bucket: &str,
     manifest: &str,
-    source: &Source,
+    bucket: &str,
     video: &Found,
 ) -> Result<bool, Error> {
     let object = deployed.s3.get_object().bucket(results_bucket).key(manifest).send().await;
@@ -125,8 +140,8 @@ async fn is_result_of(
     let body = body.map_err(|error| Error::Call { action: "s3:GetObject", source: error.into() })?;
     // What is no manifest is no result.
     let Ok(Manifest { video: analysed, .. }) = serde_json::from_slice(&body.to_vec()) else { return Ok(false) };
-    Ok((&analysed.bucket, &analysed.key, &analysed.etag, analysed.bytes)
-        == (&source.bucket, &video.key, &video.etag, video.bytes))
+    Ok(analysed.bucket == bucket
+        && (&analysed.key, &analysed.etag, analysed.bytes) == (&video.key, &video.etag, video.bytes))
 }
 
 /// The names, without what tells one backfill from another, of the executions that an earlier backfill or a replay of

@@ -13,6 +13,7 @@ use aws_sdk_sfn::types::ExecutionStatus;
 use serde_json::{Value, json};
 
 pub use listing::Found;
+pub(crate) use listing::has_result;
 
 use crate::{
     deployed::{Deployed, Error, StateMachineArn},

@@ -9,11 +9,11 @@ mod server;
 use std::{
     fs, io,
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use aws_config::SdkConfig;
-use aws_sdk_s3::error::{BoxError, DisplayErrorContext};
+use aws_sdk_s3::error::BoxError;
 use lambdas::results::{Manifest, Summary};
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
@@ -85,8 +85,8 @@ pub enum ViewError {
     Address(String),
     /// S3 refused, or did not answer.
     #[error(
-        "{call} on {place}: {}; are your AWS credentials and Region set (AWS_PROFILE, AWS_REGION)?",
-        DisplayErrorContext(source.as_ref())
+        "{place} cannot be read; see that your AWS credentials and Region are set (AWS_PROFILE, AWS_REGION) and allow {call}: {}",
+        reasons(source.as_ref())
     )]
     Aws {
         /// The call, as IAM names it.
@@ -104,6 +104,12 @@ pub enum ViewError {
         /// The system's reason.
         source: io::Error,
     },
+}
+
+/// An error and what lies behind it, in words alone.
+fn reasons(error: &(dyn std::error::Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl View {
@@ -144,7 +150,7 @@ impl View {
         let listen = |source| ViewError::Listen { port: self.port, source };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        Ok(Viewer { store, folder, manifest, summary, video, listener: Some(listener), address })
+        Ok(Viewer { store, folder, manifest, video, listener: Some(listener), address })
     }
 
     /// Serves the page, and opens it, until the process is told to end.
@@ -168,7 +174,6 @@ pub struct Viewer {
     store: Store,
     folder: Place,
     manifest: Manifest,
-    summary: Summary,
     video: Place,
     /// Until it is served.
     listener: Option<TcpListener>,
@@ -205,6 +210,8 @@ fn find_video(results: &Path, summary: &Summary) -> Option<PathBuf> {
     // A key's own folders are tried too: a bucket is often a copy of a directory.
     let name = Path::new(file_name(summary));
     let whole = Path::new(&summary.video.key);
+    // A key that leads upward, or to the root, is nobody's copy.
+    let whole = if whole.components().all(|part| matches!(part, Component::Normal(_))) { whole } else { name };
     dirs.flat_map(|dir| [dir.join(name), dir.join(whole)])
         .find(|file| fs::metadata(file).is_ok_and(|facts| facts.is_file() && facts.len() == summary.video.bytes))
 }

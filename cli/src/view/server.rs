@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Json, Router,
+    Router,
     body::Body,
     extract::{Path, Request, State},
     http::{HeaderName, HeaderValue, StatusCode, header},
@@ -12,11 +12,14 @@ use axum::{
     routing::get,
 };
 use futures_util::stream;
-use serde_json::json;
 use tower_http::services::ServeFile;
 
 use super::{ViewError, Viewer, place::Place};
 
+/// What every answer is about.
+type Shown = State<Arc<Viewer>>;
+
+const JSON: &str = "application/json";
 const PAGE: &str = include_str!("index.html");
 const STYLE: &str = include_str!("view.css");
 const SCRIPT: &str = include_str!("view.js");
@@ -45,9 +48,11 @@ impl Viewer {
             .route("/", asset("text/html; charset=utf-8", PAGE))
             .route("/view.css", asset("text/css; charset=utf-8", STYLE))
             .route("/view.js", asset("text/javascript; charset=utf-8", SCRIPT))
-            .route("/result", get(result))
+            // The result under its own names, so that the report's links lead somewhere.
+            .route("/manifest.json", get(async |State(viewer): Shown| viewer.document("manifest.json", JSON).await))
+            .route("/summary.json", get(async |State(viewer): Shown| viewer.document("summary.json", JSON).await))
+            .route("/report.html", get(report))
             .route("/faces/{page}", get(faces))
-            .route("/report", get(report))
             .route("/video", get(video))
             .layer(middleware::from_fn_with_state(Arc::clone(&viewer), guard))
             .with_state(viewer);
@@ -58,7 +63,7 @@ impl Viewer {
 }
 
 /// Answers only who knows this server by its own name: a foreign site whose name was bent to 127.0.0.1 does not.
-async fn guard(State(viewer): State<Arc<Viewer>>, request: Request, next: Next) -> Response {
+async fn guard(State(viewer): Shown, request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let port = viewer.address.port();
     let mut response = match host {
@@ -74,34 +79,34 @@ async fn guard(State(viewer): State<Arc<Viewer>>, request: Request, next: Next) 
     response
 }
 
-async fn result(State(viewer): State<Arc<Viewer>>) -> Response {
-    Json(json!({ "manifest": viewer.manifest, "summary": viewer.summary })).into_response()
-}
-
-/// A page by its number: the manifest names the pages there are.
-async fn faces(State(viewer): State<Arc<Viewer>>, Path(page): Path<usize>) -> Result<Response, ViewError> {
-    if page >= viewer.manifest.pages.len() {
-        return Ok(StatusCode::NOT_FOUND.into_response());
+/// A page by its number alone; the manifest says how many there are.
+async fn faces(State(viewer): Shown, Path(page): Path<String>) -> Result<Response, ViewError> {
+    match page.strip_suffix(".jsonl").and_then(|number| number.parse::<usize>().ok()) {
+        Some(number) if number < viewer.manifest.pages.len() => {
+            viewer.document(&format!("faces/{number:05}.jsonl"), "application/jsonl").await
+        }
+        _ => Ok(StatusCode::NOT_FOUND.into_response()),
     }
-    document(&viewer, &format!("faces/{page:05}.jsonl"), "application/jsonl").await
 }
 
-async fn report(State(viewer): State<Arc<Viewer>>) -> Result<Response, ViewError> {
-    let mut response = document(&viewer, "report.html", "text/html; charset=utf-8").await?;
+async fn report(State(viewer): Shown) -> Result<Response, ViewError> {
+    let mut response = viewer.document("report.html", "text/html; charset=utf-8").await?;
     let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'");
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     Ok(response)
 }
 
-async fn document(viewer: &Viewer, name: &str, kind: &'static str) -> Result<Response, ViewError> {
-    Ok(match viewer.store.read(&viewer.folder.join(name)).await? {
-        Some(body) => ([(header::CONTENT_TYPE, kind)], body).into_response(),
-        None => StatusCode::NOT_FOUND.into_response(),
-    })
+impl Viewer {
+    async fn document(&self, name: &str, kind: &'static str) -> Result<Response, ViewError> {
+        Ok(match self.store.read(&self.folder.join(name)).await? {
+            Some(body) => ([(header::CONTENT_TYPE, kind)], body).into_response(),
+            None => StatusCode::NOT_FOUND.into_response(),
+        })
+    }
 }
 
 /// The video, or the part of it that the browser asks for.
-async fn video(State(viewer): State<Arc<Viewer>>, request: Request) -> Result<Response, ViewError> {
+async fn video(State(viewer): Shown, request: Request) -> Result<Response, ViewError> {
     let mut response = match &viewer.video {
         Place::Local(path) => match ServeFile::new(path).try_call(request).await {
             Ok(response) => response.into_response(),

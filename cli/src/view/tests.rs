@@ -77,17 +77,18 @@ async fn the_page_the_results_and_the_video_are_served() {
         ("/", "text/html"),
         ("/view.css", "text/css"),
         ("/view.js", "text/javascript"),
-        ("/report", "text/html"),
-        ("/result", "application/json"),
+        ("/report.html", "text/html"),
+        ("/manifest.json", "application/json"),
+        ("/summary.json", "application/json"),
     ] {
         let (head, _) = served.get(path, "").await;
         assert!(head.starts_with("http/1.1 200") && head.contains(&format!("content-type: {kind}")), "{path}: {head}");
         assert!(head.contains("content-security-policy: default-src 'none'"), "{path}: {head}");
         assert!(head.contains("cross-origin-resource-policy: same-origin"), "{path}: {head}");
     }
-    let result: Value = serde_json::from_slice(&served.get("/result", "").await.1).unwrap();
-    assert_eq!(result["summary"]["video"]["key"], "clips/holiday.mp4");
-    assert_eq!(served.get("/faces/0", "").await.1, LINE.as_bytes());
+    let summary: Value = serde_json::from_slice(&served.get("/summary.json", "").await.1).unwrap();
+    assert_eq!(summary["video"]["key"], "clips/holiday.mp4");
+    assert_eq!(served.get("/faces/00000.jsonl", "").await.1, LINE.as_bytes());
     assert_eq!(served.get("/video", "").await.1, VIDEO);
 }
 
@@ -114,11 +115,11 @@ async fn who_calls_it_by_another_name_gets_nothing() {
     let port = served.address.port();
     assert!(served.address.ip().is_loopback());
     for host in ["evil.example", "evil.example:80", &format!("evil.example:{port}"), "127.0.0.1", "", "[::1]:80"] {
-        let (head, body) = served.get("/result", &format!("Host: {host}\r\n")).await;
+        let (head, body) = served.get("/summary.json", &format!("Host: {host}\r\n")).await;
         assert!(!head.starts_with("http/1.1 200"), "{host}: {head}");
         assert!(!String::from_utf8_lossy(&body).contains("holiday"), "{host} was told the results");
     }
-    let (head, _) = served.get("/result", &format!("Host: localhost:{port}\r\n")).await;
+    let (head, _) = served.get("/summary.json", &format!("Host: localhost:{port}\r\n")).await;
     assert!(head.starts_with("http/1.1 200"), "{head}");
 }
 
@@ -134,12 +135,13 @@ async fn no_path_leads_out_of_the_results() {
         "/faces/../secret.txt",
         "/faces/..%2Fsecret.txt",
         "/faces/..%2f..%2f..%2fetc%2fpasswd",
-        "/faces/1",
-        "/faces/-1",
-        "/faces/00000.jsonl",
+        "/faces/00001.jsonl",
+        "/faces/-1.jsonl",
+        "/faces/..%2f00000.jsonl",
+        "/faces/",
         "/video/../secret.txt",
         "//etc/passwd",
-        "/manifest.json",
+        "/history.json",
     ] {
         let (head, body) = served.get(path, "").await;
         assert!(head.starts_with("http/1.1 4"), "{path}: {head}");
@@ -175,6 +177,25 @@ async fn what_is_missing_is_told_with_what_to_do() {
     let port = taken.local_addr().unwrap().port();
     let told = error(View { port, ..view(whole.path(), None) }).await;
     assert!(told.contains("another --port"), "{told}");
+}
+
+#[tokio::test]
+async fn a_video_is_found_where_a_copied_bucket_has_it_and_never_above() {
+    let dir = results("clips/2026/holiday.mp4");
+    fs::create_dir_all(dir.path().join("clips/2026")).unwrap();
+    fs::write(dir.path().join("clips/2026/holiday.mp4"), VIDEO).unwrap();
+    let served = Served::of(&view(dir.path(), None)).await;
+    assert_eq!(served.get("/video", "").await.1, VIDEO);
+
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("private.txt"), VIDEO).unwrap();
+    let outside = fs::canonicalize(outside.path()).unwrap().join("private.txt");
+    let upward = format!("{}{}", "../".repeat(20), outside.strip_prefix("/").unwrap().display());
+    for key in [outside.to_str().unwrap(), &upward] {
+        let dir = results(key);
+        let error = view(dir.path(), None).prepare(None).await.err().expect("an error");
+        assert!(matches!(error, ViewError::NoVideo { .. }), "{key}: {error}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 const PAGES_KEPT = 12; // pages in memory, at up to 3.3 MB each
 const READ_AHEAD = 15_000; // milliseconds of samples that are fetched before they are shown
-const USUAL_INTERVAL = 500; // milliseconds between two samples, until two are known
+const USUAL_INTERVAL = 500; // milliseconds between two samples, unless they turn out to be closer
 const BARS = 600; // bars of the timeline at most
 
 const $ = (id) => document.getElementById(id);
@@ -31,9 +31,14 @@ function page(number) {
   return entry;
 }
 
+async function get(name) {
+  const answer = await fetch(name);
+  if (!answer.ok) throw new Error(`${name} cannot be read: ${(await answer.text()) || answer.statusText}`);
+  return answer;
+}
+
 async function load(number) {
-  const answer = await fetch(`faces/${number}`);
-  if (!answer.ok) throw new Error(`The faces of page ${number} cannot be read: ${await answer.text()}`);
+  const answer = await get(`faces/${String(number).padStart(5, "0")}.jsonl`);
   const samples = [];
   for (const line of (await answer.text()).split("\n")) {
     if (!line) continue;
@@ -41,18 +46,25 @@ async function load(number) {
     if (samples.at(-1)?.time !== time) samples.push({ time, faces: [] });
     samples.at(-1).faces.push(face);
   }
-  const gaps = samples.slice(1).map((sample, index) => sample.time - samples[index].time);
-  if (gaps.length) interval = Math.min(interval, Math.max(Math.min(...gaps), 1));
+  const gaps = samples.slice(1).map((sample, index) => sample.time - samples[index].time).sort((a, b) => a - b);
+  // The middle one: moments without a face make longer gaps.
+  if (gaps.length) interval = Math.min(interval, gaps[gaps.length >> 1]);
   const entry = cache.get(number);
   if (entry) entry.samples = samples;
   return samples;
 }
 
-const overlaps = (from, to) => (facts) => facts.first_ms !== null && facts.first_ms <= to && facts.last_ms >= from;
-
+// The numbers of the pages that reach into a stretch. Pages are in the order of the video, and can be tens of thousands.
 function pagesBetween(from, to) {
-  const wanted = overlaps(from, to);
-  return pages.map((facts, number) => (wanted(facts) ? number : -1)).filter((number) => number >= 0);
+  let [low, high] = [0, pages.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (pages[middle].last_ms < from) low = middle + 1;
+    else high = middle;
+  }
+  const numbers = [];
+  for (let number = low; number < pages.length && pages[number].first_ms <= to; number += 1) numbers.push(number);
+  return numbers;
 }
 
 // The samples of a stretch that are here already; missing ones are fetched, and drawn when they come.
@@ -316,9 +328,8 @@ function shape(width, height) {
 }
 
 async function start() {
-  const answer = await fetch("result");
-  if (!answer.ok) throw new Error(await answer.text());
-  const { manifest, summary } = await answer.json();
+  const documents = ["manifest.json", "summary.json"].map(async (name) => (await get(name)).json());
+  const [manifest, summary] = await Promise.all(documents);
   pages = manifest.pages;
   timeline = summary.timeline;
   const { key } = summary.video;

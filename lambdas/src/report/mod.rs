@@ -19,7 +19,7 @@ const TEMPLATE: &str = include_str!("report.html");
 const MOMENTS: usize = 6;
 
 /// Pages' objects that are listed.
-const PAGES: usize = 50;
+const PAGES: usize = 20;
 
 /// The shape of a video of which Rekognition does not tell it.
 const USUAL_SHAPE: (u64, u64) = (16, 9);
