@@ -25,13 +25,13 @@ locals {
     list-pages = {
       description = "Walks the chain of a result's pages"
       timeout     = 300
-      memory      = 256
+      memory      = 512 # A page costs up to 14 ms of a whole processor, one after the other: half that wait of 256 MB.
       environment = {}
     }
     fetch-page = {
       description = "Writes pages of faces to S3"
       timeout     = 300
-      memory      = 512
+      memory      = 512 # It needs 34 MB; a page of ALL attributes costs 23 ms of a whole processor (BENCHMARKS.md).
       environment = { RESULTS_BUCKET = local.results_bucket }
     }
     summarize = {

@@ -4,7 +4,16 @@ use aws_sdk_rekognition::{
     config::http::HttpResponse,
     error::{BoxError, DisplayErrorContext, ProvideErrorMetadata, SdkError},
 };
+use aws_sdk_s3::config::SharedHttpClient;
 use aws_smithy_async::time::SharedTimeSource;
+use aws_smithy_http_client::{
+    Builder,
+    tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
+};
+
+/// The five roots that sign AWS's endpoints: Amazon Trust Services asks whoever keeps a trust store of their own to
+/// take all five (<https://www.amazontrust.com/repository/>).
+const AMAZON_ROOTS: &str = include_str!("amazon-roots.pem");
 
 /// One client for each service that the functions call, and the clock they go by.
 #[derive(Debug, Clone)]
@@ -22,7 +31,8 @@ pub struct Clients {
 impl Clients {
     /// Clients out of the function's environment.
     pub async fn from_env() -> Self {
-        let config = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
+        let behavior = aws_config::BehaviorVersion::latest();
+        let config = aws_config::defaults(behavior).http_client(http_client()).load().await;
         Self {
             rekognition: aws_sdk_rekognition::Client::new(&config),
             s3: aws_sdk_s3::Client::new(&config),
@@ -37,6 +47,18 @@ impl Clients {
         let since_1970 = self.clock.now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
     }
+}
+
+/// The SDK's own HTTP client, but that it trusts Amazon's roots alone.
+///
+/// To read the hundred and more roots of the machine is most of what an SDK client's start costs (`BENCHMARKS.md`).
+/// Who has a proxy with a certificate of its own sets `SSL_CERT_FILE` or `SSL_CERT_DIR`, and pays for reading it.
+fn http_client() -> SharedHttpClient {
+    let own_roots = ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|name| std::env::var_os(name).is_some());
+    let trust_store =
+        if own_roots { TrustStore::default() } else { TrustStore::empty().with_pem_certificate(AMAZON_ROOTS) };
+    let tls = TlsContext::builder().with_trust_store(trust_store).build().expect("a trust store is all it needs");
+    Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(tls).build_https()
 }
 
 /// An AWS call that failed in a way that every function treats alike.

@@ -44,6 +44,8 @@ pub struct Story {
     pub starts_per_second: f64,
     /// The account's rate of Get.
     pub gets_per_second: f64,
+    /// How long each Get takes, there and back; rolled like any other call where it is not given.
+    pub get_ms: Option<Ms>,
     /// Rekognition puts no more faces on a page.
     pub faces_per_page: usize,
     /// S3 puts no more keys on a page of a listing.
@@ -134,6 +136,7 @@ impl Story {
             slots: 20,
             starts_per_second: 5.0,
             gets_per_second: 5.0,
+            get_ms: None,
             faces_per_page: 1000,
             listing: 1000,
             queue: true,

@@ -181,7 +181,10 @@ enum Fate {
 impl World {
     fn fate(&mut self, call: &Call) -> (Fate, Ms, Ms) {
         let weather = self.weather();
-        let (there, mut back) = (self.dice.u64(1..30), self.dice.u64(1..30));
+        let (mut there, mut back) = (self.dice.u64(1..30), self.dice.u64(1..30));
+        if let Some(takes) = self.get_ms.filter(|_| call.operation == "GetFaceDetection") {
+            (there, back) = (takes / 2, takes - takes / 2);
+        }
         let conditional = call.header("if-none-match").or(call.header("if-match")).is_some();
         let fate = if self.is_out(call.service) || self.chance(weather.refused) {
             self.meet("fault: refused");

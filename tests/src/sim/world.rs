@@ -44,6 +44,7 @@ pub(super) struct World {
     /// Whether nothing goes wrong in the whole story.
     pub(super) fair: bool,
     pub(super) sabotage: Option<Sabotage>,
+    pub(super) get_ms: Option<Ms>,
     pub(super) s3: S3,
     pub(super) rekognition: Rekognition,
     pub(super) tasks: Tasks,
@@ -79,6 +80,7 @@ impl World {
             quirks: story.quirks,
             fair: story.is_fair(),
             sabotage: story.sabotage,
+            get_ms: story.get_ms,
             s3: S3::new(story),
             rekognition: Rekognition::new(story),
             tasks: Tasks::default(),

@@ -200,6 +200,7 @@ impl Machine {
             world.executions[walk.execution].place = Some(place.clone());
             world.ambush();
         }
+        self.cloud.lock().meet("state entered");
         self.events(walk, 1)?;
         let result = match state["Type"].as_str() {
             Some("Task") => Some(self.task(walk, state, place).await?),

@@ -1,0 +1,237 @@
+//! A Lambda function as a child process, under a Runtime API of its own.
+
+use std::{
+    ffi::OsString,
+    fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, Path as UrlPath, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde_json::Value;
+use tokio::{
+    net::TcpListener,
+    process::{Child, Command},
+    sync::{Mutex, mpsc},
+    task::JoinHandle,
+};
+
+use crate::BenchError;
+
+/// Nothing that is measured here takes as long.
+const PATIENCE: Duration = Duration::from_mins(15);
+
+/// What is run.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// What the tables call it.
+    pub name: &'static str,
+    command: PathBuf,
+    arguments: Vec<OsString>,
+    environment: Option<(&'static str, &'static str)>,
+}
+
+impl Program {
+    /// A function of this workspace: it lies beside this very program.
+    pub fn ours(name: &'static str) -> Result<Self, BenchError> {
+        let command = std::env::current_exe()?.with_file_name(name);
+        if command.is_file() {
+            Ok(Self { name, command, arguments: Vec::new(), environment: None })
+        } else {
+            Err(BenchError::NotBuilt(command))
+        }
+    }
+
+    /// list-pages as it would be if it trusted whom this machine trusts.
+    pub fn with_the_machines_roots() -> Result<Self, BenchError> {
+        let environment = Some(("SSL_CERT_DIR", "/etc/ssl/certs"));
+        Ok(Self { name: "list-pages, the machine's roots", environment, ..Self::ours("list-pages")? })
+    }
+
+    /// The Python handler, under AWS's own Runtime API client for Python.
+    pub fn python(venv: &Path) -> Self {
+        let arguments = ["-m", "awslambdaric", "handler.handler"].map(OsString::from).into();
+        Self { name: "Python", command: venv.join("bin/python"), arguments, environment: None }
+    }
+}
+
+/// A function that runs; it is killed when this is dropped.
+pub struct Function {
+    child: Child,
+    pid: u32,
+    api: JoinHandle<()>,
+    events: mpsc::UnboundedSender<Value>,
+    answers: mpsc::UnboundedReceiver<Result<Value, String>>,
+    /// From the spawn to the first call of `/next`.
+    pub started_in: Duration,
+}
+
+struct RuntimeApi {
+    asked: mpsc::UnboundedSender<Instant>,
+    events: Mutex<mpsc::UnboundedReceiver<Value>>,
+    answers: mpsc::UnboundedSender<Result<Value, String>>,
+}
+
+impl Function {
+    /// Starts the program and waits until it asks for its first event. AWS is at `services`.
+    pub async fn start(program: &Program, services: &str) -> Result<Self, BenchError> {
+        let (asked, mut first_ask) = mpsc::unbounded_channel();
+        let (events, incoming) = mpsc::unbounded_channel();
+        let (sender, answers) = mpsc::unbounded_channel();
+        let shared = Arc::new(RuntimeApi { asked, events: Mutex::new(incoming), answers: sender });
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?.to_string();
+        let router = Router::new()
+            .route("/2018-06-01/runtime/invocation/next", get(next))
+            .route("/2018-06-01/runtime/invocation/{id}/{outcome}", post(ended))
+            .layer(DefaultBodyLimit::disable())
+            .with_state(shared);
+        let api = tokio::spawn(async move { axum::serve(listener, router).await.unwrap_or_default() });
+
+        let spawned = Instant::now();
+        let mut child = Command::new(&program.command)
+            .args(&program.arguments)
+            .env_clear()
+            .envs([
+                ("AWS_LAMBDA_RUNTIME_API", address.as_str()),
+                ("AWS_LAMBDA_FUNCTION_NAME", program.name),
+                ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512"),
+                ("AWS_LAMBDA_FUNCTION_VERSION", "1"),
+                ("AWS_LAMBDA_LOG_GROUP_NAME", "bench"),
+                ("AWS_LAMBDA_LOG_STREAM_NAME", "bench"),
+                ("AWS_ACCESS_KEY_ID", "bench"),
+                ("AWS_SECRET_ACCESS_KEY", "bench"),
+                ("AWS_REGION", "us-east-1"),
+                ("AWS_DEFAULT_REGION", "us-east-1"),
+                ("AWS_ENDPOINT_URL", services),
+                ("RESULTS_BUCKET", "results"),
+                ("COMPLETION_TOPIC_ARN", "arn:aws:sns:us-east-1:123456789012:completions"),
+                ("PUBLISH_ROLE_ARN", "arn:aws:iam::123456789012:role/publish"),
+                ("FACE_ATTRIBUTES", "DEFAULT"),
+                ("PYTHONPATH", concat!(env!("CARGO_MANIFEST_DIR"), "/peer")),
+                ("PYTHONPYCACHEPREFIX", concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench/pycache")),
+                ("HOME", "/nonexistent"),
+            ])
+            .envs(program.environment)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()?;
+        let asked = tokio::select! {
+            asked = first_ask.recv() => asked,
+            _ = child.wait() => None,
+        };
+        let asked = asked.ok_or(BenchError::Ended(program.name))?;
+        let pid = child.id().ok_or(BenchError::Ended(program.name))?;
+        Ok(Self { child, pid, api, events, answers, started_in: asked - spawned })
+    }
+
+    /// Hands it an event and waits for its answer.
+    pub async fn invoke(&mut self, event: Value) -> Result<Value, BenchError> {
+        self.events.send(event).map_err(|_| BenchError::Failed("the Runtime API has ended".to_owned()))?;
+        let answer = tokio::select! {
+            answer = self.answers.recv() => answer,
+            _ = self.child.wait() => None,
+            () = tokio::time::sleep(PATIENCE) => None,
+        };
+        answer.unwrap_or_else(|| Err("the function has ended".to_owned())).map_err(BenchError::Failed)
+    }
+
+    /// Processor time of all its living threads so far: exact, for a function that has just started.
+    pub fn thread_time(&self) -> Result<Duration, BenchError> {
+        let mut total = 0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.pid))? {
+            let waited_and_run = fs::read_to_string(thread?.path().join("schedstat"))?;
+            total += waited_and_run.split(' ').next().and_then(|run| run.parse().ok()).unwrap_or(0);
+        }
+        Ok(Duration::from_nanos(total))
+    }
+
+    /// User and system time so far, ended threads included, in steps of 10 ms.
+    pub fn processor_time(&self) -> Result<Duration, BenchError> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
+        ticks(&stat).map(|ticks| Duration::from_millis(10 * ticks)).ok_or(BenchError::Unreadable("stat"))
+    }
+
+    /// The most memory it has ever had, in MB of 10^6 bytes.
+    pub fn peak_mb(&self) -> Result<f64, BenchError> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
+        peak_kib(&status).map(|kib| f64::from(kib) * 1024.0 / 1e6).ok_or(BenchError::Unreadable("status"))
+    }
+}
+
+impl Drop for Function {
+    fn drop(&mut self) {
+        self.api.abort();
+    }
+}
+
+/// User and system time in `/proc/<pid>/stat`: Linux counts 100 ticks a second for every program.
+fn ticks(stat: &str) -> Option<u64> {
+    // The program's name comes second, in parentheses, and may hold anything.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
+    Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
+}
+
+fn peak_kib(status: &str) -> Option<u32> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
+}
+
+async fn next(State(api): State<Arc<RuntimeApi>>) -> Response {
+    api.asked.send(Instant::now()).ok();
+    match api.events.lock().await.recv().await {
+        Some(event) => (
+            [
+                ("Lambda-Runtime-Aws-Request-Id", "00000000-0000-0000-0000-000000000000"),
+                ("Lambda-Runtime-Deadline-Ms", "9999999999999"),
+                ("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:123456789012:function:bench"),
+                ("Lambda-Runtime-Trace-Id", "Root=1-00000000-000000000000000000000000;Sampled=0"),
+            ],
+            axum::Json(event),
+        )
+            .into_response(),
+        None => StatusCode::GONE.into_response(),
+    }
+}
+
+async fn ended(
+    State(api): State<Arc<RuntimeApi>>,
+    UrlPath((_, outcome)): UrlPath<(String, String)>,
+    body: Bytes,
+) -> StatusCode {
+    let answer = match serde_json::from_slice(&body) {
+        Ok(answer) if outcome == "response" => Ok(answer),
+        _ => Err(String::from_utf8_lossy(&body).into_owned()),
+    };
+    api.answers.send(answer).ok();
+    StatusCode::ACCEPTED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_behind_a_name_with_a_parenthesis() {
+        let stat = "42 (a) b) S 1 42 42 0 -1 4194560 100 0 0 0 31 4 0 0 20 0 2 0 1 1";
+        assert_eq!(ticks(stat), Some(35));
+        assert_eq!(ticks("42 (a"), None);
+    }
+
+    #[test]
+    fn the_peak_is_read_among_other_lines() {
+        assert_eq!(peak_kib("Name:\ta\nVmHWM:\t   12345 kB\nVmRSS:\t   1 kB\n"), Some(12_345));
+        assert_eq!(peak_kib("Name:\ta\n"), None);
+    }
+}

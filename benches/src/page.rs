@@ -1,0 +1,92 @@
+//! Processor time and memory for pages of 1000 faces.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::{
+    BenchError,
+    function::{Function, Program},
+    services::{Attributes, Services, job_id},
+    table::{Table, ms},
+};
+
+/// Pages whose mean is taken: the processor's time comes in steps of 10 ms.
+const PAGES: u32 = 100;
+
+/// Results whose peaks of memory are compared.
+const LENGTHS: [usize; 3] = [1, 10, 100];
+
+/// Prints the two tables.
+pub async fn measure(peer: &Program) -> Result<(), BenchError> {
+    let services = Services::start(Duration::ZERO).await?;
+    let (list, fetch) = (Program::ours("list-pages")?, Program::ours("fetch-page")?);
+    let mut time = Table::new(&["processor time a page, ms", "list-pages", "fetch-page", "both", "Python", "Python x"]);
+    let mut memory = Table::new(&["peak memory, MB", "1 page", "10 pages", "100 pages"]);
+    for attributes in Attributes::EACH {
+        let mut times = Vec::new();
+        for program in [&list, &fetch, peer] {
+            let mut peaks = vec![format!("{}, {}", program.name, attributes.as_str())];
+            for pages in LENGTHS {
+                let mut function = Function::start(program, services.url()).await?;
+                call(program, &mut function, attributes, 1).await?;
+                let warm = function.processor_time()?;
+                call(program, &mut function, attributes, pages).await?;
+                peaks.push(format!("{:.0}", function.peak_mb()?));
+                if pages == LENGTHS[LENGTHS.len() - 1] {
+                    times.push(function.processor_time()?.saturating_sub(warm) / PAGES);
+                }
+            }
+            memory.row(&peaks);
+        }
+        let (ours, python) = (times[0] + times[1], times[2]);
+        let ratio = format!("{:.1}", python.as_secs_f64() / ours.as_secs_f64());
+        time.row(&[attributes.as_str().to_owned(), ms(times[0]), ms(times[1]), ms(ours), ms(python), ratio]);
+    }
+    println!("{time}\n{memory}");
+    Ok(())
+}
+
+/// Has a function take so many pages: Python and list-pages in one invocation, fetch-page in one a page, as the Map has it.
+async fn call(
+    program: &Program,
+    function: &mut Function,
+    attributes: Attributes,
+    pages: usize,
+) -> Result<(), BenchError> {
+    let job_id = job_id(attributes, pages);
+    match program.name {
+        "list-pages" => {
+            let window =
+                function.invoke(json!({ "execution": "e", "job": job(&job_id), "from": { "index": 0 } })).await?;
+            expect(&window, "/listed", pages)
+        }
+        "fetch-page" => {
+            for index in 0..pages {
+                let token = (index > 0).then(|| index.to_string());
+                let run = json!({ "index": index, "token": token, "pages": 1 });
+                let fetched = function.invoke(json!({ "execution": "e", "job": job(&job_id), "run": run })).await?;
+                expect(&fetched, "/faces", 1000)?;
+            }
+            Ok(())
+        }
+        _ => {
+            let event = json!({ "job_id": job_id, "bucket": "results", "key": "faces.json" });
+            expect(&function.invoke(event).await?, "/faces", 1000 * pages)
+        }
+    }
+}
+
+/// What was measured has really been done.
+fn expect(answer: &Value, pointer: &str, count: usize) -> Result<(), BenchError> {
+    if answer.pointer(pointer) == Some(&json!(count)) { Ok(()) } else { Err(BenchError::Failed(answer.to_string())) }
+}
+
+/// A finished job, as the state machine hands it over.
+pub fn job(job_id: &str) -> Value {
+    json!({
+        "job_id": job_id, "tag": "0".repeat(64), "generation": 0, "face_attributes": "DEFAULT",
+        "video": { "bucket": "uploads", "key": "video.mp4", "etag": "0", "bytes": 1 },
+        "metadata": {},
+    })
+}

@@ -1,0 +1,156 @@
+//! What the functions call: Rekognition with canned pages of 1000 faces, and an S3 that takes everything.
+
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::to_bytes,
+    extract::{Request, State},
+    http::{Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::BenchError;
+
+/// Rekognition's own default and maximum.
+const FACES_PER_PAGE: usize = 1000;
+
+/// How much is told of a face.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attributes {
+    /// About 0.7 kB a face.
+    Default,
+    /// About 3.3 kB a face.
+    All,
+}
+
+impl Attributes {
+    /// Both.
+    pub const EACH: [Self; 2] = [Self::Default, Self::All];
+
+    /// Rekognition's own word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "DEFAULT",
+            Self::All => "ALL",
+        }
+    }
+}
+
+/// The name of a finished job with so many pages; the server reads both out of it.
+pub fn job_id(attributes: Attributes, pages: usize) -> String {
+    format!("{}-{pages}", attributes.as_str())
+}
+
+/// Both services on one address.
+pub struct Services {
+    url: String,
+}
+
+struct Canned {
+    latency: Duration,
+    default: Arc<str>,
+    all: Arc<str>,
+}
+
+impl Services {
+    /// Starts them on a free port of 127.0.0.1; they end with the runtime. Rekognition answers after `latency`.
+    pub async fn start(latency: Duration) -> Result<Self, BenchError> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let canned = Canned { latency, default: faces(Attributes::Default).into(), all: faces(Attributes::All).into() };
+        let router = Router::new().fallback(answer).with_state(Arc::new(canned));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Ok(Self { url })
+    }
+
+    /// What the functions take for AWS.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+async fn answer(State(canned): State<Arc<Canned>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, usize::MAX).await else { return StatusCode::BAD_REQUEST.into_response() };
+    if parts.method == Method::PUT {
+        return [(header::ETAG, "\"0\"")].into_response();
+    }
+    tokio::time::sleep(canned.latency).await;
+    let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+    match page(&canned, &request) {
+        Some(page) => ([(header::CONTENT_TYPE, "application/x-amz-json-1.1")], page).into_response(),
+        None => StatusCode::BAD_REQUEST.into_response(),
+    }
+}
+
+/// The page that `request` asks for. A page's token is its number.
+fn page(canned: &Canned, request: &Value) -> Option<String> {
+    let (attributes, pages) = request["JobId"].as_str()?.split_once('-')?;
+    let pages: usize = pages.parse().ok()?;
+    let next = request["NextToken"].as_str().map_or(Some(0), |token| token.parse::<usize>().ok())? + 1;
+    let token = if next < pages { format!("\"NextToken\":\"{next}\",") } else { String::new() };
+    let faces = if attributes == Attributes::All.as_str() { &canned.all } else { &canned.default };
+    Some(format!(
+        r#"{{"JobStatus":"SUCCEEDED","VideoMetadata":{{"Codec":"h264","DurationMillis":60000,"Format":"QuickTime / MOV","FrameRate":30.0,"FrameHeight":1080,"FrameWidth":1920}},{token}"Faces":{faces}}}"#
+    ))
+}
+
+/// A page's faces as Rekognition writes them.
+fn faces(attributes: Attributes) -> String {
+    Value::Array((0..FACES_PER_PAGE).map(|index| face(attributes, index)).collect()).to_string()
+}
+
+fn face(attributes: Attributes, index: usize) -> Value {
+    let mut dice = u32::try_from(index).unwrap_or_default();
+    // Any numbers as long as Rekognition's.
+    let mut number = || {
+        dice = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        f64::from(dice) / f64::from(u32::MAX)
+    };
+    let mut landmarks = |count: usize| -> Vec<Value> {
+        (0..count).map(|index| json!({ "Type": format!("landmark{index:02}"), "X": number(), "Y": number() })).collect()
+    };
+    let mut face = json!({
+        "BoundingBox": { "Height": 0.251_234_567_8, "Left": 0.412_345_678_9, "Top": 0.112_345_678_9, "Width": 0.152_345_678_9 },
+        "Confidence": 99.912_345_678,
+        "Landmarks": landmarks(if attributes == Attributes::All { 30 } else { 5 }),
+        "Pose": { "Pitch": -8.123_456_789, "Roll": 2.123_456_789, "Yaw": 14.123_456_789 },
+        "Quality": { "Brightness": 81.123_456_789, "Sharpness": 78.643_501_281 },
+    });
+    if attributes == Attributes::All {
+        face["AgeRange"] = json!({ "High": 32, "Low": 24 });
+        for name in ["Beard", "EyesOpen", "Eyeglasses", "MouthOpen", "Mustache", "Smile", "Sunglasses"] {
+            face[name] = json!({ "Confidence": 98.123_456_789, "Value": false });
+        }
+        face["Gender"] = json!({ "Confidence": 99.123_456_789, "Value": "Female" });
+        let emotions = ["CALM", "HAPPY", "SAD", "ANGRY", "FEAR", "CONFUSED", "DISGUSTED", "SURPRISED"];
+        face["Emotions"] = emotions.iter().map(|name| json!({ "Confidence": 12.123_456_789, "Type": name })).collect();
+    }
+    json!({ "Timestamp": index / 4 * 500, "Face": face })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_chained_by_their_numbers_and_end() {
+        let canned = Canned { latency: Duration::ZERO, default: "[]".into(), all: "[1]".into() };
+        let asked = |token: Option<&str>| {
+            let request = json!({ "JobId": job_id(Attributes::All, 2), "NextToken": token });
+            serde_json::from_str::<Value>(&page(&canned, &request).unwrap()).unwrap()
+        };
+        assert_eq!((&asked(None)["NextToken"], &asked(None)["Faces"]), (&json!("1"), &json!([1])));
+        assert_eq!(asked(Some("1"))["NextToken"], Value::Null);
+        assert_eq!(page(&canned, &json!({ "JobId": "other" })), None);
+    }
+
+    #[test]
+    fn pages_are_as_large_as_rekognitions() {
+        assert!((600_000..800_000).contains(&faces(Attributes::Default).len()));
+        assert!((2_600_000..3_600_000).contains(&faces(Attributes::All).len()), "{}", faces(Attributes::All).len());
+    }
+}

@@ -1,0 +1,85 @@
+//! What one video costs on the real state machine and functions, in virtual time: the tables of `BENCHMARKS.md` that no
+//! machine's speed changes. `cargo run --release --bin bench -- pagination` prints them.
+
+use facereel_tests::sim::{self, Content, Kind, Ms, Run, SECOND, Story, Upload};
+
+/// What each call of `GetFaceDetection` takes.
+const GET: Ms = 300;
+
+/// How long the job runs: not part of what is measured.
+const JOB: Ms = 60 * SECOND;
+
+/// A rate that nobody reaches.
+const NO_QUOTA: f64 = 1e9;
+
+/// One video with so many pages of a thousand faces, and nothing else, on a calm day.
+fn one_video(pages: usize, gets_per_second: f64) -> Run {
+    let content = Content { id: 1, kind: Kind::Video, faces: 1000 * pages, job_ms: JOB, failures: 0 };
+    let uploads = vec![Upload { at: 0, key: "video.mp4".to_owned(), content, events: vec![0] }];
+    let run = sim::run(&Story { uploads, gets_per_second, get_ms: Some(GET), ..Story::calm(1) });
+    assert_eq!(run.violations, Vec::<String>::new(), "with {pages} pages");
+    run
+}
+
+/// From the job's end to the execution's: the completion's way, the pages, the summary.
+fn after_the_job(run: &Run) -> Ms {
+    run.makespan - run.jobs[0].started - JOB
+}
+
+fn count(run: &Run, is_one: impl Fn(&str) -> bool) -> usize {
+    run.told.lines().filter(|line| is_one(line)).count()
+}
+
+#[test]
+#[ignore = "prints tables of BENCHMARKS.md"]
+#[expect(clippy::cast_precision_loss, reason = "hours in milliseconds")]
+fn pagination_at_300_ms_a_call() {
+    println!(
+        "| pages | chain limit, s | no rate quota, s | x limit | 20 a second, s | x limit | 5 a second, s | x limit |"
+    );
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|");
+    for pages in [1, 10, 100, 1000] {
+        let limit = pages as f64 * GET as f64 / 1e3;
+        let cells = [NO_QUOTA, 20.0, 5.0].map(|quota| {
+            let seconds = after_the_job(&one_video(pages, quota)) as f64 / 1e3;
+            format!("{seconds:.1} | {:.2}", seconds / limit)
+        });
+        println!("| {pages} | {limit:.1} | {} |", cells.join(" | "));
+    }
+    println!();
+}
+
+#[test]
+#[ignore = "prints tables of BENCHMARKS.md"]
+#[expect(clippy::cast_precision_loss, reason = "a few thousand of each")]
+fn calls_and_transitions_of_a_video() {
+    println!(
+        "| pages | states entered | Lambda invocations | StartFaceDetection | GetFaceDetection | S3 reads and lists | S3 writes | SendTask | Step Functions, $ |"
+    );
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|");
+    // Every story ends with another small video, which is not counted.
+    let last = sim::run(&Story { get_ms: Some(GET), ..Story::calm(1) });
+    for pages in [1, 3, 100] {
+        let run = one_video(pages, NO_QUOTA);
+        let met = |what: &str| {
+            let of = |run: &Run| run.met.get(what).copied().unwrap_or_default();
+            of(&run) - of(&last)
+        };
+        let told = |is_one: &dyn Fn(&str) -> bool| count(&run, is_one) - count(&last, is_one);
+        let calls = |names: &[&str]| {
+            told(&|line| line.contains(" -> ") && names.iter().any(|name| line.contains(&format!("  {name}"))))
+        };
+        let states = met("state entered");
+        println!(
+            "| {pages} | {states} | {} | {} | {} | {} | {} | {} | {:.6} |",
+            told(&|line| line.ends_with(" begins")),
+            met("call Start"),
+            met("call Get"),
+            calls(&["GetObject ", "HeadObject ", "ListObjectsV2 "]),
+            calls(&["PutObject ", "DeleteObject "]),
+            calls(&["SendTask"]),
+            states as f64 * 0.025 / 1e3,
+        );
+    }
+    println!();
+}
