@@ -185,6 +185,10 @@ impl<'a> Stack<'a> {
         self.rekognition.faults().order(Fault::JobFails { message: "the codec is not supported".to_owned() });
         let broken = self.upload("broken.mp4", video("broken")).await;
         assert_fails(&self.ended(&broken.arn).await, "JobFailed");
+        // Replayed while nobody is at work on the queue: start-detection itself leaves the failed job behind.
+        until("nobody is at work on the queue", async || self.waiting().await == Some(0)).await;
+        self.rekognition.faults().order(Fault::JobFails { message: "still not supported".to_owned() });
+        assert_fails(&self.by_hand("broken.mp4").await, "JobFailed");
 
         // While one job runs, two videos wait for a slot: one that vanishes, and one whose first job failed.
         let jobs = self.rekognition.calls().jobs;
