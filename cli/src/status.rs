@@ -6,13 +6,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use aws_sdk_sfn::types::ExecutionStatus;
+use aws_sdk_sfn::types::{ExecutionListItem, ExecutionStatus};
 use aws_sdk_sqs::types::QueueAttributeName;
 
 use crate::{
     deployed::{self, Deployed, Error, StateMachineArn},
     local::Progress,
-    replay::{Selection, State, ago, listing_error, plan},
+    replay::{Selection, State, ago, plan},
 };
 
 /// Where the functions keep the tickets of those who wait for a slot: `<start of the execution, ms>-<its name>`.
@@ -109,19 +109,9 @@ impl Status {
 
 /// When each execution that runs began.
 async fn running(deployed: &Deployed) -> Result<Vec<SystemTime>, Error> {
-    let mut executions = deployed
-        .sfn
-        .list_executions()
-        .state_machine_arn(deployed.state_machine.to_string())
-        .status_filter(ExecutionStatus::Running)
-        .into_paginator()
-        .items()
-        .send();
     let mut started = Vec::new();
-    while let Some(execution) = executions.next().await {
-        let execution = execution.map_err(|error| listing_error(deployed, error))?;
-        started.extend(SystemTime::try_from(execution.start_date));
-    }
+    let look = |execution: ExecutionListItem| started.extend(SystemTime::try_from(execution.start_date));
+    deployed.each_execution(ExecutionStatus::Running, look).await?;
     Ok(started)
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_sfn::types::ExecutionStatus;
+use aws_sdk_sfn::types::{ExecutionListItem, ExecutionStatus};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use lambdas::results::{self, Manifest};
 use sha2::{Digest, Sha256};
@@ -147,22 +147,14 @@ async fn is_result_of(
 /// The names, without what tells one backfill from another, of the executions that an earlier backfill or a replay of
 /// its failures has left running.
 pub(super) async fn running(deployed: &Deployed) -> Result<BTreeSet<String>, Error> {
-    let mut executions = deployed
-        .sfn
-        .list_executions()
-        .state_machine_arn(deployed.state_machine.to_string())
-        .status_filter(ExecutionStatus::Running)
-        .into_paginator()
-        .items()
-        .send();
     let mut names = BTreeSet::new();
-    while let Some(execution) = executions.next().await {
-        let execution = execution.map_err(|error| crate::replay::listing_error(deployed, error))?;
+    let look = |execution: ExecutionListItem| {
         let mut parts = execution.name.split('-');
         if let (Some("backfill"), Some(content)) = (parts.next(), parts.next()) {
             names.insert(format!("backfill-{content}"));
         }
-    }
+    };
+    deployed.each_execution(ExecutionStatus::Running, look).await?;
     Ok(names)
 }
 

@@ -6,7 +6,10 @@ mod error;
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
-use aws_sdk_sfn::config::ProvideCredentials;
+use aws_sdk_sfn::{
+    config::ProvideCredentials,
+    types::{ExecutionListItem, ExecutionStatus},
+};
 use futures_util::{
     FutureExt as _,
     future::{BoxFuture, Shared},
@@ -115,6 +118,27 @@ impl Deployed {
         environment
             .and_then(|mut variables| variables.remove("RESULTS_BUCKET"))
             .ok_or(Error::Incomplete { action: ACTION, missing: "RESULTS_BUCKET" })
+    }
+
+    /// Looks at every execution of the state machine that stands like this, the latest start first.
+    ///
+    /// # Errors
+    /// [`Error::NoStateMachine`], or [`Error`] of `states:ListExecutions`.
+    pub async fn each_execution(
+        &self,
+        status: ExecutionStatus,
+        mut look: impl FnMut(ExecutionListItem),
+    ) -> Result<(), Error> {
+        let arn = self.state_machine.to_string();
+        let listing = self.sfn.list_executions().state_machine_arn(&arn).status_filter(status);
+        let mut executions = listing.into_paginator().items().send();
+        while let Some(execution) = executions.next().await {
+            look(execution.map_err(|error| match error.as_service_error() {
+                Some(reason) if reason.is_state_machine_does_not_exist() => Error::NoStateMachine(arn.clone()),
+                _ => Error::aws("states:ListExecutions")(error),
+            })?);
+        }
+        Ok(())
     }
 
     /// The URL of one of the stack's queues.

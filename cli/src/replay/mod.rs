@@ -13,7 +13,6 @@ use tokio::time::sleep;
 
 pub use decision::{Decision, Facts, Step, Way};
 pub use lineage::Lineage;
-pub(crate) use plan::listing_error;
 pub use plan::{Case, Selection, State, ago, plan};
 pub use report::{Outcome, Report, Row};
 

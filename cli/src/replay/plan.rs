@@ -7,7 +7,7 @@ use std::{
 
 use aws_sdk_sfn::{
     operation::describe_execution::DescribeExecutionOutput,
-    types::{ExecutionStatus, HistoryEvent, HistoryEventType},
+    types::{ExecutionListItem, ExecutionStatus, HistoryEvent, HistoryEventType},
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -105,41 +105,18 @@ async fn latest(
         }
         Selection::Since(since) => {
             for status in FAILED {
-                let mut executions = deployed
-                    .sfn
-                    .list_executions()
-                    .state_machine_arn(deployed.state_machine.to_string())
-                    .status_filter(status)
-                    .into_paginator()
-                    .items()
-                    .send();
                 // The listing is ordered by the start, so that what ended lately may stand anywhere in it.
-                while let Some(execution) = executions.next().await {
-                    let execution = execution.map_err(|error| listing_error(deployed, error))?;
+                let look = |execution: ExecutionListItem| {
                     let ended = execution.stop_date.unwrap_or(execution.start_date);
                     if SystemTime::try_from(ended).is_ok_and(|ended| ended >= *since) {
                         note(&execution.name, execution.execution_arn);
                     }
-                }
+                };
+                deployed.each_execution(status, look).await?;
             }
         }
     }
     Ok(latest.into_iter().map(|(lineage, (place, arn))| ((lineage, place), arn)))
-}
-
-/// Says which state machine is not there.
-pub(crate) fn listing_error(
-    deployed: &Deployed,
-    error: aws_sdk_sfn::error::SdkError<
-        aws_sdk_sfn::operation::list_executions::ListExecutionsError,
-        aws_sdk_sfn::config::http::HttpResponse,
-    >,
-) -> Error {
-    if error.as_service_error().is_some_and(|error| error.is_state_machine_does_not_exist()) {
-        Error::NoStateMachine(deployed.state_machine.to_string())
-    } else {
-        Error::aws("states:ListExecutions")(error)
-    }
 }
 
 /// Follows the lineage to its last execution and decides about that one.
