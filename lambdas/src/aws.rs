@@ -1,5 +1,9 @@
 //! The AWS clients, and what an AWS error means to the workflow.
 
+use aws_config::{
+    BehaviorVersion,
+    environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider},
+};
 use aws_sdk_rekognition::{
     config::http::HttpResponse,
     error::{BoxError, DisplayErrorContext, ProvideErrorMetadata, SdkError},
@@ -31,8 +35,13 @@ pub struct Clients {
 impl Clients {
     /// Clients out of the function's environment.
     pub async fn from_env() -> Self {
-        let behavior = aws_config::BehaviorVersion::latest();
-        let config = aws_config::defaults(behavior).http_client(http_client()).load().await;
+        // Lambda gives region and credentials as variables: nothing else is asked, nor is what would ask it set up.
+        let config = aws_config::defaults(BehaviorVersion::latest())
+            .region(EnvironmentVariableRegionProvider::new())
+            .credentials_provider(EnvironmentVariableCredentialsProvider::new())
+            .http_client(http_client())
+            .load()
+            .await;
         Self {
             rekognition: aws_sdk_rekognition::Client::new(&config),
             s3: aws_sdk_s3::Client::new(&config),

@@ -24,6 +24,7 @@ pub mod input;
 pub mod job;
 pub mod list_pages;
 pub mod metrics;
+pub mod page;
 pub mod queue;
 pub mod report;
 pub mod results;

@@ -7,9 +7,9 @@ use aws_sdk_rekognition::{
     config::http::HttpResponse,
     error::ErrorMetadata,
     operation::get_face_detection::{GetFaceDetectionError, GetFaceDetectionOutput},
-    types::{VideoJobStatus, error::InvalidPaginationTokenException},
+    types::error::InvalidPaginationTokenException,
 };
-use aws_smithy_mocks::{Rule, mock};
+use aws_smithy_mocks::{MockResponse, Rule, mock};
 use aws_smithy_types::body::SdkBody;
 use common::{Store, clients};
 use lambdas::{
@@ -28,14 +28,20 @@ fn job() -> Value {
     })
 }
 
+/// Rekognition's answer as it comes over the wire.
+fn wire<Error>(answer: &Value) -> MockResponse<GetFaceDetectionOutput, Error> {
+    MockResponse::Http(HttpResponse::new(200.try_into().unwrap(), SdkBody::from(answer.to_string())))
+}
+
 /// A job with so many pages: the token of a page is its index.
 fn chain(pages: usize) -> Vec<Rule> {
-    vec![mock!(Rekognition::get_face_detection).then_compute_output(move |request| {
+    vec![mock!(Rekognition::get_face_detection).then_compute_response(move |request| {
         let index = request.next_token().map_or(0, |token| token.parse::<usize>().unwrap());
-        GetFaceDetectionOutput::builder()
-            .job_status(VideoJobStatus::Succeeded)
-            .set_next_token((index + 1 < pages).then(|| (index + 1).to_string()))
-            .build()
+        let mut answer = json!({"JobStatus": "SUCCEEDED", "Faces": [{"Timestamp": index, "Face": {}}]});
+        if index + 1 < pages {
+            answer["NextToken"] = (index + 1).to_string().into();
+        }
+        wire(&answer)
     })]
 }
 
@@ -90,9 +96,8 @@ async fn past_a_thousand_pages_an_iteration_takes_fifty() {
 #[tokio::test]
 async fn the_largest_window_fits_a_states_payload() {
     let token = "t".repeat(255);
-    let long = mock!(Rekognition::get_face_detection).then_output(move || {
-        GetFaceDetectionOutput::builder().job_status(VideoJobStatus::Succeeded).next_token(&token).build()
-    });
+    let long = mock!(Rekognition::get_face_detection)
+        .then_compute_response(move |_| wire(&json!({"JobStatus": "SUCCEEDED", "NextToken": token})));
     let request = serde_json::from_value(json!({"execution": "one", "job": job(), "from": {"index": 0}})).unwrap();
     let window = list_pages(&clients(&Store::default(), &[long], &[]), request).await.unwrap();
     assert_eq!(window.listed, 100);
@@ -119,25 +124,23 @@ async fn an_expired_token_is_named() {
     assert!(error.to_string().starts_with("page 100 of the job job cannot be read"), "{error}");
 }
 
-/// Two pages as they come over the wire.
-fn wire() -> Vec<Rule> {
+/// Two pages.
+fn two_pages() -> Vec<Rule> {
     vec![mock!(Rekognition::get_face_detection).then_compute_response(|request| {
-        let page = match request.next_token() {
+        wire(&match request.next_token() {
             None => json!({"JobStatus": "SUCCEEDED", "NextToken": "1", "Faces": [
                 {"Timestamp": 0, "Face": {"Confidence": 99.5, "FieldOfTomorrow": {"a": 1}}},
                 {"Timestamp": 500, "Face": {"Confidence": 98.5}},
             ]}),
             Some(_) => json!({"JobStatus": "SUCCEEDED", "Faces": [{"Timestamp": 500, "Face": {"Confidence": 97.5}}]}),
-        };
-        let response = HttpResponse::new(200.try_into().unwrap(), SdkBody::from(page.to_string()));
-        aws_smithy_mocks::MockResponse::Http(response)
+        })
     })]
 }
 
 #[tokio::test]
 async fn a_run_of_pages_becomes_lines_a_summary_and_at_last_a_manifest() {
     let store = Store::default();
-    let clients = clients(&store, &wire(), &[]);
+    let clients = clients(&store, &two_pages(), &[]);
     let config = fetch_page::Config { results_bucket: "results".into() };
     let request = json!({"execution": "one", "job": job(), "run": {"index": 0, "pages": 2}});
     let fetched = fetch_page(&clients, &config, serde_json::from_value(request).unwrap()).await.unwrap();

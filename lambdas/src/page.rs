@@ -1,0 +1,251 @@
+//! A page of a job's result, as Rekognition sends it.
+
+use std::sync::{Arc, Mutex};
+
+use aws_sdk_rekognition::{
+    config::{
+        ConfigBag, Intercept, RuntimeComponents, http::HttpResponse,
+        interceptors::BeforeDeserializationInterceptorContextMut,
+    },
+    error::{BoxError, ProvideErrorMetadata},
+    operation::get_face_detection::GetFaceDetectionOutput,
+};
+use aws_smithy_runtime_api::client::{
+    interceptors::context::{Output, OutputOrError},
+    orchestrator::OrchestratorError,
+    ser_de::{DeserializeResponse, SharedResponseDeserializer},
+};
+use aws_smithy_types::body::SdkBody;
+use serde::{Deserialize, Serialize};
+
+use crate::aws::{AwsError, Clients, named_by_variant};
+
+/// Faces on a page: Rekognition's own default and maximum
+/// (<https://docs.aws.amazon.com/rekognition/latest/APIReference/API_GetFaceDetection.html>).
+const FACES_PER_PAGE: i32 = 1000;
+
+/// Which page of a job's result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// From 0.
+    pub index: usize,
+    /// What `GetFaceDetection` takes as `NextToken`; the first page has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
+
+impl Page {
+    /// The page after this one.
+    pub(crate) fn next(&self, token: String) -> Self {
+        Self { index: self.index + 1, token: Some(token) }
+    }
+}
+
+/// Why a page cannot be read. The state machine sees the variant's name.
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+pub enum PageError {
+    /// The token of the page is older than 24 hours, or not of this job.
+    #[error(
+        "page {index} of the job {job_id} cannot be read by its token any more (tokens live 24 hours); start a new execution with the same input: it lists the pages anew and pays nothing within 7 days"
+    )]
+    PageTokenExpired {
+        /// The page.
+        index: usize,
+        /// Rekognition's name of the job.
+        job_id: String,
+    },
+    /// Rekognition has forgotten the job.
+    #[error(
+        "Rekognition does not know the job {job_id} any more (results live 7 days); start a new execution with the same input: it analyses the video anew, and that is billed"
+    )]
+    JobGone {
+        /// Rekognition's name of the job.
+        job_id: String,
+    },
+    /// The job has no pages.
+    #[error("the job {job_id} has no pages to read: its status is {status}")]
+    JobNotSucceeded {
+        /// Rekognition's name of the job.
+        job_id: String,
+        /// Rekognition's word.
+        status: String,
+    },
+    /// Rekognition's answer was no page.
+    #[error("Rekognition's answer for page {index} of the job {job_id} is no page of faces: {source}")]
+    PageUnreadable {
+        /// The page.
+        index: usize,
+        /// Rekognition's name of the job.
+        job_id: String,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// Anything that every AWS call can meet.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+}
+named_by_variant!(PageError);
+
+/// What a page's answer says, `Faces` being as much of its faces as the reader wants to know.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", bound(deserialize = "Faces: Deserialize<'de> + Default"))]
+pub(crate) struct Answer<Faces> {
+    #[serde(default)]
+    job_status: String,
+    /// The next page's, unless this is the last.
+    pub next_token: Option<String>,
+    /// A video without faces has none.
+    #[serde(default)]
+    pub faces: Faces,
+}
+
+/// The answer for a page in its own bytes: they are up to 3.3 MB, of which the SDK would make thousands of values that
+/// nobody asks for, and lose what it does not know.
+pub(crate) struct RawAnswer<'a> {
+    job_id: &'a str,
+    index: usize,
+    body: SdkBody,
+}
+
+impl<'a> RawAnswer<'a> {
+    /// Asks Rekognition for a page.
+    ///
+    /// # Errors
+    /// [`PageError`].
+    pub async fn of(clients: &Clients, job_id: &'a str, page: &Page) -> Result<Self, PageError> {
+        let unread = Unread::default();
+        clients
+            .rekognition
+            .get_face_detection()
+            .job_id(job_id)
+            .max_results(FACES_PER_PAGE)
+            .set_next_token(page.token.clone())
+            .customize()
+            .interceptor(unread.clone())
+            .send()
+            .await
+            .map_err(|error| match error.code() {
+                Some("InvalidPaginationTokenException") => {
+                    PageError::PageTokenExpired { index: page.index, job_id: job_id.to_owned() }
+                }
+                Some("ResourceNotFoundException") => PageError::JobGone { job_id: job_id.to_owned() },
+                _ => AwsError::new("rekognition:GetFaceDetection", error).into(),
+            })?;
+        Ok(Self { job_id, index: page.index, body: unread.take() })
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`PageError`].
+    pub fn read<'de, Faces: Deserialize<'de> + Default>(&'de self) -> Result<Answer<Faces>, PageError> {
+        let body = self.body.bytes().unwrap_or_default();
+        let answer: Answer<Faces> = serde_json::from_slice(body).map_err(|source| PageError::PageUnreadable {
+            index: self.index,
+            job_id: self.job_id.to_owned(),
+            source,
+        })?;
+        if answer.job_status == "SUCCEEDED" {
+            Ok(answer)
+        } else {
+            Err(PageError::JobNotSucceeded { job_id: self.job_id.to_owned(), status: answer.job_status })
+        }
+    }
+}
+
+/// Takes the place of the SDK's own deserializer when a call succeeds, and keeps the body instead.
+#[derive(Debug, Clone, Default)]
+struct Unread(Arc<Mutex<Option<SdkBody>>>);
+
+impl Unread {
+    fn take(&self) -> SdkBody {
+        self.0.lock().expect("nobody panics while holding it").take().unwrap_or_else(SdkBody::empty)
+    }
+}
+
+#[aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint]
+impl Intercept for Unread {
+    fn name(&self) -> &'static str {
+        "Unread"
+    }
+
+    fn modify_before_deserialization(
+        &self,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
+        _components: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        // What is refused the SDK reads itself.
+        if context.response().status().is_success() {
+            config.interceptor_state().store_put(SharedResponseDeserializer::new(self.clone()));
+        }
+        Ok(())
+    }
+}
+
+impl DeserializeResponse for Unread {
+    fn deserialize_nonstreaming_with_config(&self, response: &HttpResponse, _config: &ConfigBag) -> OutputOrError {
+        if !response.status().is_success() {
+            // A body broke off, and the next attempt was refused: what is put into the config stays there.
+            return Err(OrchestratorError::response("refused after an answer that broke off".into()));
+        }
+        *self.0.lock().expect("nobody panics while holding it") = response.body().try_clone();
+        Ok(Output::erase(GetFaceDetectionOutput::builder().build()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::aws::ErrorName as _;
+
+    fn answer(body: &'static str) -> RawAnswer<'static> {
+        RawAnswer { job_id: "job", index: 0, body: SdkBody::from(body) }
+    }
+
+    #[test]
+    fn a_page_tells_its_faces_and_the_next_page() {
+        let answer = answer(r#"{"JobStatus":"SUCCEEDED","Faces":[{"Timestamp":0},{"Timestamp":500}],"NextToken":"t"}"#);
+        let page: Answer<Vec<&RawValue>> = answer.read().unwrap();
+        assert_eq!(
+            page.faces.iter().map(|face| face.get()).collect::<Vec<_>>(),
+            [r#"{"Timestamp":0}"#, r#"{"Timestamp":500}"#]
+        );
+        assert_eq!(page.next_token.as_deref(), Some("t"));
+    }
+
+    #[test]
+    fn a_video_without_faces_is_an_empty_page() {
+        for body in [r#"{"JobStatus":"SUCCEEDED","Faces":[]}"#, r#"{"JobStatus":"SUCCEEDED"}"#] {
+            let answer = answer(body);
+            let page: Answer<Vec<&RawValue>> = answer.read().unwrap();
+            assert!(page.faces.is_empty() && page.next_token.is_none());
+        }
+    }
+
+    #[test]
+    fn a_job_that_has_not_succeeded_has_no_pages() {
+        for body in [r#"{"JobStatus":"FAILED","StatusMessage":"no"}"#, r#"{"JobStatus":"IN_PROGRESS"}"#, "{}"] {
+            let error = answer(body).read::<Vec<&RawValue>>().unwrap_err();
+            assert_eq!(error.error_name(), "JobNotSucceeded", "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer_is_an_error() {
+        for body in ["", "<html>", r#"{"Faces":[{]}"#, r#"{"JobStatus":"SUCCEEDED","Faces":{}}"#] {
+            let error = answer(body).read::<Vec<&RawValue>>().unwrap_err();
+            assert_eq!(error.error_name(), "PageUnreadable", "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_refused_after_an_answer_that_broke_off_is_no_page() {
+        let refused = HttpResponse::new(400.try_into().unwrap(), SdkBody::from(r#"{"__type":"ThrottlingException"}"#));
+        let unread = Unread::default();
+        assert!(unread.deserialize_nonstreaming_with_config(&refused, &ConfigBag::base()).is_err());
+        assert!(unread.0.lock().unwrap().is_none());
+    }
+}
