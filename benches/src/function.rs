@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     fs,
     net::Ipv4Addr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Stdio,
     sync::Arc,
     time::{Duration, Instant},
@@ -26,7 +26,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::BenchError;
+use crate::{BenchError, packages::Packages, python::Python};
 
 /// Nothing that is measured here takes as long.
 const PATIENCE: Duration = Duration::from_mins(15);
@@ -42,26 +42,30 @@ pub struct Program {
 }
 
 impl Program {
-    /// A function of this workspace: it lies beside this very program.
-    pub fn ours(name: &'static str) -> Result<Self, BenchError> {
-        let command = std::env::current_exe()?.with_file_name(name);
-        if command.is_file() {
-            Ok(Self { name, command, arguments: Vec::new(), environment: None })
-        } else {
-            Err(BenchError::NotBuilt(command))
-        }
+    /// One of the workflow's functions, out of its deployment package.
+    pub fn packaged(packages: &Packages, name: &'static str) -> Result<Self, BenchError> {
+        Ok(Self::at(name, packages.unpack(name)?))
+    }
+
+    /// The function that does nothing, built like the others.
+    pub fn hello(packages: &Packages) -> Self {
+        Self::at("hello", packages.hello.clone())
     }
 
     /// list-pages as it would be if it trusted whom this machine trusts.
-    pub fn with_the_machines_roots() -> Result<Self, BenchError> {
+    pub fn with_the_machines_roots(packages: &Packages) -> Result<Self, BenchError> {
         let environment = Some(("SSL_CERT_DIR", "/etc/ssl/certs"));
-        Ok(Self { name: "list-pages, the machine's roots", environment, ..Self::ours("list-pages")? })
+        Ok(Self { name: "list-pages, the machine's roots", environment, ..Self::packaged(packages, "list-pages")? })
+    }
+
+    fn at(name: &'static str, command: PathBuf) -> Self {
+        Self { name, command, arguments: Vec::new(), environment: None }
     }
 
     /// The Python handler, under AWS's own Runtime API client for Python.
-    pub fn python(venv: &Path) -> Self {
+    pub fn peer(python: &Python) -> Self {
         let arguments = ["-m", "awslambdaric", "handler.handler"].map(OsString::from).into();
-        Self { name: "Python", command: venv.join("bin/python"), arguments, environment: None }
+        Self { name: "Python", command: python.command.clone(), arguments, environment: None }
     }
 }
 

@@ -4,8 +4,11 @@
 //! memory stand also on a busy machine.
 
 mod function;
+mod packages;
 mod page;
 mod pagination;
+mod python;
+mod run;
 mod services;
 mod size;
 mod startup;
@@ -19,6 +22,11 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
+use crate::{packages::Packages, python::Python};
+
+/// Rounds of a start-up, unless told otherwise.
+const ROUNDS: usize = 21;
+
 /// Why there are no figures.
 #[derive(Debug, thiserror::Error)]
 enum BenchError {
@@ -26,8 +34,10 @@ enum BenchError {
     Io(#[from] io::Error),
     #[error("{0} is not built: run `cargo build --release` first")]
     NotBuilt(PathBuf),
-    #[error("{0} is not there: run `scripts/build-lambdas x86_64` (or arm64) first, it takes minutes")]
-    NoZips(PathBuf),
+    #[error("{0} is no package of a function: {1}; remove it, so that it is built again")]
+    Package(PathBuf, zip::result::ZipError),
+    #[error("{0} does not tell when the detection began and ended")]
+    History(PathBuf),
     #[error("the function {0} ended before it asked for an event; run it by hand to see why")]
     Ended(&'static str),
     #[error("an invocation failed: {0}")]
@@ -50,7 +60,7 @@ enum Bench {
     /// From a function's spawn to its first call of the Runtime API.
     Startup {
         /// Rounds of all of them in turn.
-        #[arg(long, default_value_t = 21)]
+        #[arg(long, default_value_t = ROUNDS)]
         rounds: usize,
     },
     /// The deployment packages' sizes.
@@ -59,6 +69,8 @@ enum Bench {
     Page,
     /// How long all pages take when Rekognition needs 300 ms for each.
     Pagination,
+    /// How much faster than the video plays `facereel run` is.
+    Run,
     /// All of the above.
     All,
 }
@@ -75,17 +87,22 @@ async fn main() -> ExitCode {
 }
 
 async fn run(bench: Bench) -> Result<(), BenchError> {
+    let root = root();
+    let packages = || Packages::build(&root);
+    let python = || Python::install(&root);
     match bench {
-        Bench::Startup { rounds } => startup::measure(rounds, &peer()?).await,
-        Bench::Size => size::measure(&root()),
-        Bench::Page => page::measure(&peer()?).await,
-        Bench::Pagination => pagination::measure(&root(), &peer()?).await,
+        Bench::Startup { rounds } => startup::measure(rounds, &packages()?, &python()?).await,
+        Bench::Size => size::measure(&packages()?),
+        Bench::Page => page::measure(&packages()?, &python()?).await,
+        Bench::Pagination => pagination::measure(&root, &python()?).await,
+        Bench::Run => run::measure(&root, &python()?),
         Bench::All => {
-            let peer = peer()?;
-            startup::measure(21, &peer).await?;
-            size::measure(&root())?;
-            page::measure(&peer).await?;
-            pagination::measure(&root(), &peer).await
+            let (packages, python) = (packages()?, python()?);
+            startup::measure(ROUNDS, &packages, &python).await?;
+            size::measure(&packages)?;
+            page::measure(&packages, &python).await?;
+            pagination::measure(&root, &python).await?;
+            run::measure(&root, &python)
         }
     }
 }
@@ -93,19 +110,6 @@ async fn run(bench: Bench) -> Result<(), BenchError> {
 /// The repository's root.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// The Python Lambda with its pinned packages in a virtual environment below `target/`, made at the first run.
-fn peer() -> Result<function::Program, BenchError> {
-    let venv = root().join("target/bench/venv");
-    let installed = venv.join("installed");
-    if !installed.is_file() {
-        run_to_end(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-        let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("peer/requirements.txt");
-        run_to_end(Command::new(venv.join("bin/pip")).args(["install", "--quiet", "--requirement"]).arg(requirements))?;
-        std::fs::write(&installed, "")?;
-    }
-    Ok(function::Program::python(&venv))
 }
 
 /// Runs a command whose output is for whoever watches.

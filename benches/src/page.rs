@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use crate::{
     BenchError,
     function::{Function, Program},
+    packages::Packages,
+    python::Python,
     services::{Attributes, Services, job_id},
     table::{Table, ms},
 };
@@ -18,14 +20,16 @@ const PAGES: u32 = 100;
 const LENGTHS: [usize; 3] = [1, 10, 100];
 
 /// Prints the two tables.
-pub async fn measure(peer: &Program) -> Result<(), BenchError> {
+pub async fn measure(packages: &Packages, python: &Python) -> Result<(), BenchError> {
     let services = Services::start(Duration::ZERO).await?;
-    let (list, fetch) = (Program::ours("list-pages")?, Program::ours("fetch-page")?);
-    let mut time = Table::new(&["processor time a page, ms", "list-pages", "fetch-page", "both", "Python", "Python x"]);
+    let (list, fetch) = (Program::packaged(packages, "list-pages")?, Program::packaged(packages, "fetch-page")?);
+    let peer = Program::peer(python);
+    let mut time =
+        Table::new(&["processor time a page, ms", "list-pages", "fetch-page", "summarize", "Python", "Python x"]);
     let mut memory = Table::new(&["peak memory, MB", "1 page", "10 pages", "100 pages"]);
     for attributes in Attributes::EACH {
         let mut times = Vec::new();
-        for program in [&list, &fetch, peer] {
+        for program in [&list, &fetch, &summarize, &peer] {
             let mut peaks = vec![format!("{}, {}", program.name, attributes.as_str())];
             for pages in LENGTHS {
                 let mut function = Function::start(program, services.url()).await?;
@@ -39,9 +43,11 @@ pub async fn measure(peer: &Program) -> Result<(), BenchError> {
             }
             memory.row(&peaks);
         }
-        let (ours, python) = (times[0] + times[1], times[2]);
-        let ratio = format!("{:.1}", python.as_secs_f64() / ours.as_secs_f64());
-        time.row(&[attributes.as_str().to_owned(), ms(times[0]), ms(times[1]), ms(ours), ms(python), ratio]);
+        // Python does not summarize.
+        let ratio = times[3].as_secs_f64() / (times[0] + times[1]).as_secs_f64();
+        let cells = times.iter().map(|time| ms(*time));
+        let cells = [attributes.as_str().to_owned()].into_iter().chain(cells).chain([format!("{ratio:.1}")]);
+        time.row(&cells.collect::<Vec<_>>());
     }
     println!("{time}\n{memory}");
     Ok(())
@@ -70,6 +76,10 @@ async fn call(
             }
             Ok(())
         }
+        "summarize" => {
+            let event = json!({ "job": job(&job_id), "pages": pages, "execution": "arn" });
+            expect(&function.invoke(event).await?, "/faces", 1000 * pages)
+        }
         _ => {
             let event = json!({ "job_id": job_id, "bucket": "results", "key": "faces.json" });
             expect(&function.invoke(event).await?, "/faces", 1000 * pages)
@@ -86,7 +96,7 @@ fn expect(answer: &Value, pointer: &str, count: usize) -> Result<(), BenchError>
 pub fn job(job_id: &str) -> Value {
     json!({
         "job_id": job_id, "tag": "0".repeat(64), "generation": 0, "face_attributes": "DEFAULT",
-        "video": { "bucket": "uploads", "key": "video.mp4", "etag": "0", "bytes": 1 },
+        "video": { "bucket": "uploads", "key": job_id, "etag": "0", "bytes": 1 },
         "metadata": {},
     })
 }

@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::{
     BenchError,
     function::{Function, Program},
+    python::Python,
     run_to_end,
     services::{Attributes, Services, job_id},
     table::{Table, times},
@@ -20,11 +21,12 @@ use crate::{
 const LATENCY: Duration = Duration::from_millis(300);
 
 /// Prints the Python loop's table, then has the simulation print the state machine's.
-pub async fn measure(root: &Path, peer: &Program) -> Result<(), BenchError> {
+pub async fn measure(root: &Path, python: &Python) -> Result<(), BenchError> {
     let services = Services::start(LATENCY).await?;
+    let peer = Program::peer(python);
     let mut table = Table::new(&["pages", "chain limit, s", "Python loop, s", "x limit"]);
-    for pages in [1_u32, 10, 100] {
-        let mut function = Function::start(peer, services.url()).await?;
+    for pages in [1_u32, 10, 100, 1000] {
+        let mut function = Function::start(&peer, services.url()).await?;
         let job_id = job_id(Attributes::Default, usize::try_from(pages).unwrap_or_default());
         let begun = Instant::now();
         function.invoke(json!({ "job_id": job_id, "bucket": "results", "key": "faces.json" })).await?;

@@ -1,10 +1,11 @@
-//! What the functions call: Rekognition with canned pages of 1000 faces, and an S3 that takes everything.
+//! What the functions call: Rekognition with canned pages of 1000 faces, and an S3 that takes everything and has them as
+//! lines.
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::to_bytes,
+    body::{Bytes, to_bytes},
     extract::{Request, State},
     http::{Method, StatusCode, header},
     response::{IntoResponse, Response},
@@ -51,8 +52,21 @@ pub struct Services {
 
 struct Canned {
     latency: Duration,
-    default: Arc<str>,
-    all: Arc<str>,
+    default: Faces,
+    all: Faces,
+}
+
+/// The same faces as Rekognition has them and as they lie in S3.
+struct Faces {
+    json: String,
+    lines: Bytes,
+}
+
+impl Canned {
+    /// The faces of whatever has a job's name in its own.
+    fn of(&self, name: &str) -> &Faces {
+        if name.contains(Attributes::All.as_str()) { &self.all } else { &self.default }
+    }
 }
 
 impl Services {
@@ -60,7 +74,7 @@ impl Services {
     pub async fn start(latency: Duration) -> Result<Self, BenchError> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
-        let canned = Canned { latency, default: faces(Attributes::Default).into(), all: faces(Attributes::All).into() };
+        let canned = Canned { latency, default: faces(Attributes::Default), all: faces(Attributes::All) };
         let router = Router::new().fallback(answer).with_state(Arc::new(canned));
         tokio::spawn(async move { axum::serve(listener, router).await });
         Ok(Self { url })
@@ -75,8 +89,10 @@ impl Services {
 async fn answer(State(canned): State<Arc<Canned>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let Ok(body) = to_bytes(body, usize::MAX).await else { return StatusCode::BAD_REQUEST.into_response() };
-    if parts.method == Method::PUT {
-        return [(header::ETAG, "\"0\"")].into_response();
+    match parts.method {
+        Method::PUT => return [(header::ETAG, "\"0\"")].into_response(),
+        Method::GET => return canned.of(parts.uri.path()).lines.clone().into_response(),
+        _ => {}
     }
     tokio::time::sleep(canned.latency).await;
     let request: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -88,19 +104,20 @@ async fn answer(State(canned): State<Arc<Canned>>, request: Request) -> Response
 
 /// The page that `request` asks for. A page's token is its number.
 fn page(canned: &Canned, request: &Value) -> Option<String> {
-    let (attributes, pages) = request["JobId"].as_str()?.split_once('-')?;
-    let pages: usize = pages.parse().ok()?;
+    let job_id = request["JobId"].as_str()?;
+    let pages: usize = job_id.split_once('-')?.1.parse().ok()?;
     let next = request["NextToken"].as_str().map_or(Some(0), |token| token.parse::<usize>().ok())? + 1;
     let token = if next < pages { format!("\"NextToken\":\"{next}\",") } else { String::new() };
-    let faces = if attributes == Attributes::All.as_str() { &canned.all } else { &canned.default };
+    let faces = &canned.of(job_id).json;
     Some(format!(
         r#"{{"JobStatus":"SUCCEEDED","VideoMetadata":{{"Codec":"h264","DurationMillis":60000,"Format":"QuickTime / MOV","FrameRate":30.0,"FrameHeight":1080,"FrameWidth":1920}},{token}"Faces":{faces}}}"#
     ))
 }
 
-/// A page's faces as Rekognition writes them.
-fn faces(attributes: Attributes) -> String {
-    Value::Array((0..FACES_PER_PAGE).map(|index| face(attributes, index)).collect()).to_string()
+/// A page's faces.
+fn faces(attributes: Attributes) -> Faces {
+    let faces: Vec<String> = (0..FACES_PER_PAGE).map(|index| face(attributes, index).to_string()).collect();
+    Faces { json: format!("[{}]", faces.join(",")), lines: (faces.join("\n") + "\n").into() }
 }
 
 fn face(attributes: Attributes, index: usize) -> Value {
@@ -138,7 +155,8 @@ mod tests {
 
     #[test]
     fn pages_are_chained_by_their_numbers_and_end() {
-        let canned = Canned { latency: Duration::ZERO, default: "[]".into(), all: "[1]".into() };
+        let of = |json: &str| Faces { json: json.to_owned(), lines: Bytes::new() };
+        let canned = Canned { latency: Duration::ZERO, default: of("[]"), all: of("[1]") };
         let asked = |token: Option<&str>| {
             let request = json!({ "JobId": job_id(Attributes::All, 2), "NextToken": token });
             serde_json::from_str::<Value>(&page(&canned, &request).unwrap()).unwrap()
@@ -150,7 +168,7 @@ mod tests {
 
     #[test]
     fn pages_are_as_large_as_rekognitions() {
-        assert!((600_000..800_000).contains(&faces(Attributes::Default).len()));
-        assert!((2_600_000..3_600_000).contains(&faces(Attributes::All).len()), "{}", faces(Attributes::All).len());
+        assert!((600_000..800_000).contains(&faces(Attributes::Default).json.len()));
+        assert!((2_600_000..3_600_000).contains(&faces(Attributes::All).json.len()));
     }
 }

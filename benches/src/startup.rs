@@ -5,6 +5,8 @@ use std::time::Duration;
 use crate::{
     BenchError,
     function::{Function, Program},
+    packages::Packages,
+    python::Python,
     services::Services,
     table::{Table, median, ms, times},
 };
@@ -12,39 +14,73 @@ use crate::{
 /// The functions of the workflow.
 const FUNCTIONS: [&str; 5] = ["start-detection", "resume-execution", "list-pages", "fetch-page", "summarize"];
 
-/// Prints the table.
-pub async fn measure(rounds: usize, peer: &Program) -> Result<(), BenchError> {
-    let services = Services::start(Duration::ZERO).await?;
-    let mut programs = vec![Program::ours("hello")?];
-    for name in FUNCTIONS {
-        programs.push(Program::ours(name)?);
+/// A program and what its starts took.
+struct Starts {
+    program: Program,
+    wall: Vec<Duration>,
+    processor: Vec<Duration>,
+    peak_mb: f64,
+}
+
+impl Starts {
+    fn of(program: Program) -> Self {
+        Self { program, wall: Vec::new(), processor: Vec::new(), peak_mb: 0.0 }
     }
-    programs.push(Program::with_the_machines_roots()?);
-    programs.push(peer.clone());
-    let mut figures = vec![(Vec::new(), Vec::new()); programs.len()];
-    // The first round is for the page cache.
-    for round in 0..=rounds {
-        for (program, (wall, processor)) in programs.iter().zip(&mut figures) {
-            let function = Function::start(program, services.url()).await?;
-            if round > 0 {
-                wall.push(function.started_in);
-                processor.push(function.thread_time()?);
-            }
+
+    async fn start(&mut self, services: &Services) -> Result<(), BenchError> {
+        let function = Function::start(&self.program, services.url()).await?;
+        self.wall.push(function.started_in);
+        self.processor.push(function.thread_time()?);
+        self.peak_mb = self.peak_mb.max(function.peak_mb()?);
+        Ok(())
+    }
+
+    /// The medians.
+    fn times(&self) -> (Duration, Duration) {
+        (median(self.wall.clone()), median(self.processor.clone()))
+    }
+}
+
+/// Prints the table.
+pub async fn measure(rounds: usize, packages: &Packages, python: &Python) -> Result<(), BenchError> {
+    let services = Services::start(Duration::ZERO).await?;
+    let mut ours = vec![Starts::of(Program::hello(packages))];
+    for name in FUNCTIONS {
+        ours.push(Starts::of(Program::packaged(packages, name)?));
+    }
+    ours.push(Starts::of(Program::with_the_machines_roots(packages)?));
+    let mut peer = Starts::of(Program::peer(python));
+    for _ in 0..rounds {
+        for starts in &mut ours {
+            starts.start(&services).await?;
         }
     }
-    let figures: Vec<_> = figures.into_iter().map(|(wall, processor)| (median(wall), median(processor))).collect();
-    let (hello, python) = (figures[0], figures[figures.len() - 1]);
-    let mut table =
-        Table::new(&["start-up", "wall, ms", "x hello", "Python x", "processor, ms", "x hello", "Python x"]);
-    for (program, (wall, processor)) in programs.iter().zip(figures) {
+    // By itself: it fills the processor's caches, and whoever comes next would seem slow.
+    for _ in 0..rounds {
+        peer.start(&services).await?;
+    }
+    let (hello, python) = (ours[0].times(), peer.times());
+    let mut table = Table::new(&[
+        "start-up",
+        "wall, ms",
+        "x hello",
+        "Python x",
+        "processor, ms",
+        "x hello",
+        "Python x",
+        "memory, MB",
+    ]);
+    for starts in ours.iter().chain([&peer]) {
+        let (wall, processor) = starts.times();
         table.row(&[
-            program.name.to_owned(),
+            starts.program.name.to_owned(),
             ms(wall),
             times(wall, hello.0),
             times(python.0, wall),
             ms(processor),
             times(processor, hello.1),
             times(python.1, processor),
+            format!("{:.0}", starts.peak_mb),
         ]);
     }
     println!("{table}");

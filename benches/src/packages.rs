@@ -1,0 +1,51 @@
+//! The deployment packages: what is measured is what is deployed.
+
+use std::{
+    fs::{self, File, Permissions},
+    io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{BenchError, run_to_end};
+
+/// Lambda's name of this machine's architecture.
+const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
+
+/// The packages of all functions, and hello in the same profile.
+pub struct Packages {
+    /// Where the packages lie.
+    pub zips: PathBuf,
+    /// The function that does nothing.
+    pub hello: PathBuf,
+    unpacked: PathBuf,
+}
+
+impl Packages {
+    /// Builds whatever is not built yet: minutes, the first time.
+    pub fn build(root: &Path) -> Result<Self, BenchError> {
+        run_to_end(Command::new(root.join("scripts/build-lambdas")).arg(ARCHITECTURE))?;
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let hello = ["build", "--locked", "--profile", "lambda", "--package", "facereel-bench", "--bin", "hello"];
+        run_to_end(Command::new(cargo).current_dir(root).args(hello))?;
+        let target = root.join("target");
+        let unpacked = target.join("bench/functions");
+        fs::create_dir_all(&unpacked)?;
+        Ok(Self { zips: target.join("lambda").join(ARCHITECTURE), hello: target.join("lambda/hello"), unpacked })
+    }
+
+    /// Takes a function's binary out of its package, as Lambda does.
+    pub fn unpack(&self, function: &str) -> Result<PathBuf, BenchError> {
+        let package = self.zips.join(format!("{function}.zip"));
+        let unreadable = |error: zip::result::ZipError| BenchError::Package(package.clone(), error);
+        let mut package = zip::ZipArchive::new(File::open(&package)?).map_err(unreadable)?;
+        let bootstrap = self.unpacked.join(function);
+        // Written anew beside and then moved: an earlier one may still be running.
+        let fresh = bootstrap.with_extension("fresh");
+        io::copy(&mut package.by_name("bootstrap").map_err(unreadable)?, &mut File::create(&fresh)?)?;
+        fs::set_permissions(&fresh, Permissions::from_mode(0o755))?;
+        fs::rename(&fresh, &bootstrap)?;
+        Ok(bootstrap)
+    }
+}

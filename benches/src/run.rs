@@ -1,0 +1,101 @@
+//! `facereel run` beside the length of the video.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::{BenchError, python::Python, run_to_end, table::Table};
+
+/// How long the clips are.
+const LENGTH: Duration = Duration::from_mins(1);
+
+/// The clips: picture, and bits a second as YouTube recommends them for uploads
+/// (<https://support.google.com/youtube/answer/1722171>).
+const CLIPS: [(&str, &str, &str); 2] = [("720p", "1280:720", "5M"), ("1080p", "1920:1080", "8M")];
+
+/// Makes the clips, runs each twice and prints the table of the second runs.
+pub fn measure(root: &Path, python: &Python) -> Result<(), BenchError> {
+    let facereel = std::env::current_exe()?.with_file_name("facereel");
+    if !facereel.is_file() {
+        return Err(BenchError::NotBuilt(facereel));
+    }
+    let folder = root.join("target/bench/run");
+    fs::create_dir_all(&folder)?;
+    let mut table =
+        Table::new(&["clip", "length, s", "detection, s", "x real time", "whole run, s", "beyond detection, s"]);
+    for (name, picture, rate) in CLIPS {
+        let clip = folder.join(format!("{name}.mp4"));
+        if !clip.is_file() {
+            make(&clip, root, python, picture, rate)?;
+        }
+        let out = folder.join(name);
+        let run =
+            || run_to_end(Command::new(&facereel).arg("run").arg(&clip).arg("--out").arg(&out).stdout(Stdio::null()));
+        // The first one finds the machine cold.
+        run()?;
+        let begun = Instant::now();
+        run()?;
+        let whole = begun.elapsed();
+        let history = out.join("history.json");
+        let detection = detection(&fs::read_to_string(&history)?).ok_or(BenchError::History(history))?;
+        let seconds = |duration: Duration| format!("{:.1}", duration.as_secs_f64());
+        table.row(&[
+            name.to_owned(),
+            seconds(LENGTH),
+            seconds(detection),
+            format!("{:.1}", LENGTH.as_secs_f64() / detection.as_secs_f64()),
+            seconds(whole),
+            seconds(whole.saturating_sub(detection)),
+        ]);
+    }
+    println!("{table}");
+    Ok(())
+}
+
+/// The sample clip over and over, with noise that uses up the bits: footage is never as smooth as drawn pictures.
+fn make(clip: &Path, root: &Path, python: &Python, picture: &str, rate: &str) -> Result<(), BenchError> {
+    let ffmpeg = Command::new(&python.command)
+        .args(["-c", "import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe(), end='')"])
+        .output()?;
+    let part = clip.with_extension("part.mp4");
+    run_to_end(
+        Command::new(String::from_utf8_lossy(&ffmpeg.stdout).as_ref())
+            .args(["-loglevel", "error", "-y", "-stream_loop", "-1", "-i"])
+            .arg(root.join("tests/fixtures/sample-clip/sample.mp4"))
+            .args(["-t", &LENGTH.as_secs().to_string(), "-r", "30", "-an", "-pix_fmt", "yuv420p"])
+            .args(["-vf", &format!("scale={picture},noise=alls=12:allf=t")])
+            .args(["-c:v", "libx264", "-b:v", rate, "-maxrate", rate, "-bufsize", rate])
+            .arg(&part),
+    )?;
+    Ok(fs::rename(part, clip)?)
+}
+
+/// How long the execution was in `StartDetection`: the job, from its start to the callback.
+fn detection(history: &str) -> Option<Duration> {
+    let events: Vec<Value> = serde_json::from_str(history).ok()?;
+    let at =
+        |details: &str| events.iter().find(|event| event[details]["name"] == "StartDetection")?["timestamp"].as_f64();
+    Duration::try_from_secs_f64(at("stateExitedEventDetails")? - at("stateEnteredEventDetails")?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_detection_lasts_from_the_states_entry_to_its_exit() {
+        let history = r#"[
+            {"timestamp": 1.0, "executionStartedEventDetails": {}},
+            {"timestamp": 2.5, "stateEnteredEventDetails": {"name": "StartDetection"}},
+            {"timestamp": 10.0, "stateExitedEventDetails": {"name": "StartDetection"}},
+            {"timestamp": 11.0, "stateEnteredEventDetails": {"name": "ListPages"}}
+        ]"#;
+        assert_eq!(detection(history), Some(Duration::from_millis(7500)));
+        assert_eq!(detection("[]"), None);
+    }
+}
