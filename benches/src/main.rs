@@ -25,7 +25,7 @@ use clap::{Parser, Subcommand};
 use crate::{packages::Packages, python::Python};
 
 /// Rounds of a start-up, unless told otherwise.
-const ROUNDS: usize = 21;
+const ROUNDS: usize = 51;
 
 /// Why there are no figures.
 #[derive(Debug, thiserror::Error)]

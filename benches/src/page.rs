@@ -22,7 +22,9 @@ const LENGTHS: [usize; 3] = [1, 10, 100];
 /// Prints the two tables.
 pub async fn measure(packages: &Packages, python: &Python) -> Result<(), BenchError> {
     let services = Services::start(Duration::ZERO).await?;
-    let (list, fetch) = (Program::packaged(packages, "list-pages")?, Program::packaged(packages, "fetch-page")?);
+    let list = Program::packaged(packages, "list-pages")?;
+    let fetch = Program::packaged(packages, "fetch-page")?;
+    let summarize = Program::packaged(packages, "summarize")?;
     let peer = Program::peer(python);
     let mut time =
         Table::new(&["processor time a page, ms", "list-pages", "fetch-page", "summarize", "Python", "Python x"]);

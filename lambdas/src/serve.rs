@@ -18,9 +18,11 @@ pub struct ConfigError(#[from] serde_json::Error);
 
 /// Serves a function until Lambda ends it: logs, clients and config are set up once, before the first event.
 ///
+/// On one thread: Lambda hands over one event at a time, and what takes long is to wait for others.
+///
 /// # Errors
 /// The environment lacks a variable that the config needs, or the Runtime API is out of reach.
-pub async fn serve<Config, Request, Response, Failure>(
+pub fn serve<Config, Request, Response, Failure>(
     function: impl AsyncFn(&Clients, &Config, Request) -> Result<Response, Failure>,
 ) -> Result<(), Error>
 where
@@ -31,13 +33,15 @@ where
 {
     tracing::init_default_subscriber();
     let config: Config = config_from(std::env::vars())?;
-    let clients = Clients::from_env().await;
-    let (function, config, clients) = (&function, &config, &clients);
-    lambda_runtime::run(service_fn(async move |event: LambdaEvent<Request>| {
-        // Boxed: the compiler measures the whole call at once otherwise, and gives up on its depth.
-        Box::pin(function(clients, config, event.payload)).await
-    }))
-    .await
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let clients = Clients::from_env().await;
+        let (function, config, clients) = (&function, &config, &clients);
+        lambda_runtime::run(service_fn(async move |event: LambdaEvent<Request>| {
+            // Boxed: the compiler measures the whole call at once otherwise, and gives up on its depth.
+            Box::pin(function(clients, config, event.payload)).await
+        }))
+        .await
+    })
 }
 
 /// Reads a config out of environment variables: the field `results_bucket` is the variable `RESULTS_BUCKET`.

@@ -2,7 +2,6 @@
 
 use lambdas::{fetch_page::fetch_page, serve::serve};
 
-#[tokio::main]
-async fn main() -> Result<(), lambda_runtime::Error> {
-    serve(fetch_page).await
+fn main() -> Result<(), lambda_runtime::Error> {
+    serve(fetch_page)
 }

@@ -6,7 +6,6 @@ use lambdas::{
     serve::{NoConfig, serve},
 };
 
-#[tokio::main]
-async fn main() -> Result<(), lambda_runtime::Error> {
-    serve(async |clients: &Clients, NoConfig {}: &NoConfig, request| list_pages(clients, request).await).await
+fn main() -> Result<(), lambda_runtime::Error> {
+    serve(async |clients: &Clients, NoConfig {}: &NoConfig, request| list_pages(clients, request).await)
 }

@@ -2,7 +2,6 @@
 
 use lambdas::{resume_execution::resume_execution, serve::serve};
 
-#[tokio::main]
-async fn main() -> Result<(), lambda_runtime::Error> {
-    serve(resume_execution).await
+fn main() -> Result<(), lambda_runtime::Error> {
+    serve(resume_execution)
 }

@@ -2,7 +2,6 @@
 
 use lambdas::{serve::serve, start_detection::start_detection};
 
-#[tokio::main]
-async fn main() -> Result<(), lambda_runtime::Error> {
-    serve(start_detection).await
+fn main() -> Result<(), lambda_runtime::Error> {
+    serve(start_detection)
 }

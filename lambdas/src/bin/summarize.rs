@@ -2,7 +2,6 @@
 
 use lambdas::{serve::serve, summarize::summarize};
 
-#[tokio::main]
-async fn main() -> Result<(), lambda_runtime::Error> {
-    serve(summarize).await
+fn main() -> Result<(), lambda_runtime::Error> {
+    serve(summarize)
 }
