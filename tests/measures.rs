@@ -1,7 +1,11 @@
-//! What one video costs on the real state machine and functions, in virtual time: the tables of `BENCHMARKS.md` that no
-//! machine's speed changes. `cargo run --release --bin bench -- pagination` prints them.
+//! What one video costs on the real state machine and functions, most of it in virtual time, which no machine's speed
+//! changes: tables of `BENCHMARKS.md`. `cargo run --release --bin bench -- pagination` prints them.
+
+use std::time::Duration;
 
 use facereel_tests::sim::{self, Content, Kind, Ms, Run, SECOND, Story, Upload};
+use facereel_tests::workflow::{ANY_VIDEO, Canned, Rig};
+use rekognition_local::{Call, Fault};
 
 /// What each call of `GetFaceDetection` takes.
 const GET: Ms = 300;
@@ -45,6 +49,24 @@ fn pagination_at_300_ms_a_call() {
             format!("{seconds:.1} | {:.2}", seconds / limit)
         });
         println!("| {pages} | {limit:.1} | {} |", cells.join(" | "));
+    }
+    println!();
+}
+
+/// The same on the local engine, with the functions as processes, in real time. A page is one face here.
+#[tokio::test]
+#[ignore = "prints tables of BENCHMARKS.md"]
+async fn pagination_on_the_engine() {
+    println!("| pages | chain limit, s | on the engine, s | x limit |");
+    println!("|---|---:|---:|---:|");
+    for pages in [1_u32, 10, 100, 1000] {
+        let detector = Canned::faces(usize::try_from(pages).expect("a thousand at most"));
+        let rig = Rig::with(detector, |options| options.page_limit = 1).await;
+        rig.workflow.rekognition.faults().order(Fault::Slow { call: Call::Get, millis: GET, times: u32::MAX });
+        let execution = rig.upload("video.mp4", ANY_VIDEO).await;
+        let seconds = rig.time_after_the_callback(&execution.arn).await.as_secs_f64();
+        let limit = Duration::from_millis(GET).as_secs_f64() * f64::from(pages);
+        println!("| {pages} | {limit:.1} | {seconds:.1} | {:.2} |", seconds / limit);
     }
     println!();
 }

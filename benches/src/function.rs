@@ -151,6 +151,11 @@ impl Function {
         answer.unwrap_or_else(|| Err("the function has ended".to_owned())).map_err(BenchError::Failed)
     }
 
+    /// Ends it and waits until it is gone: its end is work as well, and would fall into the next one's start.
+    pub async fn end(mut self) -> Result<(), BenchError> {
+        Ok(self.child.kill().await?)
+    }
+
     /// Processor time of all its living threads so far: exact, for a function that has just started.
     pub fn thread_time(&self) -> Result<Duration, BenchError> {
         let mut total = 0;

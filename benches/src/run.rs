@@ -14,7 +14,7 @@ use crate::{BenchError, python::Python, run_to_end, table::Table};
 /// How long the clips are.
 const LENGTH: Duration = Duration::from_mins(1);
 
-/// The clips: picture, and bits a second as YouTube recommends them for uploads
+/// The clips: picture, and bits a second as they are recommended for uploads
 /// (<https://support.google.com/youtube/answer/1722171>).
 const CLIPS: [(&str, &str, &str); 2] = [("720p", "1280:720", "5M"), ("1080p", "1920:1080", "8M")];
 

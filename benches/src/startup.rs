@@ -32,7 +32,7 @@ impl Starts {
         self.wall.push(function.started_in);
         self.processor.push(function.thread_time()?);
         self.peak_mb = self.peak_mb.max(function.peak_mb()?);
-        Ok(())
+        function.end().await
     }
 
     /// The medians.

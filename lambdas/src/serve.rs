@@ -33,7 +33,7 @@ where
 {
     tracing::init_default_subscriber();
     let config: Config = config_from(std::env::vars())?;
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async move {
         let clients = Clients::from_env().await;
         let (function, config, clients) = (&function, &config, &clients);
         lambda_runtime::run(service_fn(async move |event: LambdaEvent<Request>| {

@@ -32,6 +32,15 @@ pub enum Fault {
         /// How many calls.
         times: u32,
     },
+    /// The next `times` calls of one kind take this much longer.
+    Slow {
+        /// Which calls.
+        call: Call,
+        /// How much, in milliseconds.
+        millis: u64,
+        /// How many calls.
+        times: u32,
+    },
     /// The next job ends FAILED, without an analysis.
     JobFails {
         /// The job's `StatusMessage`.
@@ -148,6 +157,16 @@ impl Faults {
     pub(crate) fn refusal(&self, of: Call) -> Option<Refusal> {
         take(&mut lock(&self.queue), |fault| match fault {
             Fault::Busy { call, error, times } if *call == of => Some((*error, count_down(times))),
+            _ => None,
+        })
+    }
+
+    /// How much longer the next call of this kind is to take, if it is.
+    pub(crate) fn delay(&self, of: Call) -> Option<Duration> {
+        take(&mut lock(&self.queue), |fault| match fault {
+            Fault::Slow { call, millis, times } if *call == of => {
+                Some((Duration::from_millis(*millis), count_down(times)))
+            }
             _ => None,
         })
     }

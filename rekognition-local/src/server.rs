@@ -232,7 +232,15 @@ impl Shared {
         let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
     }
 
+    /// Takes as long as was ordered.
+    async fn take_time(&self, call: Call) {
+        if let Some(delay) = self.faults.delay(call) {
+            tokio::time::sleep(delay).await;
+        }
+    }
+
     async fn start(self: &Arc<Self>, body: &[u8]) -> Result<StartFaceDetectionResponse, ApiError> {
+        self.take_time(Call::Start).await;
         self.start_calls.fetch_add(1, Ordering::Relaxed);
         let call = parse::<StartFaceDetectionRequest>(body)?.validate()?;
         if let Some(refusal) = self.faults.refusal(Call::Start) {
@@ -284,7 +292,8 @@ impl Shared {
         }
     }
 
-    fn get(&self, body: &[u8]) -> Result<GetFaceDetectionResponse, ApiError> {
+    async fn get(&self, body: &[u8]) -> Result<GetFaceDetectionResponse, ApiError> {
+        self.take_time(Call::Get).await;
         self.get_calls.fetch_add(1, Ordering::Relaxed);
         let call = parse::<GetFaceDetectionRequest>(body)?.validate()?;
         if let Some(refusal) = self.faults.refusal(Call::Get) {
@@ -298,7 +307,7 @@ async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Byt
     let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     let mut response = match target {
         "RekognitionService.StartFaceDetection" => respond(shared.start(&body).await),
-        "RekognitionService.GetFaceDetection" => respond(shared.get(&body)),
+        "RekognitionService.GetFaceDetection" => respond(shared.get(&body).await),
         _ => {
             let message = format!("{target:?} is not served here: only StartFaceDetection and GetFaceDetection are");
             ApiError::new(ErrorKind::UnknownOperation, message).into_response()

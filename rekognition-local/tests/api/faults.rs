@@ -73,6 +73,20 @@ async fn a_fault_for_one_kind_of_call_leaves_the_other_alone() {
 }
 
 #[tokio::test]
+async fn a_slow_call_takes_as_long_as_ordered_and_no_other() {
+    let stand = Stand::new(&Canned::faces(1)).await;
+    let job_id = stand.finished().await;
+    let hour = 3_600_000;
+    stand.server.faults().order(Fault::Slow { call: Call::Get, millis: 300, times: 1 });
+    stand.server.faults().order(Fault::Slow { call: Call::Start, millis: hour, times: 1 });
+    let asked = std::time::Instant::now();
+    stand.get(&job_id).await;
+    assert!(asked.elapsed() >= Duration::from_millis(300));
+    // The hour is the next Start call's.
+    stand.get(&job_id).await;
+}
+
+#[tokio::test]
 async fn a_job_fails_on_order_without_an_analysis() {
     let detector = Canned::faces(1);
     let stand = Stand::new(&detector).await;

@@ -136,6 +136,19 @@ impl Rig {
         failed.collect()
     }
 
+    /// From the callback that resumes an execution to its end, once it has succeeded.
+    ///
+    /// # Panics
+    /// When it fails, with its history.
+    pub async fn time_after_the_callback(&self, arn: &str) -> Duration {
+        let ended = self.workflow.executions.wait(arn).await.unwrap_or_else(|error| panic!("{error}"));
+        assert!(ended.has_succeeded(), "{ended:#?}\n{}", self.story(arn).await);
+        let history = self.history(arn).await;
+        let resumed = history.iter().find(|event| event["type"] == "TaskSucceeded");
+        let at = |event: Option<&Value>| event.and_then(|event| event["timestamp"].as_f64()).expect("it was resumed");
+        Duration::from_secs_f64(at(history.last()) - at(resumed))
+    }
+
     /// How many jobs were started, and would have been paid for.
     #[must_use]
     pub fn billed(&self) -> u64 {
