@@ -12,8 +12,8 @@
 //!
 //! Between them lie the [`video`] (the object, looked at before anything is paid), the [`job`] (named by its content),
 //! the [`waiters`] (task tokens that wait for a job), the [`queue`] (tickets that wait for one of the account's job
-//! slots), the [`completion`] (a finished job told to its waiters), the [`results`] (where everything lies in S3) and the
-//! [`report`] (the result as a page for people).
+//! slots), the [`completion`] (a finished job told to its waiters), the [`page`] (of faces, in Rekognition's own bytes), the
+//! [`results`] (where everything lies in S3) and the [`report`] (the result as a page for people).
 
 pub mod aws;
 pub mod completion;
