@@ -344,6 +344,20 @@ fn the_largest_video_stays_within_the_limits() {
     assert!(run.most_events < 18_750, "{} events", run.most_events);
 }
 
+/// Twenty results of a hundred pages are ready in the same moment, and four thousand calls meet a quota of five a second:
+/// that takes its time, and fails nobody.
+#[test]
+fn many_large_results_at_once_wait_for_their_pages() {
+    let uploads = (0..20).map(|id| upload(0, &format!("{id}.mp4"), video(id, 1000, HOUR)));
+    let story = Story { uploads: uploads.collect(), faces_per_page: 10, logged: false, ..Story::calm(1) };
+    let run = run(&story);
+    println!("{} s; {} events; {:?}", (run.makespan - HOUR) / SECOND, run.most_events, run.met);
+    assert_holds(&run);
+    let failed = run.met.keys().filter(|met| met.starts_with("redrive") || met.starts_with("started anew"));
+    assert_eq!(failed.collect::<Vec<_>>(), Vec::<&String>::new());
+    assert!(run.most_events < 18_750 / 10, "{} events for a hundred pages", run.most_events);
+}
+
 mod a_rush {
     use super::*;
 

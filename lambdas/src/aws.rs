@@ -146,6 +146,12 @@ pub trait ErrorName: std::error::Error {
     fn error_name(&self) -> &'static str;
 }
 
+impl ErrorName for AwsError {
+    fn error_name(&self) -> &'static str {
+        self.into()
+    }
+}
+
 /// Implements [`ErrorName`] for a function's error enum: its variants' names, and those of the [`AwsError`] inside.
 macro_rules! named_by_variant {
     ($error:ty) => {

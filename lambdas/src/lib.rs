@@ -25,6 +25,7 @@ pub mod job;
 pub mod list_pages;
 pub mod metrics;
 pub mod page;
+mod patience;
 pub mod queue;
 pub mod report;
 pub mod results;

@@ -12,6 +12,10 @@ use crate::{
 /// window is walked in a minute even at half a second a page.
 pub const PAGES_PER_WINDOW: usize = 100;
 
+/// A window ends after this long, in milliseconds, with as many pages as there are: where others use up the account's rate,
+/// a hundred would take longer than the function may.
+const LISTING_MS: i64 = 100_000;
+
 /// Pages that are fetched each in an iteration of its own: as many faces as an ordinary video ever has.
 ///
 /// An iteration is 7 events of an execution's 25,000; the longest and busiest videos, with thousands of pages, have to
@@ -61,7 +65,7 @@ pub struct Window {
 #[tracing::instrument(skip_all, fields(execution = request.execution, key = request.job.video.key, tag = request.job.tag))]
 pub async fn list_pages(clients: &Clients, request: ListPages) -> Result<Window, PageError> {
     let ListPages { job: FinishedJob { job_id, .. }, from: mut page, .. } = request;
-    let from = page.index;
+    let (from, until_ms) = (page.index, clients.now_ms() + LISTING_MS);
     let mut runs: Vec<PageRun> = Vec::new();
     loop {
         let Answer::<IgnoredAny> { next_token, .. } = RawAnswer::of(clients, &job_id, &page).await?.read()?;
@@ -72,7 +76,7 @@ pub async fn list_pages(clients: &Clients, request: ListPages) -> Result<Window,
             _ => runs.push(PageRun { first: page, pages: 1 }),
         }
         match next {
-            Some(next) if listed - from < PAGES_PER_WINDOW => page = next,
+            Some(next) if listed - from < PAGES_PER_WINDOW && clients.now_ms() < until_ms => page = next,
             next => {
                 tracing::info!(job_id, listed, more = next.is_some(), "listed pages");
                 return Ok(Window { runs, listed, next });

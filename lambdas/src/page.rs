@@ -18,7 +18,10 @@ use aws_smithy_runtime_api::client::{
 use aws_smithy_types::body::SdkBody;
 use serde::{Deserialize, Serialize};
 
-use crate::aws::{AwsError, Clients, named_by_variant};
+use crate::{
+    aws::{AwsError, Clients, named_by_variant},
+    patience::patiently,
+};
 
 /// Faces on a page: Rekognition's own default and maximum
 /// (<https://docs.aws.amazon.com/rekognition/latest/APIReference/API_GetFaceDetection.html>).
@@ -90,13 +93,17 @@ named_by_variant!(PageError);
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase", bound(deserialize = "Faces: Deserialize<'de> + Default"))]
 pub(crate) struct Answer<Faces> {
-    #[serde(default)]
+    #[serde(default = "absent")]
     job_status: String,
     /// The next page's, unless this is the last.
     pub next_token: Option<String>,
     /// A video without faces has none.
     #[serde(default)]
     pub faces: Faces,
+}
+
+fn absent() -> String {
+    "absent".to_owned()
 }
 
 /// The answer for a page in its own bytes: they are up to 3.3 MB, of which the SDK would make thousands of values that
@@ -108,11 +115,15 @@ pub(crate) struct RawAnswer<'a> {
 }
 
 impl<'a> RawAnswer<'a> {
-    /// Asks Rekognition for a page.
+    /// Asks Rekognition for a page; where others use up the account's rate, again and again.
     ///
     /// # Errors
     /// [`PageError`].
     pub async fn of(clients: &Clients, job_id: &'a str, page: &Page) -> Result<Self, PageError> {
+        patiently(async || Self::ask(clients, job_id, page).await).await
+    }
+
+    async fn ask(clients: &Clients, job_id: &'a str, page: &Page) -> Result<Self, PageError> {
         let unread = Unread::default();
         clients
             .rekognition

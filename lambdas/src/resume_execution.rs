@@ -9,6 +9,7 @@ use crate::{
     completion::{self, Outcome},
     ending::Ending,
     job::{self, JobStatus},
+    patience::patiently,
     queue, waiters,
 };
 
@@ -68,7 +69,8 @@ pub async fn resume_execution(clients: &Clients, config: &Config, event: SnsEven
 
 #[tracing::instrument(skip_all, fields(job_id = job_id, key = Empty, tag = Empty))]
 async fn resume(clients: &Clients, config: &Config, job_id: &str) -> Result<(), ResumeExecutionError> {
-    let report = job::report(&clients.rekognition, job_id).await?;
+    // Lambda itself would try again only twice, and then the completion waits for a heartbeat.
+    let report = patiently(async || job::report(&clients.rekognition, job_id).await).await?;
     let Some(tag) = report.tag else {
         tracing::error!(status = ?report.status, "ignored the completion of a job that was not started here");
         return Ok(());
