@@ -30,7 +30,7 @@ locals {
     }
     fetch-page = {
       description = "Writes pages of faces to S3"
-      timeout     = 300
+      timeout     = 900
       memory      = 256 # It needs 20 MB; a page of ALL attributes takes 15 ms of a processor: 100 here, and twenty run side by side.
       environment = { RESULTS_BUCKET = local.results_bucket }
     }
