@@ -1,5 +1,10 @@
 //! A finished job, told to everyone who waits for it.
 
+use aws_sdk_sfn::{
+    config::http::HttpResponse,
+    error::{ProvideErrorMetadata, SdkError},
+};
+
 use crate::{
     aws::{AwsError, Clients},
     ending::Ending,
@@ -118,14 +123,8 @@ pub async fn send_failure(
     cause: &str,
 ) -> Result<Delivery, AwsError> {
     let cause: String = cause.chars().take(MAX_CAUSE_CHARS).collect();
-    match clients.sfn.send_task_failure().task_token(&token.0).error(error).cause(cause).send().await {
-        Ok(_) => Ok(Delivery::Delivered),
-        Err(error) => match error.as_service_error() {
-            Some(reason) if reason.is_task_timed_out() || reason.is_task_does_not_exist() => Ok(Delivery::TooLate),
-            Some(reason) if reason.is_invalid_token() => Ok(Delivery::InvalidToken),
-            _ => Err(AwsError::new("states:SendTaskFailure", error)),
-        },
-    }
+    let sent = clients.sfn.send_task_failure().task_token(&token.0).error(error).cause(cause).send().await;
+    delivery("states:SendTaskFailure", sent)
 }
 
 /// Sends `SendTaskSuccess` with a finished job.
@@ -134,12 +133,20 @@ pub async fn send_failure(
 /// [`AwsError`]; a task that has ended already is no error.
 pub async fn send_success(clients: &Clients, token: &TaskToken, job: &FinishedJob) -> Result<Delivery, AwsError> {
     let output = serde_json::to_string(job).expect("a finished job is plain data");
-    match clients.sfn.send_task_success().task_token(&token.0).output(output).send().await {
+    let sent = clients.sfn.send_task_success().task_token(&token.0).output(output).send().await;
+    delivery("states:SendTaskSuccess", sent)
+}
+
+fn delivery<T, E>(call: &'static str, sent: Result<T, SdkError<E, HttpResponse>>) -> Result<Delivery, AwsError>
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    match sent {
         Ok(_) => Ok(Delivery::Delivered),
-        Err(error) => match error.as_service_error() {
-            Some(reason) if reason.is_task_timed_out() || reason.is_task_does_not_exist() => Ok(Delivery::TooLate),
-            Some(reason) if reason.is_invalid_token() => Ok(Delivery::InvalidToken),
-            _ => Err(AwsError::new("states:SendTaskSuccess", error)),
+        Err(error) => match error.code() {
+            Some("TaskTimedOut" | "TaskDoesNotExist") => Ok(Delivery::TooLate),
+            Some("InvalidToken") => Ok(Delivery::InvalidToken),
+            _ => Err(AwsError::new(call, error)),
         },
     }
 }

@@ -179,9 +179,7 @@ async fn take_ticket(
 async fn finished_job(clients: &Clients, bucket: &str, waiter: &Waiter) -> Result<Option<FinishedJob>, AwsError> {
     let mut job = waiter.job.clone();
     while let Some(Ending { job_id, .. }) = Ending::of(clients, bucket, &job.tag()).await? {
-        for earlier in waiters::list(clients, bucket, &job.tag(), Some(&waiter.execution)).await? {
-            waiters::remove(clients, bucket, &earlier).await?;
-        }
+        waiters::remove_attempts(clients, bucket, &job.tag(), &waiter.execution, None).await?;
         match job::report(&clients.rekognition, &job_id).await?.status {
             JobStatus::Succeeded(metadata) => return Ok(Some(job.finished(&job_id, &metadata))),
             _ => job = job.next_generation(),

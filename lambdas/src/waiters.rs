@@ -58,9 +58,23 @@ fn prefix(tag: &str, execution: Option<&str>) -> String {
 pub async fn put(clients: &Clients, bucket: &str, waiter: &Waiter) -> Result<(), AwsError> {
     let key = waiter.object_key();
     s3::put_json(clients, bucket, &key, waiter).await?;
-    for earlier in s3::list(clients, bucket, &prefix(&waiter.job.tag(), Some(&waiter.execution))).await? {
-        if earlier != key {
-            s3::delete(clients, bucket, &earlier).await?;
+    remove_attempts(clients, bucket, &waiter.job.tag(), &waiter.execution, Some(&key)).await
+}
+
+/// Removes what an execution's attempts have left at the job with this tag, but for the object `keep`.
+///
+/// # Errors
+/// [`AwsError`] of `s3:ListBucket` or `s3:DeleteObject`.
+pub async fn remove_attempts(
+    clients: &Clients,
+    bucket: &str,
+    tag: &str,
+    execution: &str,
+    keep: Option<&str>,
+) -> Result<(), AwsError> {
+    for attempt in s3::list(clients, bucket, &prefix(tag, Some(execution))).await? {
+        if keep != Some(attempt.as_str()) {
+            s3::delete(clients, bucket, &attempt).await?;
         }
     }
     Ok(())
