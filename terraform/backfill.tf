@@ -5,7 +5,7 @@ resource "aws_sfn_state_machine" "backfill" {
   #checkov:skip=CKV_AWS_284:Each video's own execution is traced; this one only starts them.
   #checkov:skip=CKV_AWS_285:The executions that it starts are logged; which videos they are says its list in S3.
   name     = "${var.name}-backfill"
-  role_arn = aws_iam_role.backfill.arn
+  role_arn = aws_iam_role.state_machine["backfill"].arn
 
   definition = templatefile("${path.module}/../statemachine/backfill.asl.json", {
     analyze_video_arn = aws_sfn_state_machine.analyze_video.arn
@@ -13,7 +13,7 @@ resource "aws_sfn_state_machine" "backfill" {
   })
 
   logging_configuration {
-    log_destination = "${aws_cloudwatch_log_group.backfill.arn}:*"
+    log_destination = "${aws_cloudwatch_log_group.state_machine["backfill"].arn}:*"
     level           = "ERROR"
   }
 
@@ -30,34 +30,9 @@ resource "aws_sfn_state_machine" "backfill" {
   depends_on = [aws_iam_role_policy.backfill]
 }
 
-resource "aws_cloudwatch_log_group" "backfill" {
-  #checkov:skip=CKV_AWS_338:log_retention_days says how long; a year is for whoever needs it.
-  name              = "/aws/vendedlogs/states/${var.name}-backfill"
-  retention_in_days = var.log_retention_days
-  kms_key_id        = local.key_arn
-}
-
-resource "aws_iam_role" "backfill" {
-  name        = "${var.name}-backfill${local.role_suffix}"
-  description = "The role of the state machine ${var.name}-backfill"
-
-  assume_role_policy = jsonencode({
-    Version = "2012-10-17"
-    Statement = [{
-      Effect    = "Allow"
-      Principal = { Service = "states.amazonaws.com" }
-      Action    = "sts:AssumeRole"
-      Condition = {
-        StringEquals = { "aws:SourceAccount" = local.account }
-        ArnEquals    = { "aws:SourceArn" = local.backfill_arn }
-      }
-    }]
-  })
-}
-
 resource "aws_iam_role_policy" "backfill" {
   name = "start-executions"
-  role = aws_iam_role.backfill.id
+  role = aws_iam_role.state_machine["backfill"].id
 
   policy = jsonencode({
     Version = "2012-10-17"
@@ -68,7 +43,7 @@ resource "aws_iam_role_policy" "backfill" {
           Sid      = "StartExecutions"
           Effect   = "Allow"
           Action   = "states:StartExecution"
-          Resource = [local.backfill_arn, local.state_machine_arn]
+          Resource = [local.state_machine_arns["backfill"], local.state_machine_arn]
         },
         {
           Sid    = "WaitForAndStopExecutions"

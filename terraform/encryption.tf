@@ -64,7 +64,7 @@ locals {
       objects      = local.via.s3
       queues       = local.via.sqs
       topic        = local.via.sns
-      executions   = { StringEquals = { "kms:EncryptionContext:aws:states:stateMachineArn" = local.state_machine_arns } }
+      executions   = { StringEquals = { "kms:EncryptionContext:aws:states:stateMachineArn" = values(local.state_machine_arns) } }
       log_delivery = { StringLike = { "kms:EncryptionContext:SourceArn" = "arn:${local.partition}:logs:${var.region}:${local.account}:*" } }
       environment  = { StringLike = { "kms:EncryptionContext:aws:lambda:FunctionArn" = "arn:${local.partition}:lambda:${var.region}:${local.account}:function:${var.name}-*" } }
     } :

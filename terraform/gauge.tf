@@ -10,7 +10,7 @@ resource "aws_sfn_state_machine" "gauge" {
   #checkov:skip=CKV_AWS_285:Its errors are logged; its data are two numbers, which it publishes.
   name     = "${var.name}-gauge"
   type     = "EXPRESS"
-  role_arn = aws_iam_role.gauge.arn
+  role_arn = aws_iam_role.state_machine["gauge"].arn
 
   definition = templatefile("${path.module}/gauge.asl.json", {
     namespace         = local.namespace
@@ -19,7 +19,7 @@ resource "aws_sfn_state_machine" "gauge" {
   })
 
   logging_configuration {
-    log_destination = "${aws_cloudwatch_log_group.gauge.arn}:*"
+    log_destination = "${aws_cloudwatch_log_group.state_machine["gauge"].arn}:*"
     level           = "ERROR"
   }
 
@@ -34,13 +34,6 @@ resource "aws_sfn_state_machine" "gauge" {
   }
 
   depends_on = [aws_iam_role_policy.gauge]
-}
-
-resource "aws_cloudwatch_log_group" "gauge" {
-  #checkov:skip=CKV_AWS_338:log_retention_days says how long; a year is for whoever needs it.
-  name              = "/aws/vendedlogs/states/${var.name}-gauge"
-  retention_in_days = var.log_retention_days
-  kms_key_id        = local.key_arn
 }
 
 resource "aws_cloudwatch_event_rule" "gauge" {
@@ -59,27 +52,9 @@ resource "aws_cloudwatch_event_target" "gauge" {
   depends_on = [aws_iam_role_policy.events]
 }
 
-resource "aws_iam_role" "gauge" {
-  name        = "${var.name}-gauge${local.role_suffix}"
-  description = "The role of the state machine ${var.name}-gauge"
-
-  assume_role_policy = jsonencode({
-    Version = "2012-10-17"
-    Statement = [{
-      Effect    = "Allow"
-      Principal = { Service = "states.amazonaws.com" }
-      Action    = "sts:AssumeRole"
-      Condition = {
-        StringEquals = { "aws:SourceAccount" = local.account }
-        ArnEquals    = { "aws:SourceArn" = local.gauge_arn }
-      }
-    }]
-  })
-}
-
 resource "aws_iam_role_policy" "gauge" {
   name = "measure"
-  role = aws_iam_role.gauge.id
+  role = aws_iam_role.state_machine["gauge"].id
 
   policy = jsonencode({
     Version = "2012-10-17"

@@ -36,11 +36,12 @@ locals {
   results_bucket_arn = "arn:${local.partition}:s3:::${local.results_bucket}"
 
   # Put together rather than asked for: the functions may answer this state machine, and it may call them.
-  state_machine_arn  = "arn:${local.partition}:states:${var.region}:${local.account}:stateMachine:${var.name}-analyze-video"
-  gauge_arn          = "arn:${local.partition}:states:${var.region}:${local.account}:stateMachine:${var.name}-gauge"
-  backfill_arn       = "arn:${local.partition}:states:${var.region}:${local.account}:stateMachine:${var.name}-backfill"
-  state_machine_arns = [local.state_machine_arn, local.gauge_arn, local.backfill_arn]
-  executions_arn     = "arn:${local.partition}:states:${var.region}:${local.account}:execution"
+  state_machine_arns = {
+    for name in ["analyze-video", "backfill", "gauge"] :
+    name => "arn:${local.partition}:states:${var.region}:${local.account}:stateMachine:${var.name}-${name}"
+  }
+  state_machine_arn = local.state_machine_arns["analyze-video"]
+  executions_arn    = "arn:${local.partition}:states:${var.region}:${local.account}:execution"
 
   # Longer than a task can wait (7 days) or an execution can be redriven (14 days).
   leftovers_expire_after_days = 15

@@ -3,7 +3,7 @@
 resource "aws_sfn_state_machine" "analyze_video" {
   #checkov:skip=CKV_AWS_285:Execution data holds task tokens; log_execution_data logs it where that is wanted.
   name     = "${var.name}-analyze-video"
-  role_arn = aws_iam_role.state_machine.arn
+  role_arn = aws_iam_role.state_machine["analyze-video"].arn
 
   definition = templatefile("${path.module}/../statemachine/analyze-video.asl.json", {
     for name in ["start-detection", "list-pages", "fetch-page", "summarize"] :
@@ -11,7 +11,7 @@ resource "aws_sfn_state_machine" "analyze_video" {
   })
 
   logging_configuration {
-    log_destination        = "${aws_cloudwatch_log_group.state_machine.arn}:*"
+    log_destination        = "${aws_cloudwatch_log_group.state_machine["analyze-video"].arn}:*"
     level                  = "ALL"
     include_execution_data = var.log_execution_data
   }
@@ -34,17 +34,44 @@ resource "aws_sfn_state_machine" "analyze_video" {
   depends_on = [aws_iam_role_policy.state_machine]
 }
 
+resource "aws_iam_role_policy" "state_machine" {
+  name = "call-functions"
+  role = aws_iam_role.state_machine["analyze-video"].id
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = concat(
+      [{
+        Sid      = "CallFunctions"
+        Effect   = "Allow"
+        Action   = "lambda:InvokeFunction"
+        Resource = [for name in ["start-detection", "list-pages", "fetch-page", "summarize"] : aws_lambda_function.function[name].arn]
+      }],
+      local.deliver_logs,
+      local.trace_executions,
+      local.key_statements.executions,
+      local.key_statements.log_delivery,
+    )
+  })
+}
+
+# What every state machine has, those of backfill.tf and gauge.tf as well: a log, and a role that it alone takes.
+
 resource "aws_cloudwatch_log_group" "state_machine" {
   #checkov:skip=CKV_AWS_338:log_retention_days says how long; a year is for whoever needs it.
+  for_each = local.state_machine_arns
+
   # A name of this form needs no entry in the account's log resource policy, which is short of room.
-  name              = "/aws/vendedlogs/states/${var.name}-analyze-video"
+  name              = "/aws/vendedlogs/states/${var.name}-${each.key}"
   retention_in_days = var.log_retention_days
   kms_key_id        = local.key_arn
 }
 
 resource "aws_iam_role" "state_machine" {
-  name        = "${var.name}-analyze-video${local.role_suffix}"
-  description = "The state machine's role"
+  for_each = local.state_machine_arns
+
+  name        = "${var.name}-${each.key}${local.role_suffix}"
+  description = "The role of the state machine ${var.name}-${each.key}"
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -54,7 +81,7 @@ resource "aws_iam_role" "state_machine" {
       Action    = "sts:AssumeRole"
       Condition = {
         StringEquals = { "aws:SourceAccount" = local.account }
-        ArnEquals    = { "aws:SourceArn" = local.state_machine_arn }
+        ArnEquals    = { "aws:SourceArn" = each.value }
       }
     }]
   })
@@ -90,25 +117,4 @@ locals {
     ]
     Resource = "*"
   }]
-}
-
-resource "aws_iam_role_policy" "state_machine" {
-  name = "call-functions"
-  role = aws_iam_role.state_machine.id
-
-  policy = jsonencode({
-    Version = "2012-10-17"
-    Statement = concat(
-      [{
-        Sid      = "CallFunctions"
-        Effect   = "Allow"
-        Action   = "lambda:InvokeFunction"
-        Resource = [for name in ["start-detection", "list-pages", "fetch-page", "summarize"] : aws_lambda_function.function[name].arn]
-      }],
-      local.deliver_logs,
-      local.trace_executions,
-      local.key_statements.executions,
-      local.key_statements.log_delivery,
-    )
-  })
 }

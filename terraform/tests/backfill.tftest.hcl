@@ -46,7 +46,7 @@ run "it_may_do_that_and_no_more" {
     error_message = "An action must be spelled out."
   }
   assert {
-    condition     = jsondecode(aws_iam_role.backfill.assume_role_policy).Statement[0].Condition == { ArnEquals = { "aws:SourceArn" = "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-backfill" }, StringEquals = { "aws:SourceAccount" = "123456789012" } }
+    condition     = jsondecode(aws_iam_role.state_machine["backfill"].assume_role_policy).Statement[0].Condition == { ArnEquals = { "aws:SourceArn" = "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-backfill" }, StringEquals = { "aws:SourceAccount" = "123456789012" } }
     error_message = "Only the state machine takes its role."
   }
 }
@@ -55,14 +55,14 @@ run "the_key_encrypts_it_too" {
   variables { customer_managed_key = true }
 
   assert {
-    condition     = aws_sfn_state_machine.backfill.encryption_configuration[0].kms_key_id == aws_kms_key.key[0].arn && aws_cloudwatch_log_group.backfill.kms_key_id == aws_kms_key.key[0].arn
+    condition     = aws_sfn_state_machine.backfill.encryption_configuration[0].kms_key_id == aws_kms_key.key[0].arn && aws_cloudwatch_log_group.state_machine["backfill"].kms_key_id == aws_kms_key.key[0].arn
     error_message = "Something is not encrypted with the key."
   }
   assert {
     condition = {
       for statement in jsondecode(aws_iam_role_policy.backfill.policy).Statement : statement.Sid => statement.Condition if startswith(statement.Sid, "UseKeyFor")
       } == {
-      UseKeyForExecutions  = { StringEquals = { "kms:EncryptionContext:aws:states:stateMachineArn" = ["arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-analyze-video", "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-gauge", "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-backfill"] } }
+      UseKeyForExecutions  = { StringEquals = { "kms:EncryptionContext:aws:states:stateMachineArn" = ["arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-analyze-video", "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-backfill", "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-gauge"] } }
       UseKeyForLogDelivery = { StringLike = { "kms:EncryptionContext:SourceArn" = "arn:aws:logs:eu-west-1:123456789012:*" } }
       UseKeyForObjects     = { StringEquals = { "kms:ViaService" = "s3.eu-west-1.amazonaws.com" } }
     }

@@ -74,18 +74,19 @@ run "functions_reach_only_their_own_places" {
 run "nobody_else_takes_a_role" {
   assert {
     condition = {
-      for name, role in { publish = aws_iam_role.publish, events = aws_iam_role.events, state_machine = aws_iam_role.state_machine, gauge = aws_iam_role.gauge } :
+      for name, role in merge(aws_iam_role.state_machine, { publish = aws_iam_role.publish, events = aws_iam_role.events }) :
       name => [jsondecode(role.assume_role_policy).Statement[0].Principal.Service, jsondecode(role.assume_role_policy).Statement[0].Condition.StringEquals["aws:SourceAccount"]]
       } == {
       publish       = ["rekognition.amazonaws.com", "123456789012"]
       events        = ["events.amazonaws.com", "123456789012"]
-      state_machine = ["states.amazonaws.com", "123456789012"]
+      analyze-video = ["states.amazonaws.com", "123456789012"]
+      backfill      = ["states.amazonaws.com", "123456789012"]
       gauge         = ["states.amazonaws.com", "123456789012"]
     }
     error_message = "A service takes a role on this account's behalf only."
   }
   assert {
-    condition     = jsondecode(aws_iam_role.state_machine.assume_role_policy).Statement[0].Condition.ArnEquals["aws:SourceArn"] == "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-analyze-video"
+    condition     = alltrue([for name, role in aws_iam_role.state_machine : jsondecode(role.assume_role_policy).Statement[0].Condition.ArnEquals["aws:SourceArn"] == "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-${name}"])
     error_message = "Only the state machine takes its role."
   }
   assert {
@@ -112,7 +113,7 @@ run "one_key_encrypts_everything" {
     condition = alltrue(concat(
       [for bucket in aws_s3_bucket_server_side_encryption_configuration.created : one(bucket.rule).apply_server_side_encryption_by_default[0].kms_master_key_id == aws_kms_key.key[0].arn],
       [for queue in aws_sqs_queue.undelivered : queue.kms_master_key_id == aws_kms_key.key[0].arn],
-      [for group in concat(values(aws_cloudwatch_log_group.function), [aws_cloudwatch_log_group.state_machine, aws_cloudwatch_log_group.gauge]) : group.kms_key_id == aws_kms_key.key[0].arn],
+      [for group in concat(values(aws_cloudwatch_log_group.function), values(aws_cloudwatch_log_group.state_machine)) : group.kms_key_id == aws_kms_key.key[0].arn],
       [for function in aws_lambda_function.function : function.kms_key_arn == aws_kms_key.key[0].arn],
       [for machine in [aws_sfn_state_machine.analyze_video, aws_sfn_state_machine.gauge] : machine.encryption_configuration[0].kms_key_id == aws_kms_key.key[0].arn],
       [aws_sns_topic.completions.kms_master_key_id == aws_kms_key.key[0].arn, aws_kms_key.key[0].enable_key_rotation],
