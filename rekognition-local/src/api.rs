@@ -6,7 +6,6 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use crate::detection::{FaceDetection, VideoMetadata};
-use crate::jobs::JobStatus;
 
 pub const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -94,6 +93,18 @@ pub struct GetCall {
     pub next_token: Option<String>,
 }
 
+/// Rekognition's `VideoJobStatus`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum JobStatus {
+    /// Waits for its turn, or is being analysed.
+    InProgress,
+    /// Its faces can be had.
+    Succeeded,
+    /// Has a status message instead of faces.
+    Failed,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct GetFaceDetectionResponse {
@@ -110,6 +121,10 @@ pub struct GetFaceDetectionResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job_tag: Option<String>,
 }
+
+/// AWS's words for an object that is not there or must not be read.
+pub const NO_OBJECT: &str =
+    "Unable to get object metadata from S3. Check object key, region and/or access permissions.";
 
 /// Rekognition's largest page, and its page when the caller does not say.
 pub const MAX_RESULTS: usize = 1000;

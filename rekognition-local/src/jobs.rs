@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use crate::api::{ApiError, ErrorKind, GetCall, GetFaceDetectionResponse, ObjectRef, S3Object, StartCall, Video};
+use crate::api::{
+    ApiError, ErrorKind, GetCall, GetFaceDetectionResponse, JobStatus, ObjectRef, S3Object, StartCall, Video,
+};
 use crate::clock::Clock;
 use crate::detection::Analysis;
 
@@ -13,18 +13,6 @@ const DAY: Duration = Duration::from_hours(24);
 const RESULT_LIFETIME: Duration = DAY.saturating_mul(7);
 const CLIENT_TOKEN_LIFETIME: Duration = DAY.saturating_mul(7);
 const PAGE_TOKEN_LIFETIME: Duration = DAY;
-
-/// Rekognition's `VideoJobStatus`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum JobStatus {
-    /// Waits for its turn, or is being analysed.
-    InProgress,
-    /// Its faces can be had.
-    Succeeded,
-    /// Has a status message instead of faces.
-    Failed,
-}
 
 /// A job as an onlooker sees it.
 #[derive(Debug, Clone, PartialEq)]

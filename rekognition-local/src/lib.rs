@@ -14,8 +14,9 @@ mod jobs;
 mod server;
 mod worker;
 
+pub use api::JobStatus;
 pub use faults::{Call, Fault, Faults, Refusal};
-pub use jobs::{JobStatus, JobView};
+pub use jobs::JobView;
 pub use server::{Calls, Config, Server, StartError};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

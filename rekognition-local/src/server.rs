@@ -19,8 +19,8 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::api::{
-    ApiError, CONTENT_TYPE, ErrorKind, GetFaceDetectionRequest, GetFaceDetectionResponse, MAX_RESULTS, ObjectRef,
-    REQUEST_ID, StartFaceDetectionRequest, StartFaceDetectionResponse,
+    ApiError, CONTENT_TYPE, ErrorKind, GetFaceDetectionRequest, GetFaceDetectionResponse, MAX_RESULTS, NO_OBJECT,
+    ObjectRef, REQUEST_ID, StartFaceDetectionRequest, StartFaceDetectionResponse,
 };
 use crate::clock::Clock;
 use crate::detection::Detector;
@@ -282,7 +282,7 @@ impl Shared {
             Ok(_) => Ok(()),
             // S3 has answered, but not with the object.
             Err(error) if error.raw_response().is_some_and(|response| response.status().is_client_error()) => {
-                Err(ApiError::new(ErrorKind::InvalidS3Object, worker::NO_OBJECT))
+                Err(ApiError::new(ErrorKind::InvalidS3Object, NO_OBJECT))
             }
             Err(error) => {
                 let error = DisplayErrorContext(&error);

@@ -7,15 +7,11 @@ use serde_json::json;
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncRead, AsyncWriteExt};
 
-use crate::api::{ObjectRef, StartCall};
+use crate::api::{NO_OBJECT, ObjectRef, StartCall};
 use crate::detection::{Analysis, AnalyzeError, Continue};
 use crate::faults::{Delivery, Plan};
 use crate::lock;
 use crate::server::Shared;
-
-/// AWS's words for an object that is not there or must not be read.
-pub const NO_OBJECT: &str =
-    "Unable to get object metadata from S3. Check object key, region and/or access permissions.";
 
 /// Why a job failed: its text is the job's `StatusMessage`.
 #[derive(Debug, thiserror::Error)]
