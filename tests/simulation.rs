@@ -315,6 +315,18 @@ mod regressions {
     }
 
     #[test]
+    fn a_video_written_over_while_it_waits_for_a_slot_leaves_no_waiter() {
+        // Found by seed 3731: after a missed heartbeat the execution sees the new content, and takes a ticket for that.
+        // The waiter for the old one lay at a job that nobody would ever start, until it expired.
+        let uploads = vec![
+            upload(0, "first.mp4", video(1, 5, 20 * MINUTE)),
+            upload(MINUTE, "second.mp4", video(2, 5, MINUTE)),
+            upload(5 * MINUTE, "second.mp4", video(3, 5, MINUTE)),
+        ];
+        assert_holds(&run(&Story { uploads, slots: 1, ..Story::calm(1) }));
+    }
+
+    #[test]
     fn one_video_on_a_calm_day() {
         let run = run(&Story { uploads: vec![upload(0, "a.mp4", video(1, 2500, MINUTE))], ..Story::calm(1) });
         assert_holds(&run);

@@ -66,9 +66,31 @@ impl Ticket {
 /// Puts a ticket into the queue, in the place of the one that the execution may have taken earlier.
 ///
 /// # Errors
-/// [`AwsError`] of `s3:PutObject`.
+/// [`AwsError`] of `s3:GetObject`, `s3:ListBucket`, `s3:DeleteObject` or `s3:PutObject`.
 pub async fn put(clients: &Clients, bucket: &str, ticket: &Ticket) -> Result<(), AwsError> {
+    let earlier = s3::get(clients, bucket, &ticket.object_key()).await?;
+    if let Some(earlier) = earlier.and_then(|body| serde_json::from_slice::<Ticket>(&body).ok())
+        && earlier.job != ticket.job
+    {
+        // The video was written over while it waited: its earlier content's job, which may never start, has lost its waiter.
+        for waiter in waiters_of(clients, bucket, &earlier).await? {
+            waiters::remove(clients, bucket, &waiter).await?;
+        }
+    }
     s3::put_json(clients, bucket, &ticket.object_key(), ticket).await
+}
+
+/// Who waits by this ticket: in the generation where [`begin`] has left them.
+async fn waiters_of(clients: &Clients, bucket: &str, ticket: &Ticket) -> Result<Vec<Waiter>, AwsError> {
+    let mut job = ticket.job.clone();
+    while job.generation <= MAX_GENERATIONS {
+        let own = waiters::list(clients, bucket, &job.tag(), Some(&ticket.execution)).await?;
+        if !own.is_empty() {
+            return Ok(own);
+        }
+        job = job.next_generation();
+    }
+    Ok(Vec::new())
 }
 
 /// Takes a ticket out of the queue.
@@ -281,17 +303,8 @@ async fn explain(clients: &Clients, video: &Video, error: StartError) -> BeginEr
 async fn fail(clients: &Clients, bucket: &str, ticket: &Ticket, error: &BeginError) -> Result<(), AwsError> {
     remove(clients, bucket, ticket).await?;
     let outcome = Outcome::NotStarted { error: error.error_name(), cause: error.to_string() };
-    let mut job = ticket.job.clone();
-    // The waiters stand where the generations' loop left them.
-    while job.generation <= MAX_GENERATIONS {
-        let own = waiters::list(clients, bucket, &job.tag(), Some(&ticket.execution)).await?;
-        if !own.is_empty() {
-            completion::tell_all(clients, bucket, "", &outcome, own).await?;
-            break;
-        }
-        job = job.next_generation();
-    }
-    Ok(())
+    let waiting = waiters_of(clients, bucket, ticket).await?;
+    completion::tell_all(clients, bucket, "", &outcome, waiting).await
 }
 
 /// The right to start jobs: one holder at a time.
