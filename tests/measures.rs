@@ -16,18 +16,26 @@ const JOB: Ms = 60 * SECOND;
 /// A rate that nobody reaches.
 const NO_QUOTA: f64 = 1e9;
 
+/// Days that a time is the median of: SNS takes up to two seconds, which is much of a short walk.
+const DAYS: u64 = 9;
+
 /// One video with so many pages of a thousand faces, and nothing else, on a calm day.
-fn one_video(pages: usize, gets_per_second: f64) -> Run {
+fn one_video(pages: usize, gets_per_second: f64, day: u64) -> Run {
     let content = Content { id: 1, kind: Kind::Video, faces: 1000 * pages, job_ms: JOB, failures: 0 };
     let uploads = vec![Upload { at: 0, key: "video.mp4".to_owned(), content, events: vec![0] }];
-    let run = sim::run(&Story { uploads, gets_per_second, get_ms: Some(GET), ..Story::calm(1) });
-    assert_eq!(run.violations, Vec::<String>::new(), "with {pages} pages");
+    let run = sim::run(&Story { uploads, gets_per_second, get_ms: Some(GET), ..Story::calm(day) });
+    assert_eq!(run.violations, Vec::<String>::new(), "with {pages} pages on day {day}");
     run
 }
 
 /// From the job's end to the execution's: the completion's way, the pages, the summary.
 fn after_the_job(run: &Run) -> Ms {
     run.makespan - run.jobs[0].started - JOB
+}
+
+fn median(mut times: Vec<Ms>) -> Ms {
+    times.sort_unstable();
+    times[times.len() / 2]
 }
 
 fn count(run: &Run, is_one: impl Fn(&str) -> bool) -> usize {
@@ -45,7 +53,8 @@ fn pagination_at_300_ms_a_call() {
     for pages in [1, 10, 100, 1000] {
         let limit = pages as f64 * GET as f64 / 1e3;
         let cells = [NO_QUOTA, 20.0, 5.0].map(|quota| {
-            let seconds = after_the_job(&one_video(pages, quota)) as f64 / 1e3;
+            let times = (0..DAYS).map(|day| after_the_job(&one_video(pages, quota, day))).collect();
+            let seconds = median(times) as f64 / 1e3;
             format!("{seconds:.1} | {:.2}", seconds / limit)
         });
         println!("| {pages} | {limit:.1} | {} |", cells.join(" | "));
@@ -82,7 +91,7 @@ fn calls_and_transitions_of_a_video() {
     // Every story ends with another small video, which is not counted.
     let last = sim::run(&Story { get_ms: Some(GET), ..Story::calm(1) });
     for pages in [1, 3, 100] {
-        let run = one_video(pages, NO_QUOTA);
+        let run = one_video(pages, NO_QUOTA, 1);
         let met = |what: &str| {
             let of = |run: &Run| run.met.get(what).copied().unwrap_or_default();
             of(&run) - of(&last)
