@@ -1,76 +1,17 @@
 //! The workflow in virtual time: what no fault may do to it, and how long a rush takes.
 //!
-//! - `cargo test --workspace --test simulation` plays the fixed seeds, 50 fresh ones and everything else here.
-//! - `SEEDS=10000 cargo test --workspace --test simulation fixed_seeds` plays as many seeds, from 0 on.
-//! - `SEED=17 cargo test --workspace --test simulation tell -- --ignored --nocapture` tells the story of one.
+//! `cargo test` plays the seeds that are named here and no others, so that it gives the same answer every time.
+//! `scripts/search-seeds` searches for new ones; `cargo run -p facereel-tests --bin simulate -- replay 17` prints every
+//! event of one.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::{env, io, thread};
 
 use facereel_tests::sim::{
-    Content, HOUR, Kind, MINUTE, Ms, Quirks, Run, SECOND, Sabotage, Story, Upload, Weather, run,
+    Batch, Content, HOUR, Kind, Limits, MINUTE, Ms, Quirks, Run, SECOND, Sabotage, Story, Upload, Weather, run,
 };
 
-/// Seeds that are played every time.
+/// Seeds that are played every time, from 0.
 const FIXED_SEEDS: u64 = 500;
-const FRESH_SEEDS: u64 = 50;
-
-fn from_env(name: &str) -> Option<u64> {
-    env::var(name).ok().map(|value| value.parse().unwrap_or_else(|error| panic!("{name}={value}: {error}")))
-}
-
-/// What many runs met together.
-#[derive(Default)]
-struct Total {
-    met: BTreeMap<String, u64>,
-    left_to_expire: usize,
-    most_events: u64,
-    failures: Vec<(u64, Vec<String>)>,
-}
-
-/// Plays every story, on every core.
-fn play(seeds: &[u64]) -> Total {
-    let (next, total) = (AtomicU64::new(0), Mutex::new(Total::default()));
-    let work = || {
-        while let Some(seed) = seeds.get(usize::try_from(next.fetch_add(1, Ordering::Relaxed)).expect("few seeds")) {
-            let run = run(&Story::generate(*seed));
-            let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
-            for (what, count) in run.met {
-                *total.met.entry(what).or_default() += count;
-            }
-            total.left_to_expire += run.left_to_expire;
-            total.most_events = total.most_events.max(run.most_events);
-            if !run.violations.is_empty() {
-                total.failures.push((*seed, run.violations));
-            }
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(work);
-        }
-    });
-    total.into_inner().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[track_caller]
-fn assert_hold(total: &mut Total) {
-    let Total { failures, .. } = total;
-    failures.sort();
-    let Some((seed, violations)) = failures.first() else { return };
-    let seeds: Vec<_> = failures.iter().map(|(seed, _)| seed).collect();
-    for (seed, violations) in failures.iter() {
-        println!("seed {seed}: {}", violations[0]);
-    }
-    panic!(
-        "{} seeds break the rules: {seeds:?}\nseed {seed}: {violations:#?}\nits story:\n{}",
-        seeds.len(),
-        run(&Story::generate(*seed)).told
-    );
-}
 
 /// What the fixed seeds must meet, or they prove nothing about it.
 const MUST_BE_MET: &[&str] = &[
@@ -117,22 +58,19 @@ const MUST_BE_MET: &[&str] = &[
 
 #[test]
 fn fixed_seeds_hold() {
-    let seeds: Vec<_> = (0..from_env("SEEDS").unwrap_or(FIXED_SEEDS)).collect();
-    let mut total = play(&seeds);
-    println!("{} seeds met {:#?}", seeds.len(), total.met);
-    println!("dead waiters left to expire: {}; longest history: {}", total.left_to_expire, total.most_events);
-    assert_hold(&mut total);
-    let unmet: Vec<_> = MUST_BE_MET.iter().filter(|what| !total.met.contains_key(**what)).collect();
-    assert!(unmet.is_empty() || seeds.len() < 500, "never met: {unmet:?}");
-}
-
-#[test]
-fn fresh_seeds_hold() {
-    let mut dice = fastrand::Rng::new();
-    let seeds: Vec<_> = (0..FRESH_SEEDS).map(|_| dice.u64(..)).collect();
-    // Past the capture of passing tests' output: the log of every run says which it was.
-    writeln!(io::stderr(), "fresh seeds: {seeds:?}").expect("standard error is open");
-    assert_hold(&mut play(&seeds));
+    let batch = Batch::play(0..FIXED_SEEDS, Limits::default());
+    println!("{} seeds met {:#?}", batch.played, batch.met);
+    println!("dead waiters left to expire: {}; longest history: {}", batch.left_to_expire, batch.most_events);
+    if let Some((seed, violations)) = batch.failures.first_key_value() {
+        let seeds: Vec<_> = batch.failures.keys().collect();
+        let told = run(&Story::generate(*seed)).told;
+        panic!(
+            "{} seeds break the rules: {seeds:?}\nseed {seed}: {violations:#?}\nits story:\n{told}",
+            seeds.len()
+        );
+    }
+    let unmet: Vec<_> = MUST_BE_MET.iter().filter(|what| !batch.met.contains_key(**what)).collect();
+    assert!(unmet.is_empty(), "never met: {unmet:?}");
 }
 
 #[test]
@@ -143,15 +81,6 @@ fn equal_seeds_have_equal_stories() {
         assert!(one.told.lines().count() > 5, "seed {seed} tells nothing");
     }
     assert_ne!(run(&Story::generate(1)).hash, run(&Story::generate(2)).hash);
-}
-
-#[test]
-#[ignore = "tells the story of SEED"]
-fn tell() {
-    let story = Story::generate(from_env("SEED").expect("SEED is the number of a story"));
-    let run = run(&story);
-    println!("{story:#?}\n{}{:#?}", run.told, run.met);
-    assert_eq!(run.violations, Vec::<String>::new());
 }
 
 fn video(id: u64, faces: usize, job_ms: Ms) -> Content {

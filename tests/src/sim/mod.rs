@@ -9,6 +9,7 @@
 //! layer. Where AWS's behaviour is not documented, the story chooses ([`Quirks`]).
 
 mod backoff;
+mod batch;
 mod check;
 mod clock;
 mod content;
@@ -26,6 +27,7 @@ mod world;
 
 use std::collections::BTreeMap;
 
+pub use batch::{Batch, Limits};
 pub use clock::{DAY, HOUR, MINUTE, Ms, SECOND};
 pub use content::{Content, Kind};
 pub use story::{Quirks, Sabotage, Story, Upload};
