@@ -5,7 +5,7 @@ locals {
 
   alarms = {
     failed = {
-      description = "An execution failed. Open it in the console: its error and cause say why, and the README what to do for each error; then Redrive it."
+      description = "An execution failed. Open it in the console: its error and cause say why, and docs/operations.md what to do for each error; then Redrive it."
       namespace   = "AWS/States"
       metric      = "ExecutionsFailed"
       dimensions  = local.state_machine_dimension

@@ -1,6 +1,6 @@
 //! The Terraform module from apply to destroy, on the local engine, with the real provider and the real functions.
 //!
-//! It needs Terraform, so `cargo test` leaves it out; `terraform/check` runs it.
+//! It needs Terraform, so `cargo test` leaves it out; `scripts/check-terraform-apply` runs it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -63,7 +63,7 @@ const DONE_BY_STEP_FUNCTIONS: [&str; 12] = [
 const LIMIT: Duration = Duration::from_mins(3);
 
 #[tokio::test]
-#[ignore = "needs Terraform: terraform/check runs it"]
+#[ignore = "needs Terraform: scripts/check-terraform-apply runs it"]
 async fn a_stack_from_apply_to_destroy() {
     let toolbox = Toolbox::prepare(&toolbox_dir().unwrap(), &Silent).await.unwrap();
     let bootstraps = Bootstraps::build(&Silent).await.unwrap();

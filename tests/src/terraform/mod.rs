@@ -60,7 +60,7 @@ impl Terraform {
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value)).into();
         let terraform = Self { dir, engine: engine.to_owned(), variables };
-        let mut init = Command::new(root.join("terraform/tests/init"));
+        let mut init = Command::new(root.join("scripts/terraform-init"));
         init.arg(terraform.dir());
         terraform.run(init).await;
         terraform

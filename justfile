@@ -1,0 +1,40 @@
+# Short forms of the commands in CONTRIBUTING.md. Times: two cores, after a first build.
+
+_default:
+    @just --list --unsorted
+
+# Functions, stand-in, definitions, commands: no emulator (TODO-TIME)
+unit:
+    cargo test --locked -p facereel-lambdas -p rekognition-local
+    cargo test --locked -p facereel --lib --bins --test commands
+    cargo test --locked -p facereel-tests --lib --test statemachine --test fuzz
+
+# The workflow and the commands, end to end on the local emulator (TODO-TIME)
+e2e:
+    cargo test --locked -p facereel --test engine
+    cargo test --locked -p facereel-tests --test workflow --test operations
+
+# The workflow in virtual time, with the fixed seeds (TODO-TIME)
+simulation:
+    cargo test --locked -p facereel-tests --test simulation --test simulation_bad_input
+
+# New seeds of the simulation, for example `just seeds --count 1000 --minutes 10`
+seeds *options:
+    scripts/search-seeds {{ options }}
+
+# Format and clippy, as CI checks them (TODO-TIME)
+lint:
+    scripts/check-format-and-lints
+
+# The Terraform module: validate, test, checkov, then apply and destroy on the emulator (TODO-TIME)
+terraform:
+    scripts/check-terraform
+    scripts/check-terraform-apply
+
+# report.html and `facereel view` in a real Chromium (TODO-TIME)
+browser:
+    scripts/check-browser
+
+# Everything that CI checks, one after the other (TODO-TIME)
+ci:
+    .ci/run
