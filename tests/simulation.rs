@@ -64,10 +64,7 @@ fn fixed_seeds_hold() {
     if let Some((seed, violations)) = batch.failures.first_key_value() {
         let seeds: Vec<_> = batch.failures.keys().collect();
         let told = run(&Story::generate(*seed)).told;
-        panic!(
-            "{} seeds break the rules: {seeds:?}\nseed {seed}: {violations:#?}\nits story:\n{told}",
-            seeds.len()
-        );
+        panic!("{} seeds break the rules: {seeds:?}\nseed {seed}: {violations:#?}\nits story:\n{told}", seeds.len());
     }
     let unmet: Vec<_> = MUST_BE_MET.iter().filter(|what| !batch.met.contains_key(**what)).collect();
     assert!(unmet.is_empty(), "never met: {unmet:?}");

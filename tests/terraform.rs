@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_lambda::primitives::Blob;
+use face_detection::{Analysis, AnalyzeError, Continue, Detector};
 use facereel::local::{Bootstraps, Engine, Execution, Executions, Objects, Silent, Toolbox, toolbox_dir};
 use facereel_tests::terraform::{
     Change, Terraform, ask,
@@ -18,7 +19,6 @@ use facereel_tests::terraform::{
 use facereel_tests::workflow::{ANY_VIDEO, Canned, Gate, Gated};
 use lambdas::job::{FinishedJob, VideoMetadata};
 use lambdas::results::{JobFacts, Manifest};
-use rekognition_local::detection::{Analysis, AnalyzeError, Continue, Detector};
 use rekognition_local::{Config, Fault, Server};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};

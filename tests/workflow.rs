@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use face_detection::CenterFace;
 use facereel::local::{FaceAttributes, Silent};
 use facereel_tests::workflow::{ANY_VIDEO, Canned, Gated, Rig, Score, model};
-use rekognition_local::detection::CenterFace;
 use rekognition_local::{Call, Fault, JobStatus, Refusal};
 use serde_json::json;
 

@@ -5,7 +5,7 @@ use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use crate::detection::{FaceDetection, VideoMetadata};
+use face_detection::{FaceDetection, VideoMetadata};
 
 pub const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");

@@ -7,7 +7,7 @@ use crate::api::{
     ApiError, ErrorKind, GetCall, GetFaceDetectionResponse, JobStatus, ObjectRef, S3Object, StartCall, Video,
 };
 use crate::clock::Clock;
-use crate::detection::Analysis;
+use face_detection::Analysis;
 
 const DAY: Duration = Duration::from_hours(24);
 const RESULT_LIFETIME: Duration = DAY.saturating_mul(7);

@@ -1,11 +1,8 @@
 //! Stands in for the two Rekognition video calls that facereel makes, and really detects the faces.
 //!
 //! [`Server`] answers `StartFaceDetection` and `GetFaceDetection` over AWS JSON 1.1: it reads the video from S3, finds its
-//! faces with a [`detection::Detector`], keeps the result and publishes the completion message to SNS. The service's rules
+//! faces with a [`face_detection::Detector`], keeps the result and publishes the completion message to SNS. The service's rules
 //! hold: idempotency tokens, the quota of concurrent jobs, page tokens and lifetimes. Tests order [`Fault`]s from it.
-
-pub mod detection;
-pub mod model;
 
 mod api;
 mod clock;

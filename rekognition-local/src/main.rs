@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use rekognition_local::detection::CenterFace;
+use face_detection::CenterFace;
 use rekognition_local::{Config, Server};
 use tokio::signal::unix::{SignalKind, signal};
 

@@ -23,10 +23,10 @@ use crate::api::{
     ObjectRef, REQUEST_ID, StartFaceDetectionRequest, StartFaceDetectionResponse,
 };
 use crate::clock::Clock;
-use crate::detection::Detector;
 use crate::faults::{Call, Delivery, Fault, Faults};
 use crate::jobs::{JobView, Jobs, Started};
 use crate::{lock, worker};
+use face_detection::Detector;
 
 /// Rekognition's limit for a stored video.
 const MAX_VIDEO_BYTES: i64 = 10 * 1024 * 1024 * 1024;

@@ -8,10 +8,10 @@ use tempfile::NamedTempFile;
 use tokio::io::{AsyncRead, AsyncWriteExt};
 
 use crate::api::{NO_OBJECT, ObjectRef, StartCall};
-use crate::detection::{Analysis, AnalyzeError, Continue};
 use crate::faults::{Delivery, Plan};
 use crate::lock;
 use crate::server::Shared;
+use face_detection::{Analysis, AnalyzeError, Continue};
 
 /// Why a job failed: its text is the job's `StatusMessage`.
 #[derive(Debug, thiserror::Error)]

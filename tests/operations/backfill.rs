@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::primitives::ByteStream;
 use clap::Parser as _;
+use face_detection::Detector;
 use facereel::{
     backfill::{Backfill, BackfillError, Outcome, Report},
     deployed::Deployed,
@@ -14,7 +15,6 @@ use facereel::{
 };
 use facereel_tests::workflow::{ANY_VIDEO, Canned, Gated, Rig};
 use lambdas::results::Manifest;
-use rekognition_local::detection::Detector;
 use serde_json::{Value, json};
 
 /// The command as it is typed.

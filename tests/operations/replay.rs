@@ -15,13 +15,13 @@ use aws_sdk_sfn::{
     types::{ExecutionStatus, HistoryEvent, HistoryEventType, StateEnteredEventDetails, StateExitedEventDetails},
 };
 use clap::Parser;
+use face_detection::{Analysis, AnalyzeError, Continue, Detector};
 use facereel::{
     deployed::{Deployed, Error, Stop, stop_at},
     local::{Progress, Silent},
     replay::{Answer, Outcome, Replay, Report},
 };
 use facereel_tests::workflow::{ANY_VIDEO, Canned, Gated, Rig};
-use rekognition_local::detection::{Analysis, AnalyzeError, Continue, Detector};
 use serde_json::json;
 use tokio::sync::Notify;
 

@@ -2,7 +2,7 @@
 //! APIs on a loopback port, with a stand-in for Rekognition that really looks at the video.
 //!
 //! ```no_run
-//! # async fn example(detector: std::sync::Arc<dyn rekognition_local::detection::Detector>) -> Result<(), facereel::local::Error> {
+//! # async fn example(detector: std::sync::Arc<dyn face_detection::Detector>) -> Result<(), facereel::local::Error> {
 //! use facereel::local::{Bootstraps, Silent, Toolbox, Workflow, WorkflowOptions};
 //!
 //! let toolbox = Toolbox::prepare(&facereel::local::toolbox_dir()?, &Silent).await?;

@@ -43,7 +43,7 @@ impl Toolbox {
         install_engine(dir, progress).await?;
         progress.detail("face detection model");
         let model_dir = dir.to_owned();
-        let model = spawn_blocking(move || rekognition_local::model::fetch(&model_dir))
+        let model = spawn_blocking(move || face_detection::model::fetch(&model_dir))
             .await
             .map_err(|panic| Error::Model(panic.into()))?
             .map_err(|error| Error::Model(error.into()))?;

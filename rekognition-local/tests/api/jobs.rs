@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use aws_sdk_rekognition::error::SdkError;
 use aws_sdk_rekognition::types::VideoJobStatus;
 use axum::body::Bytes;
+use face_detection::AnalyzeError;
 use rekognition_local::JobStatus;
-use rekognition_local::detection::AnalyzeError;
 use serde_json::json;
 
 use crate::support::{BUCKET, Canned, KEY, Object, Stand, TOPIC, client, until, video};

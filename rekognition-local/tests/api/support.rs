@@ -16,7 +16,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Form, Path as UrlPath, Query, State};
 use axum::http::{Response, StatusCode};
 use axum::routing::{get, post};
-use rekognition_local::detection::{
+use face_detection::{
     Analysis, AnalyzeError, BoundingBox, Continue, Detector, FaceDetail, FaceDetection, Landmark, VideoMetadata,
 };
 use rekognition_local::{Config, Server};

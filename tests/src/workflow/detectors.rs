@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use rekognition_local::detection::{
+use face_detection::{
     Analysis, AnalyzeError, BoundingBox, Continue, Detector, FaceDetail, FaceDetection, VideoMetadata,
 };
 

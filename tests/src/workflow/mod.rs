@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use face_detection::Detector;
 use facereel::local::{Bootstraps, Execution, Silent, Toolbox, Workflow, WorkflowOptions, toolbox_dir};
-use rekognition_local::detection::Detector;
 use serde_json::Value;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout};

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use face_detection::FaceDetection;
 use facereel::local::{Execution, Object};
 use lambdas::results::{Manifest, Moment, PageFacts, Summary};
-use rekognition_local::detection::FaceDetection;
 use serde::{Deserialize as _, de::DeserializeOwned};
 use serde_json::Value;
 

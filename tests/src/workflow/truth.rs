@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rekognition_local::detection::{BoundingBox, FaceDetection};
+use face_detection::{BoundingBox, FaceDetection};
 use serde::Deserialize;
 
 /// The intersection over union from which on a found face is the known one.

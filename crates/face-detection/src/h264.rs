@@ -4,9 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rusty_h264_decoder::{DecodeError, Decoder};
 
-use super::AnalyzeError;
-use super::container::{Sample, SampleReader};
-use super::frame::Frame;
+use crate::AnalyzeError;
+use crate::container::{Sample, SampleReader};
+use crate::frame::Frame;
 
 /// 4096x2304, the picture of level 5.2: beyond it a damaged header could ask for gigabytes of reference frames.
 const MAX_MACROBLOCKS: u64 = 36_864;

@@ -6,13 +6,13 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 
-use super::container::Movie;
-use super::pipeline::{h264_config, sampled};
 use super::*;
+use crate::container::Movie;
 use crate::model;
+use crate::pipeline::{h264_config, sampled};
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures").join(name)
 }
 
 fn video(name: &str) -> PathBuf {
@@ -25,7 +25,7 @@ fn detector() -> &'static CenterFace {
     DETECTOR.get_or_init(|| {
         let file = std::env::var_os("FACEREEL_MODEL").map_or_else(
             || {
-                model::fetch(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/local"))
+                model::fetch(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/local"))
                     .expect("the model can be fetched")
             },
             PathBuf::from,

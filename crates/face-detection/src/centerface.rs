@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rten::{Model, ModelOptions, ValueOrView, ValueView};
 
-use super::frame::Frame;
+use crate::frame::Frame;
 use crate::model::{self, SHA256};
 
 /// Faces below this score, of at most 1.0, are not reported.
@@ -18,7 +18,7 @@ const INPUT_MULTIPLE: usize = 32;
 /// One cell of the network's output spans this many pixels of its input.
 const CELL: f32 = 4.0;
 
-/// Finds faces with the `CenterFace` network, and their way through a video: see [`Detector`](super::Detector).
+/// Finds faces with the `CenterFace` network, and their way through a video: see [`Detector`](crate::Detector).
 pub struct CenterFace {
     model: Model,
 }

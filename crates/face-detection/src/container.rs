@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::AnalyzeError;
+use crate::AnalyzeError;
 
 /// Six hours at 240 frames a second are 5.2 million frames: more is a damaged index.
 const MAX_SAMPLES: usize = 8_000_000;

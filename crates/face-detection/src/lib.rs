@@ -1,4 +1,8 @@
-//! Face detection in a real video file: what a Rekognition face-detection job does, on this machine.
+//! Finds the faces in a video file on this machine: what a Rekognition face-detection job does on AWS.
+//!
+//! [`CenterFace`] reads an MP4 or MOV file, decodes two frames a second and returns every face in them, in Rekognition's own
+//! shapes. The crate is apart from the server that answers Rekognition's calls, because it alone has to be optimised in a
+//! debug build.
 
 use std::path::Path;
 
@@ -9,12 +13,13 @@ mod container;
 mod ffmpeg;
 mod frame;
 mod h264;
+pub mod model;
 mod pipeline;
 #[cfg(test)]
 mod tests;
 
-pub use crate::model::SHA256 as MODEL_SHA256;
 pub use centerface::{CenterFace, LoadError};
+pub use model::SHA256 as MODEL_SHA256;
 
 /// Finds the faces in one video file.
 ///

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-use super::centerface::{CenterFace, Face};
-use super::container::{Movie, Sample, VideoTrack};
-use super::frame::{Crop, Frame};
-use super::{
+use crate::centerface::{CenterFace, Face};
+use crate::container::{Movie, Sample, VideoTrack};
+use crate::frame::{Crop, Frame};
+use crate::{
     Analysis, AnalyzeError, BoundingBox, Continue, Detector, FaceDetail, FaceDetection, Landmark, VideoMetadata,
 };
-use super::{ffmpeg, h264};
+use crate::{ffmpeg, h264};
 
 /// The first frame shown in every such span is looked at, in milliseconds.
 const INTERVAL_MILLIS: i64 = 500;

@@ -1,7 +1,7 @@
 //! A decoded picture, and what the detector measures on it.
 
-use super::ImageQuality;
-use super::container::Rotation;
+use crate::ImageQuality;
+use crate::container::Rotation;
 
 /// A picture in planar YUV 4:2:0, 8 bits a sample.
 #[derive(Debug, Clone, PartialEq, Eq)]

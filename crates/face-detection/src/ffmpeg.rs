@@ -7,9 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use super::AnalyzeError;
-use super::container::VideoTrack;
-use super::frame::Frame;
+use crate::AnalyzeError;
+use crate::container::VideoTrack;
+use crate::frame::Frame;
 
 /// Lines of ffmpeg's complaints that are kept for the error message.
 const KEPT_LINES: usize = 5;
