@@ -1,0 +1,3 @@
+//! Nothing: without a build script, Cargo passes over the build dependencies.
+
+fn main() {}
