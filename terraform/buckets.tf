@@ -23,6 +23,12 @@ resource "aws_s3_bucket" "upload" {
   count         = var.upload_bucket == null ? 1 : 0
   bucket        = local.upload_bucket
   force_destroy = var.force_destroy
+
+  # Terraform destroys against the direction of the dependencies. A bucket with objects in it cannot be destroyed, and
+  # what it depends on is then left: without this, the key's deletion would be scheduled all the same, and the objects
+  # would become unreadable. The bucket's own settings (policy, public access block, encryption, versioning and so on)
+  # depend on the bucket, since they cannot be created before it, and so they are removed before its destruction fails.
+  depends_on = [aws_kms_key.key, aws_kms_alias.key]
 }
 
 resource "aws_s3_bucket_versioning" "upload" {
@@ -74,6 +80,9 @@ resource "aws_s3_bucket" "results" {
   #checkov:skip=CKV2_AWS_62:Nothing here listens to results; whoever wants to adds a notification.
   bucket        = local.results_bucket
   force_destroy = var.force_destroy
+
+  # The key outlasts the bucket, as it does for the upload bucket.
+  depends_on = [aws_kms_key.key, aws_kms_alias.key]
 
   lifecycle {
     precondition {
