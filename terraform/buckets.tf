@@ -77,7 +77,6 @@ resource "aws_s3_bucket" "results" {
   #checkov:skip=CKV_AWS_21:Versions would keep task tokens that were deleted; results can be made anew from their video.
   #checkov:skip=CKV_AWS_144:Results can be made anew from their video.
   #checkov:skip=CKV_AWS_145:customer_managed_key encrypts with KMS; without it S3's own key does.
-  #checkov:skip=CKV2_AWS_62:Nothing here listens to results; whoever wants to adds a notification.
   bucket        = local.results_bucket
   force_destroy = var.force_destroy
 
@@ -90,6 +89,14 @@ resource "aws_s3_bucket" "results" {
       error_message = "results_bucket and upload_bucket are both ${local.results_bucket}. Give results a bucket of their own: results must not look like uploads."
     }
   }
+}
+
+# Consumers of results start on the creation of manifest.json. These events start nothing in this stack: the rule in
+# upload_events.tf matches the upload bucket's name only.
+
+resource "aws_s3_bucket_notification" "results" {
+  bucket      = aws_s3_bucket.results.id
+  eventbridge = true
 }
 
 resource "aws_s3_bucket_lifecycle_configuration" "results" {

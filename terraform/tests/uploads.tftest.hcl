@@ -157,3 +157,14 @@ run "results_expire_if_asked" {
     error_message = "Results must expire after the days given."
   }
 }
+
+run "results_are_announced_and_start_nothing" {
+  assert {
+    condition     = aws_s3_bucket_notification.results.eventbridge && aws_s3_bucket_notification.results.bucket == aws_s3_bucket.results.id
+    error_message = "The results bucket must send its events to EventBridge: docs/results.md lets consumers start on manifest.json."
+  }
+  assert {
+    condition     = !contains(jsondecode(aws_cloudwatch_event_rule.uploads.event_pattern).detail.bucket.name, aws_s3_bucket.results.id)
+    error_message = "An object in the results bucket must not start an execution."
+  }
+}
