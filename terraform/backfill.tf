@@ -8,6 +8,7 @@ resource "aws_sfn_state_machine" "backfill" {
   role_arn = aws_iam_role.state_machine["backfill"].arn
 
   definition = templatefile("${path.module}/../statemachine/backfill.asl.json", {
+    partition         = local.partition
     analyze_video_arn = aws_sfn_state_machine.analyze_video.arn
     results_bucket    = aws_s3_bucket.results.id
   })

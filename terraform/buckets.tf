@@ -23,6 +23,12 @@ resource "aws_s3_bucket" "upload" {
   count         = var.upload_bucket == null ? 1 : 0
   bucket        = local.upload_bucket
   force_destroy = var.force_destroy
+
+  # Terraform destroys against the direction of the dependencies. A bucket with objects in it cannot be destroyed, and
+  # what it depends on is then left: without this, the key's deletion would be scheduled all the same, and the objects
+  # would become unreadable. The bucket's own settings (policy, public access block, encryption, versioning and so on)
+  # depend on the bucket, since they cannot be created before it, and so they are removed before its destruction fails.
+  depends_on = [aws_kms_key.key, aws_kms_alias.key]
 }
 
 resource "aws_s3_bucket_versioning" "upload" {
@@ -71,9 +77,11 @@ resource "aws_s3_bucket" "results" {
   #checkov:skip=CKV_AWS_21:Versions would keep task tokens that were deleted; results can be made anew from their video.
   #checkov:skip=CKV_AWS_144:Results can be made anew from their video.
   #checkov:skip=CKV_AWS_145:customer_managed_key encrypts with KMS; without it S3's own key does.
-  #checkov:skip=CKV2_AWS_62:Nothing here listens to results; whoever wants to adds a notification.
   bucket        = local.results_bucket
   force_destroy = var.force_destroy
+
+  # The key outlasts the bucket, as it does for the upload bucket.
+  depends_on = [aws_kms_key.key, aws_kms_alias.key]
 
   lifecycle {
     precondition {
@@ -81,6 +89,14 @@ resource "aws_s3_bucket" "results" {
       error_message = "results_bucket and upload_bucket are both ${local.results_bucket}. Give results a bucket of their own: results must not look like uploads."
     }
   }
+}
+
+# Consumers of results start on the creation of manifest.json. These events start nothing in this stack: the rule in
+# upload_events.tf matches the upload bucket's name only.
+
+resource "aws_s3_bucket_notification" "results" {
+  bucket      = aws_s3_bucket.results.id
+  eventbridge = true
 }
 
 resource "aws_s3_bucket_lifecycle_configuration" "results" {

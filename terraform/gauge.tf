@@ -13,6 +13,7 @@ resource "aws_sfn_state_machine" "gauge" {
   role_arn = aws_iam_role.state_machine["gauge"].arn
 
   definition = templatefile("${path.module}/gauge.asl.json", {
+    partition         = local.partition
     namespace         = local.namespace
     state_machine     = aws_sfn_state_machine.analyze_video.name
     state_machine_arn = aws_sfn_state_machine.analyze_video.arn

@@ -5,10 +5,12 @@ resource "aws_sfn_state_machine" "analyze_video" {
   name     = "${var.name}-analyze-video"
   role_arn = aws_iam_role.state_machine["analyze-video"].arn
 
-  definition = templatefile("${path.module}/../statemachine/analyze-video.asl.json", {
-    for name in ["start-detection", "list-pages", "fetch-page", "summarize"] :
-    "${replace(name, "-", "_")}_arn" => aws_lambda_function.function[name].arn
-  })
+  definition = templatefile("${path.module}/../statemachine/analyze-video.asl.json", merge(
+    { partition = local.partition },
+    { for name in ["start-detection", "list-pages", "fetch-page", "summarize"] :
+      "${replace(name, "-", "_")}_arn" => aws_lambda_function.function[name].arn
+    },
+  ))
 
   logging_configuration {
     log_destination        = "${aws_cloudwatch_log_group.state_machine["analyze-video"].arn}:*"

@@ -2,17 +2,16 @@
 # event, since an input transformer breaks on keys that hold a quote.
 
 locals {
-  video_endings = ["mp4", "mov"]
+  video_suffixes = [".mp4", ".mov"]
 
-  # An ending in any case is "mp4" without regard to case; behind a prefix, which such a suffix cannot be joined with,
-  # every way to write it is spelled out.
-  spellings = flatten([for ending in local.video_endings : [
-    for letters in setproduct([for letter in split("", ending) : distinct([letter, upper(letter)])]...) : join("", letters)
-  ]])
-
+  # A `suffix` matches without regard to case, but EventBridge cannot join it with a prefix. A `wildcard` can hold both,
+  # and regards case. EventBridge refuses a rule with more than four or five wildcards ("Rule is too complex"), so that
+  # behind a prefix only the lower-case and the upper-case spelling match.
   video_keys = concat(
-    [for ending in local.video_endings : { suffix = { equals-ignore-case = ".${ending}" } } if var.upload_prefix == ""],
-    [for spelling in local.spellings : { wildcard = "${var.upload_prefix}*.${spelling}" } if var.upload_prefix != ""],
+    [for suffix in local.video_suffixes : { suffix = { equals-ignore-case = suffix } } if var.upload_prefix == ""],
+    [for suffix in flatten([for suffix in local.video_suffixes : [suffix, upper(suffix)]]) :
+      { wildcard = "${var.upload_prefix}*${suffix}" } if var.upload_prefix != ""
+    ],
   )
 }
 

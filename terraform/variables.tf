@@ -72,7 +72,7 @@ variable "upload_bucket_kms_key_arn" {
 }
 
 variable "upload_prefix" {
-  description = "Only videos whose keys begin with this are analysed. Empty means all."
+  description = "Only videos whose keys begin with this are analysed. Empty means all. With a prefix, keys must end in `.mp4`, `.MP4`, `.mov` or `.MOV`; without one, in `.mp4` or `.mov` in any mix of cases."
   type        = string
   default     = ""
   nullable    = false
@@ -80,6 +80,17 @@ variable "upload_prefix" {
   validation {
     condition     = !can(regex("[*\\\\?$]", var.upload_prefix)) && !startswith(var.upload_prefix, "/")
     error_message = "upload_prefix must not hold *, ?, $ or a backslash, which patterns and policies read as signs, nor begin with a slash, which S3 keys do not."
+  }
+
+  validation {
+    # The rule's pattern holds the prefix four times, as JSON, and takes 2,048 characters.
+    condition     = length(jsonencode(var.upload_prefix)) - 2 <= 400
+    error_message = "upload_prefix must be at most 400 characters long, because EventBridge limits the length of a rule's pattern. A quotation mark counts as 2 characters; <, > and & count as 6."
+  }
+
+  validation {
+    condition     = can(regex("^[\\x{20}-\\x{ff}]*$", var.upload_prefix))
+    error_message = "upload_prefix must hold characters from U+0020 to U+00FF only, because IAM policies take no others. Use a shorter prefix that ends before the first other character."
   }
 }
 

@@ -8,8 +8,10 @@ use facereel_tests::lint::{self, Deployment, Finding};
 use lambdas::aws::AwsError;
 use serde_json::{Value, json};
 
-/// What the deployment puts in: the functions' ARNs into `analyze-video`, the other two into `backfill`.
+/// What the deployment puts in: the partition into both, the functions' ARNs into `analyze-video`, the other two into
+/// `backfill`.
 const PLACEHOLDERS: &[&str] = &[
+    "partition",
     "start_detection_arn",
     "list_pages_arn",
     "fetch_page_arn",
@@ -505,9 +507,21 @@ mod integrations {
 
     #[test]
     fn a_mistyped_resource() {
+        let found = broken(|machine| {
+            *at(machine, "/States/ListPages/Resource") = json!("arn:${partition}:states:::lambda:invok")
+        });
+        assert_found(
+            &found,
+            "ListPages",
+            "`Resource` \"arn:${partition}:states:::lambda:invok\" is no integration known here",
+        );
+    }
+
+    #[test]
+    fn a_resource_of_one_partition() {
         let found =
-            broken(|machine| *at(machine, "/States/ListPages/Resource") = json!("arn:aws:states:::lambda:invok"));
-        assert_found(&found, "ListPages", "`Resource` \"arn:aws:states:::lambda:invok\" is no integration known here");
+            broken(|machine| *at(machine, "/States/ListPages/Resource") = json!("arn:aws:states:::lambda:invoke"));
+        assert_found(&found, "ListPages", "`Resource` \"arn:aws:states:::lambda:invoke\" is no integration known here");
     }
 
     #[test]
@@ -519,8 +533,7 @@ mod integrations {
     #[test]
     fn an_item_reader_of_an_inline_map() {
         let found = broken(|machine| {
-            at(machine, "/States/FetchPages")["ItemReader"] =
-                json!({ "Resource": "arn:aws:states:::s3:listObjectsV2", "Arguments": { "Bucket": "videos" } });
+            at(machine, "/States/FetchPages")["ItemReader"] = json!({ "Resource": "arn:${partition}:states:::s3:listObjectsV2", "Arguments": { "Bucket": "videos" } });
         });
         assert_found(&found, "FetchPages", "`ItemReader` belongs to distributed Maps");
     }
@@ -533,7 +546,7 @@ mod integrations {
     #[test]
     fn a_mistyped_reader() {
         let mut machine = backfill();
-        machine["States"]["EachVideo"]["ItemReader"]["Resource"] = json!("arn:aws:states:::s3:listObjects");
+        machine["States"]["EachVideo"]["ItemReader"]["Resource"] = json!("arn:${partition}:states:::s3:listObjects");
         let found = findings(&machine.to_string());
         assert_found(&found, "EachVideo.ItemReader", "is no integration known here");
     }

@@ -96,7 +96,7 @@ async fn a_stack_from_apply_to_destroy() {
     let outputs = terraform.apply().await;
     let moved = Stack::new(&engine, &rekognition, &outputs);
     moved.uploads.put("elsewhere/ignored.mp4", video("")).await.unwrap();
-    moved.a_video_becomes_a_result("in/Holiday.MoV").await;
+    moved.a_video_becomes_a_result("in/Holiday.MOV").await;
     moved.a_completion_starts_the_next_job(&gates[2]).await;
     assert!(moved.executions.about("elsewhere/ignored.mp4").await.unwrap().is_empty());
     let resources_moved = terraform.resources().await;

@@ -47,19 +47,66 @@ run "a_bucket_of_its_own_tells_eventbridge" {
   }
 }
 
-run "a_prefix_goes_with_every_spelling" {
+run "a_prefix_takes_lower_and_upper_case" {
   variables { upload_prefix = "in/" }
 
   assert {
-    condition = toset([for key in jsondecode(aws_cloudwatch_event_rule.uploads.event_pattern).detail.object.key : key.wildcard]) == toset(flatten([
-      [for ending in ["mp4", "mP4", "Mp4", "MP4"] : "in/*.${ending}"],
-      [for ending in ["mov", "moV", "mOv", "mOV", "Mov", "MoV", "MOv", "MOV"] : "in/*.${ending}"],
-    ]))
-    error_message = "Behind a prefix, an ending must be matched however it is written."
+    condition     = [for key in jsondecode(aws_cloudwatch_event_rule.uploads.event_pattern).detail.object.key : key.wildcard] == ["in/*.mp4", "in/*.MP4", "in/*.mov", "in/*.MOV"]
+    error_message = "Behind a prefix, the rule must match each suffix in lower case and in upper case, and nothing else."
   }
   assert {
     condition     = output.upload_command == "aws s3 cp VIDEO.mp4 s3://facereel-uploads-123456789012-eu-west-1/in/ --region eu-west-1"
     error_message = "The upload command must go to the prefix."
+  }
+}
+
+# EventBridge refuses a rule with more than four or five wildcards ("Rule is too complex") and a pattern of more than
+# 2,048 characters, both only when the rule is created.
+
+run "eventbridge_accepts_the_rule_of_the_shortest_prefix" {
+  variables { upload_prefix = "i" }
+
+  assert {
+    condition     = length(regexall("[*]", aws_cloudwatch_event_rule.uploads.event_pattern)) <= 4
+    error_message = "A rule may hold four wildcards."
+  }
+  assert {
+    condition     = length(aws_cloudwatch_event_rule.uploads.event_pattern) <= 2048
+    error_message = "A pattern may hold 2,048 characters."
+  }
+}
+
+run "eventbridge_accepts_the_rule_of_the_longest_prefix_and_bucket" {
+  variables {
+    upload_bucket                    = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+    upload_bucket_take_notifications = false
+    upload_prefix                    = "videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/v"
+  }
+
+  assert {
+    condition     = length(var.upload_prefix) == 400 && length(var.upload_bucket) == 63
+    error_message = "The test must use the longest prefix and the longest bucket name."
+  }
+  assert {
+    condition     = length(regexall("[*]", aws_cloudwatch_event_rule.uploads.event_pattern)) <= 4
+    error_message = "A rule may hold four wildcards."
+  }
+  assert {
+    condition     = length(aws_cloudwatch_event_rule.uploads.event_pattern) <= 2048
+    error_message = "A pattern may hold 2,048 characters."
+  }
+}
+
+run "a_prefix_of_characters_that_json_escapes_fits_too" {
+  variables {
+    upload_bucket                    = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+    upload_bucket_take_notifications = false
+    upload_prefix                    = "<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<"
+  }
+
+  assert {
+    condition     = length(jsonencode(var.upload_prefix)) == 398 && length(aws_cloudwatch_event_rule.uploads.event_pattern) <= 2048
+    error_message = "A pattern may hold 2,048 characters, and < is six of them."
   }
 }
 
@@ -108,5 +155,16 @@ run "results_expire_if_asked" {
   assert {
     condition     = { for rule in aws_s3_bucket_lifecycle_configuration.results.rule : rule.filter[0].prefix => rule.expiration[0].days if length(rule.expiration) > 0 }["results/"] == 30
     error_message = "Results must expire after the days given."
+  }
+}
+
+run "results_are_announced_and_start_nothing" {
+  assert {
+    condition     = aws_s3_bucket_notification.results.eventbridge && aws_s3_bucket_notification.results.bucket == aws_s3_bucket.results.id
+    error_message = "The results bucket must send its events to EventBridge: docs/results.md lets consumers start on manifest.json."
+  }
+  assert {
+    condition     = !contains(jsondecode(aws_cloudwatch_event_rule.uploads.event_pattern).detail.bucket.name, aws_s3_bucket.results.id)
+    error_message = "An object in the results bucket must not start an execution."
   }
 }

@@ -103,6 +103,35 @@ run "a_prefix_does_not_begin_with_a_slash" {
   expect_failures = [var.upload_prefix]
 }
 
+run "a_prefix_leaves_room_for_the_rest_of_the_pattern" {
+  command = plan
+  variables { upload_prefix = "videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/vi" }
+  expect_failures = [var.upload_prefix]
+}
+
+run "a_prefix_that_json_makes_too_long_is_refused" {
+  command = plan
+  variables { upload_prefix = "<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<" }
+  expect_failures = [var.upload_prefix]
+}
+
+run "a_prefix_is_of_characters_that_iam_takes" {
+  command = plan
+  variables { upload_prefix = "видео/" }
+  expect_failures = [var.upload_prefix]
+}
+
+run "a_prefix_may_be_of_latin_1" {
+  command = plan
+  variables { upload_prefix = "Köln & Umgebung/" }
+}
+
+run "a_prefix_holds_no_backslash" {
+  command = plan
+  variables { upload_prefix = "in\\" }
+  expect_failures = [var.upload_prefix]
+}
+
 run "a_results_bucket_is_a_name" {
   command = plan
   variables { results_bucket = "s3://results" }

@@ -48,6 +48,7 @@ impl Archive {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../statemachine/backfill.asl.json");
         let text = fs::read_to_string(path)
             .unwrap()
+            .replace("${partition}", "aws")
             .replace("${results_bucket}", &self.rig.workflow.stack.results_bucket)
             .replace("${analyze_video_arn}", &self.rig.workflow.stack.state_machine_arn);
         let mut machine: Value = serde_json::from_str(&text).unwrap();

@@ -50,8 +50,8 @@ impl FaceAttributes {
 /// What differs between deployments.
 #[derive(Debug, Clone)]
 pub struct StackOptions {
-    /// The state machine's file, with `${start_detection_arn}`, `${list_pages_arn}`, `${fetch_page_arn}` and
-    /// `${summarize_arn}` in the functions' places.
+    /// The state machine's file, with `${partition}` in the place of the ARNs' partition, and `${start_detection_arn}`,
+    /// `${list_pages_arn}`, `${fetch_page_arn}` and `${summarize_arn}` in the functions' places.
     pub definition: PathBuf,
     /// Where the functions find Rekognition.
     pub rekognition_url: String,
@@ -123,9 +123,9 @@ impl Stack {
     }
 }
 
-/// The state machine's text with each function's ARN in its place.
+/// The state machine's text with the partition and each function's ARN in their places.
 fn definition(path: &Path, functions: &HashMap<&str, String>) -> Result<String, Error> {
-    let text = std::fs::read_to_string(path).map_err(Error::file("read", path))?;
+    let text = std::fs::read_to_string(path).map_err(Error::file("read", path))?.replace("${partition}", "aws");
     Ok(functions
         .iter()
         .fold(text, |text, (name, arn)| text.replace(&format!("${{{}_arn}}", name.replace('-', "_")), arn)))

@@ -6,6 +6,7 @@ use super::{Lint, fields, inside};
 
 /// A service integration.
 struct Integration {
+    /// With the placeholder for the partition: a definition that names one partition fails in every other.
     resource: &'static str,
     arguments: &'static [&'static str],
     required: &'static str,
@@ -15,45 +16,52 @@ const INVOKE: &[&str] = &["ClientContext", "FunctionName", "InvocationType", "Lo
 const START_EXECUTION: &[&str] = &["Input", "Name", "StateMachineArn", "TraceHeader"];
 
 const TASKS: &[Integration] = &[
-    Integration { resource: "arn:aws:states:::lambda:invoke", arguments: INVOKE, required: "FunctionName" },
+    Integration { resource: "arn:${partition}:states:::lambda:invoke", arguments: INVOKE, required: "FunctionName" },
     Integration {
-        resource: "arn:aws:states:::lambda:invoke.waitForTaskToken",
+        resource: "arn:${partition}:states:::lambda:invoke.waitForTaskToken",
         arguments: INVOKE,
         required: "FunctionName",
     },
     Integration {
-        resource: "arn:aws:states:::states:startExecution",
+        resource: "arn:${partition}:states:::states:startExecution",
         arguments: START_EXECUTION,
         required: "StateMachineArn",
     },
     Integration {
-        resource: "arn:aws:states:::states:startExecution.sync",
+        resource: "arn:${partition}:states:::states:startExecution.sync",
         arguments: START_EXECUTION,
         required: "StateMachineArn",
     },
     Integration {
-        resource: "arn:aws:states:::states:startExecution.sync:2",
+        resource: "arn:${partition}:states:::states:startExecution.sync:2",
         arguments: START_EXECUTION,
         required: "StateMachineArn",
     },
     Integration {
-        resource: "arn:aws:states:::states:startExecution.waitForTaskToken",
+        resource: "arn:${partition}:states:::states:startExecution.waitForTaskToken",
         arguments: START_EXECUTION,
         required: "StateMachineArn",
     },
 ];
 
 const READERS: &[Integration] = &[
-    Integration { resource: "arn:aws:states:::s3:listObjectsV2", arguments: &["Bucket", "Prefix"], required: "Bucket" },
     Integration {
-        resource: "arn:aws:states:::s3:getObject",
+        resource: "arn:${partition}:states:::s3:listObjectsV2",
+        arguments: &["Bucket", "Prefix"],
+        required: "Bucket",
+    },
+    Integration {
+        resource: "arn:${partition}:states:::s3:getObject",
         arguments: &["Bucket", "Key", "VersionId"],
         required: "Bucket",
     },
 ];
 
-const WRITERS: &[Integration] =
-    &[Integration { resource: "arn:aws:states:::s3:putObject", arguments: &["Bucket", "Prefix"], required: "Bucket" }];
+const WRITERS: &[Integration] = &[Integration {
+    resource: "arn:${partition}:states:::s3:putObject",
+    arguments: &["Bucket", "Prefix"],
+    required: "Bucket",
+}];
 
 const READER: &[&str] = &["Arguments", "ReaderConfig", "Resource"];
 const READER_CONFIG: &[&str] = &[

@@ -1,0 +1,73 @@
+# ARNs hold the partition: `aws` in most Regions, `aws-us-gov` and `aws-cn` in others. A definition or a policy that names
+# another one is accepted by terraform plan and fails in AWS.
+
+mock_provider "aws" {
+  source = "./tests/mocks"
+
+  mock_data "aws_partition" {
+    defaults = { partition = "aws-us-gov" }
+  }
+
+  mock_resource "aws_lambda_function" {
+    defaults = { arn = "arn:aws-us-gov:lambda:us-gov-west-1:123456789012:function:f" }
+  }
+
+  mock_resource "aws_sns_topic" {
+    defaults = { arn = "arn:aws-us-gov:sns:us-gov-west-1:123456789012:facereel-completions" }
+  }
+
+  mock_resource "aws_sqs_queue" {
+    defaults = {
+      id  = "https://sqs.us-gov-west-1.amazonaws.com/123456789012/undelivered"
+      arn = "arn:aws-us-gov:sqs:us-gov-west-1:123456789012:undelivered"
+    }
+  }
+
+  mock_resource "aws_iam_role" {
+    defaults = { arn = "arn:aws-us-gov:iam::123456789012:role/r" }
+  }
+
+  mock_resource "aws_sfn_state_machine" {
+    defaults = { arn = "arn:aws-us-gov:states:us-gov-west-1:123456789012:stateMachine:facereel-analyze-video" }
+  }
+
+  mock_resource "aws_cloudwatch_log_group" {
+    defaults = { arn = "arn:aws-us-gov:logs:us-gov-west-1:123456789012:log-group:g" }
+  }
+
+  mock_resource "aws_cloudwatch_event_rule" {
+    defaults = { arn = "arn:aws-us-gov:events:us-gov-west-1:123456789012:rule/r" }
+  }
+
+  mock_resource "aws_kms_key" {
+    defaults = { arn = "arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/k" }
+  }
+}
+
+variables {
+  region               = "us-gov-west-1"
+  zips_directory       = "tests/zips"
+  customer_managed_key = true
+}
+
+run "every_arn_is_of_the_stacks_partition" {
+  assert {
+    condition = alltrue([
+      for machine in [aws_sfn_state_machine.analyze_video, aws_sfn_state_machine.backfill, aws_sfn_state_machine.gauge] :
+      toset(regexall("arn:[^:]*:", machine.definition)) == toset(["arn:aws-us-gov:"])
+    ])
+    error_message = "A definition holds an ARN of another partition."
+  }
+  assert {
+    condition = toset(regexall("arn:[^:]*:", join("", concat(
+      [for policy in concat(values(aws_iam_role_policy.function), [aws_iam_role_policy.backfill, aws_iam_role_policy.events, aws_iam_role_policy.gauge, aws_iam_role_policy.publish, aws_iam_role_policy.state_machine]) : policy.policy],
+      [for role in concat(values(aws_iam_role.function), values(aws_iam_role.state_machine), [aws_iam_role.events, aws_iam_role.publish]) : role.assume_role_policy],
+      [for policy in concat(values(aws_s3_bucket_policy.created), values(aws_sqs_queue_policy.undelivered), [aws_sns_topic_policy.completions, aws_kms_key.key[0]]) : policy.policy],
+    )))) == toset(["arn:aws-us-gov:"])
+    error_message = "A policy holds an ARN of another partition."
+  }
+  assert {
+    condition     = !strcontains(aws_cloudwatch_dashboard.dashboard.dashboard_body, "arn:aws:") && !strcontains(jsonencode([local.functions, output.backfill_command, output.state_machine_url]), "arn:aws:")
+    error_message = "The dashboard, a function's environment or an output holds an ARN of another partition."
+  }
+}
