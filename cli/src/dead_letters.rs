@@ -13,6 +13,7 @@ use crate::{
     backfill::{Found, has_result},
     deployed::{Deployed, Error, Stop},
     local::Progress,
+    text::counted,
 };
 
 /// Messages that are taken at once: as many as SQS gives in one answer.
@@ -146,7 +147,7 @@ impl Letters<'_> {
                 }
                 report.rows.push(row);
             }
-            progress.detail(&format!("{} messages", report.rows.len()));
+            progress.detail(&counted(report.rows.len(), "message"));
         }
     }
 

@@ -1,5 +1,8 @@
 //! The `facereel` command.
 
+// They panic when the output is closed or its disk is full: `terminal` has what does not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::{fmt::Display, process::ExitCode};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
@@ -11,7 +14,7 @@ use facereel::{
     replay::Replay,
     run::{Run, RunError},
     status::Status,
-    terminal::Terminal,
+    terminal::{Terminal, note, print},
     view::View,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,7 +31,9 @@ struct Cli {
 enum Command {
     Run(Run),
     Replay(ReplayAny),
+    /// Analyses the videos of a bucket that have no complete result yet.
     Backfill(OnAws<Backfill>),
+    /// Says what runs, what waits for a job slot, what failed, and what could not be delivered.
     Status(OnAws<Status>),
     View(View),
     /// Writes a completion script for your shell to standard output.
@@ -76,7 +81,7 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: the asynchronous runtime did not start: {error}");
+            note(format_args!("error: the asynchronous runtime did not start: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -86,8 +91,10 @@ fn main() -> ExitCode {
             Command::Run(run) => run_and_view(&progress, &run).await,
             Command::View(view) => look(&view).await,
             Command::Completions { shell } => {
-                clap_complete::generate(shell, &mut Cli::command(), "facereel", &mut std::io::stdout());
-                0
+                // It panics when it cannot write, and memory takes all of it.
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), "facereel", &mut script);
+                printed(&String::from_utf8_lossy(&script), 0)
             }
             Command::Status(OnAws { target, command }) => {
                 let work = async { command.run(&target.connect().await?, &progress).await };
@@ -144,7 +151,7 @@ async fn look(view: &View) -> ExitStatus {
         result = view.run() => match result {
             Ok(()) => 0,
             Err(error) => {
-                eprintln!("error: {error}");
+                note(format_args!("error: {error}"));
                 1
             }
         },
@@ -170,7 +177,7 @@ async fn stoppable<R: Display, E: Display>(
         },
         signal = stop_signal() => {
             progress.abandon();
-            eprintln!("stopped");
+            note("stopped");
             128 + signal
         }
     }
@@ -196,13 +203,23 @@ fn ended<R: Display>(
 
 fn told(progress: &Terminal, report: &impl Display, status: ExitStatus) -> ExitStatus {
     progress.done();
-    println!("{report}");
-    status
+    printed(&format!("{report}\n"), status)
+}
+
+/// Writes to standard output and returns `status`, or 1 if that fails.
+fn printed(text: &str, status: ExitStatus) -> ExitStatus {
+    match print(text) {
+        Ok(()) => status,
+        Err(error) => {
+            note(format_args!("error: cannot write to standard output: {error}"));
+            1
+        }
+    }
 }
 
 fn failed(progress: &Terminal, error: &impl Display) -> ExitStatus {
     progress.abandon();
-    eprintln!("error: {error}");
+    note(format_args!("error: {error}"));
     1
 }
 
@@ -210,7 +227,7 @@ fn failed(progress: &Terminal, error: &impl Display) -> ExitStatus {
 fn stop() -> Stop {
     deployed::stop_at(async {
         stop_signal().await;
-        eprintln!("stopping; once more to stop at once");
+        note("stopping; once more to stop at once");
         tokio::spawn(async {
             stop_signal().await;
             std::process::exit(INTERRUPTED.into());
@@ -238,5 +255,20 @@ mod tests {
     #[test]
     fn the_command_line_holds_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_has_its_own_description() {
+        let command = Cli::command();
+        let mut seen = std::collections::BTreeMap::new();
+        for subcommand in command.get_subcommands() {
+            let name = subcommand.get_name();
+            let about = subcommand.get_about().map(ToString::to_string).unwrap_or_default();
+            assert!(!about.is_empty(), "{name} has no description");
+            if let Some(other) = seen.insert(about.clone(), name) {
+                panic!("{name} and {other} have the same description: {about}");
+            }
+        }
+        assert!(seen.len() >= 6, "{seen:?}");
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     deployed::{self, Deployed, Error, StateMachineArn},
     local::Progress,
     replay::{Selection, State, ago, plan},
+    text::counted,
 };
 
 /// Where the functions keep the tickets of those who wait for a slot: `<start of the execution, ms>-<its name>`.
@@ -21,7 +22,7 @@ const TICKETS: &str = "queue/tickets/";
 /// Those who wait that are named one by one.
 const NAMED: usize = 10;
 
-/// Says what runs, what waits for a job slot, and what failed.
+/// Says what runs, what waits for a job slot, what failed, and what could not be delivered.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Status {
     /// How far to look back for failures, such as 90m, 24h or 7days.
@@ -166,13 +167,15 @@ impl fmt::Display for Overview {
         let (failed, last) = (self.failed.values().sum::<usize>(), humantime::format_duration(self.last));
         write!(f, "\nFailed       {failed} in the last {last}")?;
         if self.replayed > 0 {
-            write!(f, ", and {} that have been replayed", self.replayed)?;
+            write!(f, ", and {} already replayed", self.replayed)?;
         }
         for (error, count) in &self.failed {
             write!(f, "\n{INDENT}  {count} {error}")?;
         }
         let Self { undelivered_uploads, undelivered_completions, .. } = self;
-        write!(f, "\nUndelivered  {undelivered_uploads} uploads, {undelivered_completions} completions")?;
+        let (uploads, completions) =
+            (counted(*undelivered_uploads, "upload"), counted(*undelivered_completions, "completion"));
+        write!(f, "\nUndelivered  {uploads}, {completions}")?;
         write!(f, "\n\n{}", self.state_machine.url())
     }
 }

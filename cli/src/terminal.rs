@@ -1,7 +1,8 @@
-//! Progress for a person at a terminal, or as plain lines for a log.
+//! Progress for a person at a terminal, or as plain lines for a log; and output that does not panic.
 
 use std::{
-    io::{IsTerminal, Write as _, stderr, stdin},
+    fmt::Display,
+    io::{self, IsTerminal, Write as _, stderr, stdin, stdout},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -9,6 +10,23 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{local::Progress, replay::Answer};
+
+/// Writes to standard output. A closed pipe is not an error: its reader, such as `head`, needs no more.
+///
+/// # Errors
+/// Any other error of the system, such as a full disk.
+pub fn print(text: &str) -> io::Result<()> {
+    let mut stdout = stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// Writes a line to standard error. An error is ignored, because there is no other place to report it.
+pub fn note(line: impl Display) {
+    let _ = writeln!(stderr(), "{line}");
+}
 
 /// Steps on standard error: a line that moves where that is a terminal, else a line a step and one every tenth of it.
 pub struct Terminal {
@@ -50,7 +68,7 @@ impl Terminal {
         if !self.moving || !stdin().is_terminal() {
             return Answer::Nobody;
         }
-        eprint!("{question} [y/N] ");
+        let _ = write!(stderr(), "{question} [y/N] ");
         let _ = stderr().flush();
         // On a thread of its own: a person may think, and Ctrl-C is heard meanwhile.
         let line = tokio::task::spawn_blocking(|| stdin().lines().next());
@@ -63,7 +81,7 @@ impl Terminal {
     fn end(&self, step: &Step) {
         step.bar.finish_and_clear();
         if self.moving {
-            eprintln!("✓ {} ({:.1} s)", step.what, step.since.elapsed().as_secs_f32());
+            note(format_args!("✓ {} ({:.1} s)", step.what, step.since.elapsed().as_secs_f32()));
         }
     }
 
@@ -87,7 +105,7 @@ impl Progress for Terminal {
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         } else {
-            eprintln!("{what}");
+            note(what);
             ProgressBar::hidden()
         };
         *self.current() = Some(Step { what: what.to_owned(), since: Instant::now(), bar, tenths: 0.0 });
@@ -113,7 +131,7 @@ impl Progress for Terminal {
         if tenths > step.tenths {
             step.tenths = tenths;
             if !self.moving {
-                eprintln!("{} {percent:.0} %", step.what);
+                note(format_args!("{} {percent:.0} %", step.what));
             }
         }
     }

@@ -75,7 +75,7 @@ pub async fn tell_all(
                 send_success(clients, &waiter.task_token, &waiter.job.clone().finished(job_id, metadata)).await
             }
             Outcome::JobFailed { reason } => {
-                let cause = format!("Rekognition ended the job {job_id} without a result: {reason}");
+                let cause = format!("{reason} (face detection job {job_id})");
                 send_failure(clients, &waiter.task_token, "JobFailed", &cause).await
             }
             Outcome::NotStarted { error, cause } => send_failure(clients, &waiter.task_token, error, cause).await,

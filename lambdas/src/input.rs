@@ -18,17 +18,20 @@ pub struct InvalidInput {
 /// The `detail` of S3's "Object Created"
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html>): keys in it are raw.
 #[derive(Deserialize, Serialize)]
+#[serde(expecting = "an object with `bucket` and `object`")]
 struct ObjectCreated {
     bucket: Bucket,
     object: Object,
 }
 
 #[derive(Deserialize, Serialize)]
+#[serde(expecting = "an object with `name`")]
 struct Bucket {
     name: String,
 }
 
 #[derive(Deserialize, Serialize)]
+#[serde(expecting = "an object with `key`")]
 struct Object {
     key: String,
     #[serde(rename = "version-id")]
@@ -36,7 +39,7 @@ struct Object {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `bucket` and `key`")]
 struct ByHand {
     bucket: String,
     key: String,
@@ -124,6 +127,25 @@ mod tests {
         ] {
             let error = location(input.clone()).unwrap_err().to_string();
             assert!(error.contains(expected), "{input}: {error}");
+        }
+    }
+
+    #[test]
+    fn no_name_of_a_rust_type_is_in_the_reason() {
+        let mut inputs =
+            vec![json!(null), json!(7), json!("s3://b/k"), json!(["b"]), json!({"bucket": {}, "key": "k"})];
+        for pointer in ["/detail", "/detail/bucket", "/detail/object", "/detail/object/key"] {
+            for value in [json!(null), json!(7), json!([])] {
+                let mut event = fixture("put-object");
+                *event.pointer_mut(pointer).unwrap() = value;
+                inputs.push(event);
+            }
+        }
+        for input in inputs {
+            let error = location(input.clone()).unwrap_err().to_string();
+            let reason = error.strip_prefix("the execution's input names no video: ").unwrap();
+            let names = ["struct", "ByHand", "ObjectCreated", "Bucket", "EventBridgeEvent"];
+            assert!(!names.iter().any(|name| reason.contains(name)), "{input}: {error}");
         }
     }
 }

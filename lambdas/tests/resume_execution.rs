@@ -89,7 +89,7 @@ async fn failed_and_error_fail_the_execution_with_rekognitions_own_reason() {
         resume(&store, &rekognition, &listening_sfn(&told), event).await.unwrap();
         let (error, cause) = told.lock().unwrap()[0].1.clone().unwrap_err();
         assert_eq!(error, "JobFailed", "{event}");
-        assert!(cause.ends_with("without a result: Video codec not supported"), "{event}: {cause}");
+        assert!(cause.starts_with("Video codec not supported (face detection job "), "{event}: {cause}");
     }
 }
 

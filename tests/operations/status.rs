@@ -41,9 +41,13 @@ async fn says_what_runs_what_waits_and_what_failed() {
     let failed: Vec<_> = overview.failed.iter().map(|(error, count)| (error.as_str(), *count)).collect();
     assert_eq!(failed, [("InvalidInput", 1), ("VideoNotFound", 2)]);
     assert_eq!((overview.undelivered_uploads, overview.undelivered_completions), (0, 1));
-    for part in
-        ["Running      2, the oldest for", "1 for a job slot", "3 in the last 1h", "2 VideoNotFound", "1 completions"]
-    {
+    for part in [
+        "Running      2, the oldest for",
+        "1 for a job slot",
+        "3 in the last 1h",
+        "2 VideoNotFound",
+        "0 uploads, 1 completion\n",
+    ] {
         assert!(overview.to_string().contains(part), "{part} is not in:\n{overview}");
     }
 

@@ -19,6 +19,7 @@ use crate::{
     deployed::{Deployed, Error, StateMachineArn},
     local::Progress,
     replay::Answer,
+    text::counted,
 };
 
 /// USD for a minute of stored video, for face detection, in us-east-1 and most Regions
@@ -258,7 +259,8 @@ impl Report {
     pub fn estimate(&self) -> Estimate {
         let bytes = self.due.iter().map(|video| video.bytes).sum();
         let known: Vec<_> = self.due.iter().filter_map(|video| Some((video.bytes, video.duration?))).collect();
-        let minutes = known.iter().map(|(_, duration)| duration.as_secs_f64() / 60.0).sum::<f64>();
+        // The sum of no floats is -0.0.
+        let minutes = known.iter().map(|(_, duration)| duration.as_secs_f64() / 60.0).fold(0.0, |sum, one| sum + one);
         let known_bytes: u64 = known.iter().map(|(bytes, _)| bytes).sum();
         let usd = (known_bytes > 0).then(|| minutes * USD_PER_MINUTE * (bytes as f64 / known_bytes as f64));
         Estimate { bytes, minutes, unknown: self.due.len() - known.len(), usd }
@@ -277,7 +279,7 @@ struct Findings<'a>(&'a Report);
 impl fmt::Display for Findings<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { source, videos, complete, running, due, .. } = self.0;
-        write!(f, "{source}: {videos} videos, {complete} with a complete result")?;
+        write!(f, "{source}: {}, {complete} with a complete result", counted(*videos, "video"))?;
         if *running > 0 {
             write!(f, ", {running} under way")?;
         }
@@ -286,9 +288,11 @@ impl fmt::Display for Findings<'_> {
         }
         let Estimate { bytes, minutes, unknown, usd } = self.0.estimate();
         let bytes = indicatif::DecimalBytes(bytes);
-        write!(f, "\nDue       {} videos, {bytes}, {minutes:.1} minutes", due.len())?;
-        if unknown > 0 {
-            write!(f, " and {unknown} videos of unknown length")?;
+        write!(f, "\nDue       {}, {bytes}, ", counted(due.len(), "video"))?;
+        match unknown {
+            0 => write!(f, "{minutes:.1} minutes")?,
+            _ if unknown == due.len() => write!(f, "length unknown")?,
+            _ => write!(f, "{minutes:.1} minutes and {} of unknown length", counted(unknown, "video"))?,
         }
         match usd {
             Some(usd) => {
@@ -355,9 +359,23 @@ mod tests {
     #[test]
     fn the_report_says_videos_bytes_minutes_and_price() {
         let text = report(vec![video(1_500_000_000, Some(90))]).to_string();
-        for part in ["10 videos, 9 with a complete result", "1 videos, 1.50 GB, 90.0 minutes", "USD 9.00", "Dry run"] {
+        for part in
+            ["10 videos, 9 with a complete result", "Due       1 video, 1.50 GB, 90.0 minutes\n", "USD 9.00", "Dry run"]
+        {
             assert!(text.contains(part), "{part} is not in:\n{text}");
         }
+    }
+
+    #[test]
+    fn the_report_has_right_plurals_and_no_negative_zero() {
+        let unknown = report(vec![video(4000, None)]);
+        assert!(unknown.estimate().minutes.is_sign_positive(), "{:?}", unknown.estimate());
+        let text = unknown.to_string();
+        assert!(text.contains("Due       1 video, 4.00 kB, length unknown\n"), "{text}");
+        let text = report(vec![video(4000, None), video(4000, Some(1))]).to_string();
+        assert!(text.contains("Due       2 videos, 8.00 kB, 1.0 minutes and 1 video of unknown length\n"), "{text}");
+        let text = Report { videos: 1, complete: 1, ..report(Vec::new()) }.to_string();
+        assert!(text.starts_with("s3://uploads/in/: 1 video, 1 with"), "{text}");
     }
 
     #[test]

@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use super::{Error, Toolbox, group::Group, toolbox::last_lines};
+use crate::terminal::note;
 
 /// Starts the engine's server, and ends it when this process is gone.
 const LAUNCHER: &str = include_str!("launcher.py");
@@ -172,7 +173,11 @@ impl Drop for Server {
         }
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("the engine's log is kept in {}, and ends:\n{}", self.log().display(), tail(&self.log()));
+            note(format_args!(
+                "the engine's log is kept in {}, and ends:\n{}",
+                self.log().display(),
+                tail(&self.log())
+            ));
             self.keep();
         }
         let _ = fs::remove_dir_all(self.dir.path().join("tmp"));

@@ -29,10 +29,10 @@ const FUNCTION_TIMEOUT: i32 = 900;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 #[value(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum FaceAttributes {
-    /// Box, confidence, landmarks, pose and quality.
+    /// Box, confidence, landmarks and quality; from Rekognition on AWS, also pose.
     #[default]
     Default,
-    /// All that Rekognition knows.
+    /// All that Rekognition on AWS knows, such as age range and emotions.
     All,
 }
 

@@ -19,6 +19,7 @@ pub use report::{Outcome, Report, Row};
 use crate::{
     deployed::{self, CALLS_AT_ONCE, Deployed, Error, Stop},
     local::Progress,
+    text::counted,
 };
 
 /// Between two looks at executions that were replayed: soon at first, and at last so seldom that the quota of
@@ -144,10 +145,10 @@ impl Replay {
         if billed.is_empty() || self.yes || self.dry_run {
             return Answer::Yes;
         }
-        let (videos, they) = if billed.len() == 1 { ("execution", "it") } else { ("executions", "them") };
+        let them = if billed.len() == 1 { "it" } else { "them" };
         ask(&format!(
-            "{} {videos} would start a new analysis, which Rekognition bills:\n{}\nReplay {they} as well?",
-            billed.len(),
+            "{} would start a new analysis, which Rekognition bills:\n{}\nReplay {them} as well?",
+            counted(billed.len(), "execution"),
             billed.join("\n")
         ))
         .await

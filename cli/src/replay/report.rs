@@ -193,7 +193,7 @@ impl fmt::Display for Report {
             write!(f, "\n{replayed} replayed")?;
         }
         for (what, rows) in [
-            ("were replayed before", count(|row| matches!(row.outcome, Outcome::Runs | Outcome::WasReplayed))),
+            ("already replayed", count(|row| matches!(row.outcome, Outcome::Runs | Outcome::WasReplayed))),
             ("failed again", count(|row| matches!(row.ended, Some(Err(_))))),
             ("not replayed", count(|row| !row.outcome.is_well() && row.outcome != Outcome::NotTried)),
             ("left for the next run", count(|row| row.outcome == Outcome::NotTried)),

@@ -18,7 +18,10 @@ use lambdas::results::{Manifest, Summary};
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 
-use crate::local::workspace;
+use crate::{
+    local::workspace,
+    terminal::{note, print},
+};
 use place::{Place, Store};
 
 /// Shows the faces over the video, in the browser.
@@ -160,9 +163,11 @@ impl View {
     pub async fn run(&self) -> Result<(), ViewError> {
         let viewer = self.prepare(None).await?;
         let url = viewer.url();
-        println!("{url}\nCtrl-C ends it.");
+        if let Err(error) = print(&format!("{url}\nCtrl-C ends it.\n")) {
+            note(format_args!("note: cannot write to standard output: {error}; the page is {url}"));
+        }
         if !self.no_open && open::that_detached(&url).is_err() {
-            eprintln!("note: no browser could be opened; open {url} yourself");
+            note(format_args!("note: no browser could be opened; open {url} yourself"));
         }
         viewer.serve().await;
         Ok(())
@@ -202,7 +207,7 @@ fn file_name(summary: &Summary) -> &str {
 }
 
 /// A file of the video's name and size: beside the results, around them, here, or in this repository.
-fn find_video(results: &Path, summary: &Summary) -> Option<PathBuf> {
+pub(crate) fn find_video(results: &Path, summary: &Summary) -> Option<PathBuf> {
     let results = fs::canonicalize(results).unwrap_or_else(|_| results.to_owned());
     let around = results.ancestors().take(3).map(Path::to_owned);
     let sample = workspace().ok().map(|root| root.join("tests/fixtures/sample-clip"));

@@ -15,6 +15,7 @@ use futures_util::stream;
 use tower_http::services::ServeFile;
 
 use super::{ViewError, Viewer, place::Place};
+use crate::terminal::note;
 
 /// What every answer is about.
 type Shown = State<Arc<Viewer>>;
@@ -57,7 +58,7 @@ impl Viewer {
             .layer(middleware::from_fn_with_state(Arc::clone(&viewer), guard))
             .with_state(viewer);
         if let Err(error) = axum::serve(listener, app).await {
-            eprintln!("note: the page is no longer served: {error}");
+            note(format_args!("note: the page is no longer served: {error}"));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `facereel run`: one video through the whole workflow, on this machine.
 
+mod output;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -11,8 +13,11 @@ use lambdas::{
     report::clock,
     results::{Manifest, Summary},
 };
+use output::{HISTORY, Identity, MANIFEST, Output};
 use rekognition_local::{JobStatus, detection::CenterFace};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -20,8 +25,9 @@ use crate::{
         Bootstraps, Error, Execution, FaceAttributes, Objects, Progress, Toolbox, Workflow, WorkflowOptions,
         toolbox_dir, workspace,
     },
-    terminal::Terminal,
-    view::View,
+    terminal::{Terminal, note},
+    text::{counted, invocation, quoted},
+    view::{View, find_video},
 };
 
 /// The clip that is analysed when none is named, below the repository's root.
@@ -46,10 +52,15 @@ Examples:
 pub struct Run {
     /// The video, an .mp4 or .mov; without it, the sample clip of this repository.
     video: Option<PathBuf>,
-    /// What is asked about each face.
+    /// What is asked about each face. The local stand-in for Rekognition measures box, confidence, landmarks and
+    /// quality, and answers ALL with the same as DEFAULT.
     #[arg(long, value_enum, ignore_case = true, default_value_t)]
     attributes: FaceAttributes,
-    /// Where the results go [default: facereel-results/<video name>/]. Results of an earlier run are replaced.
+    /// The directory for the results [default: facereel-results/<video name without its suffix>/].
+    ///
+    /// Results of an earlier run in it are replaced when the new ones are complete; without --out, only results of a
+    /// video with the same name and size. A directory that holds anything else is refused. If the execution fails, its
+    /// history goes to <DIR>.failed/.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Show the faces over the video in the browser, as `facereel view` does.
@@ -78,13 +89,18 @@ pub enum RunError {
     /// It could not run here.
     #[error(transparent)]
     Local(#[from] Error),
-    /// The results could not be written.
-    #[error("cannot write the results to {}: {source}; choose another directory with --out", path.display())]
-    Write {
+    /// There are results, but they could not be written to their directory.
+    #[error(
+        "cannot write the results to {}: {reason}; they are kept in {}: move them to another place",
+        dir.display(), place.display()
+    )]
+    Kept {
         /// Where they were to go.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
+        dir: PathBuf,
+        /// What prevented it.
+        reason: String,
+        /// Where they are.
+        place: PathBuf,
     },
 }
 
@@ -145,7 +161,7 @@ fn remedy(error: &str) -> Option<&'static str> {
             "convert it, for example: ffmpeg -i INPUT -c:v libx264 -pix_fmt yuv420p -movflags +faststart OUTPUT.mp4"
         }
         "JobFailed" => {
-            "see whether a player shows the whole video; if so, encode it anew: ffmpeg -i INPUT -c:v libx264 -pix_fmt yuv420p OUTPUT.mp4"
+            "if the reason is in the file, check that a player shows the whole video and re-encode it, for example: ffmpeg -i INPUT -c:v libx264 -pix_fmt yuv420p OUTPUT.mp4; else run again"
         }
         "LimitExceeded" => "wait until other jobs have ended, and run again",
         _ => return None,
@@ -158,18 +174,26 @@ pub struct Report {
     dir: PathBuf,
     manifest: Manifest,
     summary: Summary,
+    /// The command that shows the results.
+    next: String,
 }
 
-impl Report {
-    /// Reads what the workflow wrote into `dir`.
-    fn read(dir: &Path) -> io::Result<Self> {
-        let (manifest, summary) = (fs::read(dir.join(MANIFEST))?, fs::read(dir.join("summary.json"))?);
-        Ok(Self {
-            dir: dir.to_owned(),
-            manifest: serde_json::from_slice(&manifest)?,
-            summary: serde_json::from_slice(&summary)?,
-        })
+/// Reads one of the workflow's documents.
+fn document<T: DeserializeOwned>(dir: &Path, name: &str) -> Result<T, Error> {
+    let file = dir.join(name);
+    let read = fs::read(&file).and_then(|text| Ok(serde_json::from_slice(&text)?));
+    read.map_err(Error::file("read", file))
+}
+
+/// The command that shows the results in `dir`, as the user types it. The video is named if `facereel view` would not
+/// find it.
+fn view_command(dir: &Path, summary: &Summary, video: &Path) -> String {
+    let mut command = format!("{} view {}", invocation(), quoted(dir));
+    let same = |found: PathBuf| fs::canonicalize(found).ok() == fs::canonicalize(video).ok();
+    if !find_video(dir, summary).is_some_and(same) {
+        command = format!("{command} {}", quoted(video));
     }
+    command
 }
 
 impl std::fmt::Display for Report {
@@ -177,15 +201,16 @@ impl std::fmt::Display for Report {
         match &self.summary.most_faces {
             None => writeln!(f, "No faces were found.")?,
             Some(busiest) => {
-                let frames = self.summary.frames_with_faces;
-                writeln!(f, "Faces     {} in {frames} moments of the video", self.summary.faces)?;
+                let moments = counted(self.summary.frames_with_faces, "moment");
+                writeln!(f, "Faces     {} in {moments} of the video", self.summary.faces)?;
                 writeln!(f, "Busiest   {} at {}", busiest.faces, clock(busiest.timestamp_ms))?;
             }
         }
         writeln!(f, "Results   {}", self.dir.display())?;
         writeln!(f, "            report.html, summary.json, manifest.json, history.json")?;
-        let pages = self.manifest.pages.len();
-        write!(f, "            faces/*.jsonl, a face a line ({pages} {})", if pages == 1 { "page" } else { "pages" })
+        let pages = counted(self.manifest.pages.len(), "page");
+        writeln!(f, "            faces/*.jsonl, a face a line ({pages})")?;
+        write!(f, "Next      {}", self.next)
     }
 }
 
@@ -204,24 +229,36 @@ impl Run {
         }
     }
 
+    /// Checks that the results can be written to their directory.
+    fn output(&self, video: &Identity) -> Result<Output, RunError> {
+        if let Some(dir) = &self.out {
+            return Output::prepare(dir.clone(), None);
+        }
+        let name = Path::new(&video.key);
+        // A stem of dots, as in `...mp4`, is another directory.
+        let stem = name.file_stem().filter(|stem| !["", ".", ".."].iter().any(|dots| stem == dots));
+        Output::prepare(Path::new("facereel-results").join(stem.unwrap_or(name.as_os_str())), Some(video))
+    }
+
     /// Runs the command to its end and returns where the results are.
     ///
     /// # Errors
     /// [`RunError`]; the results directory is as it was before, then.
     pub async fn run(&self, progress: &Terminal) -> Result<Report, RunError> {
         let video = self.video()?;
-        let name = checked(&video)?;
-        let out = match &self.out {
-            Some(dir) => dir.clone(),
-            None => Path::new("facereel-results").join(Path::new(&name).file_stem().unwrap_or_default()),
-        };
-        let out = Folder::at(out)?;
-
+        let key = checked(&video)?;
         let bytes = fs::metadata(&video).map_or(0, |facts| facts.len());
+        let identity = Identity { key, bytes };
+        let out = self.output(&identity)?;
         if bytes > COMFORTABLE_BYTES {
-            eprintln!(
+            note(format_args!(
                 "note: the engine holds the upload in memory several times over: expect {} GB in use",
                 1 + bytes * 4 / 1_000_000_000
+            ));
+        }
+        if self.attributes == FaceAttributes::All {
+            note(
+                "note: the local stand-in for Rekognition answers ALL with the same as DEFAULT: box, confidence, landmarks and quality",
             );
         }
         progress.step("Setting up");
@@ -232,7 +269,7 @@ impl Run {
         let detector = CenterFace::load(toolbox.model()).map_err(|error| Error::Model(error.into()))?;
         let options = WorkflowOptions { attributes: self.attributes, ..WorkflowOptions::new(Arc::new(detector)) };
         let mut workflow = Workflow::start(&toolbox, &bootstraps, options).await?;
-        let outcome = through(&workflow, &name, &video, &out, progress).await;
+        let outcome = through(&workflow, &identity.key, &video, &out, progress).await;
         if matches!(outcome, Err(RunError::Local(_) | RunError::Stalled { .. })) {
             workflow.engine.keep_log();
         }
@@ -267,12 +304,12 @@ fn checked(video: &Path) -> Result<String, RunError> {
     Ok(name)
 }
 
-/// Uploads the video, watches its execution and brings the results home.
+/// Uploads the video, watches its execution and downloads the results.
 async fn through(
     workflow: &Workflow,
     key: &str,
     video: &Path,
-    out: &Folder,
+    out: &Output,
     progress: &dyn Progress,
 ) -> Result<Report, RunError> {
     progress.step("Uploading the video");
@@ -280,28 +317,59 @@ async fn through(
     let execution = workflow.execution_of(key).await?;
     let execution = watch(workflow, execution, progress).await?;
 
-    progress.step("Bringing the results home");
-    let history = workflow.executions.history(&execution.arn).await?;
-    let fresh = out.fresh()?;
-    let history_file = fresh.path().join("history.json");
-    fs::write(&history_file, format!("{:#}", Value::from(history))).map_err(out.unwritable())?;
-
+    progress.step("Downloading the results");
+    let history = format!("{:#}", Value::from(workflow.executions.history(&execution.arn).await?));
     if !execution.has_succeeded() {
-        let failed = out.failed();
-        failed.replace(fresh)?;
-        return Err(RunError::Failed(Box::new(Failure::of(&execution, failed.0.join("history.json")))));
+        return Err(RunError::Failed(Box::new(Failure::of(&execution, out.save_failed(&history)?))));
     }
+    let download = async |dir: &Path| download(workflow, &execution, &history, dir).await;
+    let staging = match staged(out, &download).await? {
+        Ok(staging) => staging,
+        Err(reason) => {
+            // The results are in the engine's memory only, and the engine is about to end.
+            let place = output::temporary()?;
+            download(place.path()).await?;
+            return Err(out.kept(reason, place));
+        }
+    };
+    let (manifest, summary) = (document(staging.path(), MANIFEST)?, document(staging.path(), "summary.json")?);
+    out.replace(staging)?;
+    let next = view_command(out.dir(), &summary, video);
+    Ok(Report { dir: out.dir().to_owned(), manifest, summary, next })
+}
+
+/// Downloads the results into a temporary directory inside of the output directory. The inner error is the reason why
+/// they cannot be written there.
+async fn staged(
+    out: &Output,
+    download: &impl AsyncFn(&Path) -> Result<(), Error>,
+) -> Result<Result<TempDir, String>, Error> {
+    let staging = match out.staging() {
+        Ok(staging) => staging,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    match download(staging.path()).await {
+        Ok(()) => Ok(Ok(staging)),
+        Err(error @ Error::File { .. }) => Ok(Err(error.to_string())),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes the history and every object of the result into `dir`.
+async fn download(workflow: &Workflow, execution: &Execution, history: &str, dir: &Path) -> Result<(), Error> {
+    let file = dir.join(HISTORY);
+    fs::write(&file, history).map_err(Error::file("write", file))?;
     let field = |name: &'static str| {
         let value = execution.output.as_ref().and_then(|output| output.get(name)?.as_str());
         value.ok_or(Error::Incomplete { call: "the execution's output", missing: name })
     };
     let results = Objects::of(workflow.engine.aws(), field("bucket")?);
-    results.download(field("prefix")?, fresh.path()).await?;
-    if !fresh.path().join(MANIFEST).is_file() {
-        return Err(Error::Incomplete { call: "the results", missing: MANIFEST }.into());
+    results.download(field("prefix")?, dir).await?;
+    if dir.join(MANIFEST).is_file() {
+        Ok(())
+    } else {
+        Err(Error::Incomplete { call: "the results", missing: MANIFEST })
     }
-    out.replace(fresh)?;
-    Report::read(&out.0).map_err(out.unwritable())
 }
 
 /// Shows how far the execution is until it has ended.
@@ -327,10 +395,7 @@ async fn watch(workflow: &Workflow, execution: Execution, progress: &dyn Progres
         match stage {
             Stage::Starting => {}
             Stage::Detecting => progress.ratio(job.map_or(0.0, |job| job.progress)),
-            Stage::Fetching => match fetched(&history) {
-                1 => progress.detail("1 page"),
-                pages => progress.detail(&format!("{pages} pages")),
-            },
+            Stage::Fetching => progress.detail(&counted(fetched(&history), "page")),
         }
         if history.len() != events || stage == Stage::Detecting {
             (events, moved) = (history.len(), Instant::now());
@@ -373,66 +438,6 @@ fn fetched(history: &[Value]) -> usize {
         .count()
 }
 
-/// Results are complete where this lies.
-const MANIFEST: &str = "manifest.json";
-
-/// A directory that is filled elsewhere and replaced as a whole.
-struct Folder(PathBuf);
-
-impl Folder {
-    /// Refuses a directory that holds anything but results.
-    fn at(path: PathBuf) -> Result<Self, RunError> {
-        let ours = !path.exists()
-            || path.join(MANIFEST).is_file()
-            || fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_none());
-        if ours {
-            Ok(Self(path))
-        } else {
-            let shown = path.display();
-            Err(RunError::Usage(format!(
-                "{shown} holds something else than results, and they would replace it; choose another directory with --out"
-            )))
-        }
-    }
-
-    /// The directory beside this one that tells of a run that failed.
-    fn failed(&self) -> Self {
-        let mut name = self.0.file_name().unwrap_or_default().to_owned();
-        name.push(".failed");
-        Self(self.0.with_file_name(name))
-    }
-
-    /// An empty directory on the same file system.
-    fn fresh(&self) -> Result<tempfile::TempDir, RunError> {
-        let parent = self.0.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(parent).map_err(self.unwritable())?;
-        tempfile::Builder::new().prefix(".facereel-").tempdir_in(parent).map_err(self.unwritable())
-    }
-
-    /// Puts `fresh` in this directory's place.
-    fn replace(&self, fresh: tempfile::TempDir) -> Result<(), RunError> {
-        // What was there leaves by a rename as well, so that at no time half of it is seen.
-        let old = self.fresh()?;
-        if self.0.exists() {
-            fs::rename(&self.0, old.path().join("old")).map_err(self.unwritable())?;
-        }
-        // A temporary directory is private to the user; results are not.
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            fs::set_permissions(fresh.path(), fs::Permissions::from_mode(0o755)).map_err(self.unwritable())?;
-        }
-        fs::rename(fresh.path(), &self.0).map_err(self.unwritable())?;
-        let _ = fresh.keep();
-        Ok(())
-    }
-
-    fn unwritable(&self) -> impl Fn(io::Error) -> RunError {
-        let path = self.0.clone();
-        move |source| RunError::Write { path: path.clone(), source }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use aws_sdk_sfn::types::ExecutionStatus;
@@ -458,6 +463,38 @@ mod tests {
         for part in ["VideoEmpty", "the object has no bytes", "record it again", "out.failed/history.json"] {
             assert!(text.contains(part), "{part} is not in: {text}");
         }
+    }
+
+    #[test]
+    fn a_failed_job_shows_its_reason_and_a_remedy_for_a_fault_of_the_file_only() {
+        let text = failed("JobFailed", "the disk is full (face detection job 0123)").to_string();
+        assert!(text.contains("why      the disk is full (face"), "{text}");
+        assert!(text.contains("if the reason is in the file") && text.contains("else run again"), "{text}");
+    }
+
+    #[test]
+    fn the_next_command_names_the_video_only_where_view_would_not_find_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let results = dir.path().join("my results");
+        fs::create_dir(&results).unwrap();
+        let summary: Summary = serde_json::from_value(json!({
+            "video": { "bucket": "b", "key": "clip.mp4", "etag": "e", "bytes": 4 },
+            "metadata": {},
+            "job": { "job_id": "j", "tag": "t", "generation": 0, "face_attributes": "DEFAULT" },
+            "faces": 0, "frames_with_faces": 0, "most_faces": null, "timeline": [],
+        }))
+        .unwrap();
+        let beside = dir.path().join("clip.mp4");
+        fs::write(&beside, "film").unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let copy = elsewhere.path().join("clip.mp4");
+        fs::write(&copy, "mlif").unwrap();
+
+        let shown = format!("view '{}'", results.display());
+        let command = view_command(&results, &summary, &beside);
+        assert!(command.ends_with(&shown), "{command}");
+        let command = view_command(&results, &summary, &copy);
+        assert!(command.ends_with(&format!("{shown} {}", copy.display())), "{command}");
     }
 
     #[test]
@@ -492,26 +529,5 @@ mod tests {
         let clip = dir.path().join("a + b.MOV");
         fs::write(&clip, "film").unwrap();
         assert_eq!(checked(&clip).unwrap(), "a + b.MOV");
-    }
-
-    #[test]
-    fn results_replace_results_and_nothing_else() {
-        let dir = tempfile::tempdir().unwrap();
-        let out = dir.path().join("out");
-        for round in ["first", "second"] {
-            let folder = Folder::at(out.clone()).unwrap();
-            let fresh = folder.fresh().unwrap();
-            fs::write(fresh.path().join(MANIFEST), round).unwrap();
-            fs::write(fresh.path().join(format!("{round}.jsonl")), round).unwrap();
-            folder.replace(fresh).unwrap();
-        }
-        assert_eq!(fs::read_to_string(out.join(MANIFEST)).unwrap(), "second");
-        assert!(!out.join("first.jsonl").exists(), "the first run's results are still there");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "something is left beside the results");
-
-        let homework = dir.path().join("homework");
-        fs::create_dir(&homework).unwrap();
-        fs::write(homework.join("essay.txt"), "").unwrap();
-        assert!(matches!(Folder::at(homework), Err(RunError::Usage(_))));
     }
 }
