@@ -2,7 +2,8 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use rekognition_local::{Config, Server, detection::Detector};
+use face_detection::Detector;
+use rekognition_local::{Config, Server};
 use tokio::time::{Instant, sleep};
 
 use super::{Bootstraps, Engine, Error, Execution, Executions, FaceAttributes, Objects, Stack, StackOptions, Toolbox};

@@ -9,12 +9,13 @@ use std::{
     time::Duration,
 };
 
+use face_detection::CenterFace;
 use lambdas::{
     report::clock,
     results::{Manifest, Summary},
 };
 use output::{HISTORY, Identity, MANIFEST, Output};
-use rekognition_local::{JobStatus, detection::CenterFace};
+use rekognition_local::JobStatus;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tempfile::TempDir;
