@@ -508,7 +508,7 @@ mod integrations {
     #[test]
     fn a_mistyped_resource() {
         let found = broken(|machine| {
-            *at(machine, "/States/ListPages/Resource") = json!("arn:${partition}:states:::lambda:invok")
+            *at(machine, "/States/ListPages/Resource") = json!("arn:${partition}:states:::lambda:invok");
         });
         assert_found(
             &found,
