@@ -5,18 +5,18 @@ _default:
 
 # Functions, stand-in, definitions, commands: no emulator (TODO-TIME)
 unit:
-    cargo test --locked -p facereel-lambdas -p rekognition-local
+    cargo test --locked -p lambdas -p rekognition-local
     cargo test --locked -p facereel --lib --bins --test commands
-    cargo test --locked -p facereel-tests --lib --test statemachine --test fuzz
+    cargo test --locked -p tests --lib --test statemachine --test fuzz
 
 # The workflow and the commands, end to end on the local emulator (TODO-TIME)
 e2e:
-    cargo test --locked -p facereel --test engine
-    cargo test --locked -p facereel-tests --test workflow --test operations
+    cargo test --locked -p facereel --test emulator
+    cargo test --locked -p tests --test workflow --test operations
 
 # The workflow in virtual time, with the fixed seeds (TODO-TIME)
 simulation:
-    cargo test --locked -p facereel-tests --test simulation --test simulation_bad_input
+    cargo test --locked -p simulation
 
 # New seeds of the simulation, for example `just seeds --count 1000 --minutes 10`
 seeds *options:

@@ -6,7 +6,6 @@
 use std::{env, fs};
 
 use aws_lambda_events::event::sns::SnsEvent;
-use facereel_tests::sim::{Content, Kind, MINUTE, SECOND, Story, Upload, run};
 use lambdas::fetch_page::FetchPage;
 use lambdas::job::{FaceAttributes, Job};
 use lambdas::list_pages::{ListPages, Window};
@@ -17,6 +16,7 @@ use lambdas::waiters::{TaskToken, Waiter};
 use lambdas::{input, results};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use simulation::{Content, Kind, MINUTE, SECOND, Story, Upload, run};
 
 /// Rounds of each target when nobody asks for more.
 const ROUNDS: u64 = 20_000;

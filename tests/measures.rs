@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use facereel_tests::sim::{self, Content, Kind, Ms, Run, SECOND, Story, Upload};
-use facereel_tests::workflow::{ANY_VIDEO, Canned, Rig};
 use rekognition_local::{Call, Fault};
+use simulation::{self, Content, Kind, Ms, Run, SECOND, Story, Upload};
+use tests::workflow::{ANY_VIDEO, Canned, Rig};
 
 /// What each call of `GetFaceDetection` takes.
 const GET: Ms = 300;
@@ -62,11 +62,11 @@ fn pagination_at_300_ms_a_call() {
     println!();
 }
 
-/// The same on the local engine, with the functions as processes, in real time. A page is one face here.
+/// The same on the local emulator, with the functions as processes, in real time. A page is one face here.
 #[tokio::test]
 #[ignore = "prints tables of BENCHMARKS.md"]
-async fn pagination_on_the_engine() {
-    println!("| pages | chain limit, s | on the engine, s | x limit |");
+async fn pagination_on_the_emulator() {
+    println!("| pages | chain limit, s | on the emulator, s | x limit |");
     println!("|---|---:|---:|---:|");
     for pages in [1_u32, 10, 100, 1000] {
         let detector = Canned::faces(usize::try_from(pages).expect("a thousand at most"));

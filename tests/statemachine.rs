@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use aws_sdk_s3::error::BoxError;
-use facereel_tests::lint::{self, Deployment, Finding};
 use lambdas::aws::AwsError;
 use serde_json::{Value, json};
+use tests::lint::{self, Deployment, Finding};
 
 /// What the deployment puts in: the partition into both, the functions' ARNs into `analyze-video`, the other two into
 /// `backfill`.

@@ -1,4 +1,4 @@
-//! The Terraform module from apply to destroy, on the local engine, with the real provider and the real functions.
+//! The Terraform module from apply to destroy, on the local emulator, with the real provider and the real functions.
 //!
 //! It needs Terraform, so `cargo test` leaves it out; `scripts/check-terraform-apply` runs it.
 
@@ -10,20 +10,20 @@ use std::time::Duration;
 
 use aws_sdk_lambda::primitives::Blob;
 use face_detection::{Analysis, AnalyzeError, Continue, Detector};
-use facereel::local::{Bootstraps, Engine, Execution, Executions, Objects, Silent, Toolbox, toolbox_dir};
-use facereel_tests::terraform::{
+use lambdas::job::{FinishedJob, VideoMetadata};
+use lambdas::results::{JobFacts, Manifest};
+use local_stack::{Dependencies, Emulator, Execution, Executions, LambdaPackages, Objects, Silent, dependencies_dir};
+use rekognition_local::{Config, Fault, Server};
+use serde_json::{Value, json};
+use tests::terraform::{
     Change, Terraform, ask,
     iam::{Policy, Use},
     recorder::{Behind, Recorder},
 };
-use facereel_tests::workflow::{ANY_VIDEO, Canned, Gate, Gated};
-use lambdas::job::{FinishedJob, VideoMetadata};
-use lambdas::results::{JobFacts, Manifest};
-use rekognition_local::{Config, Fault, Server};
-use serde_json::{Value, json};
+use tests::workflow::{ANY_VIDEO, Canned, Gate, Gated};
 use tokio::time::{Instant, sleep};
 
-/// What the engine (ministack 1.5.33) does not give back as it was given, so that a plan wants to change it.
+/// What the emulator (ministack 1.5.33) does not give back as it was given, so that a plan wants to change it.
 const ENGINE_GAPS: [(&str, &str, &str); 7] = [
     ("aws_cloudwatch_metric_alarm", "actions_enabled", "DescribeAlarms answers without it"),
     ("aws_cloudwatch_metric_alarm", "alarm_description", "DescribeAlarms answers without it"),
@@ -34,7 +34,7 @@ const ENGINE_GAPS: [(&str, &str, &str); 7] = [
     ("aws_sfn_state_machine", "tracing_configuration", "CreateStateMachine does not keep it"),
 ];
 
-/// What AWS itself does in a function's role, where no engine shows it: Lambda's own logs, traces and dead letters.
+/// What AWS itself does in a function's role, where no emulator shows it: Lambda's own logs, traces and dead letters.
 const DONE_BY_LAMBDA: [&str; 5] = [
     "KeepUndelivered: sqs:SendMessage on resource 1",
     "Trace: xray:PutTelemetryRecords on resource 1",
@@ -65,36 +65,36 @@ const LIMIT: Duration = Duration::from_mins(3);
 #[tokio::test]
 #[ignore = "needs Terraform: scripts/check-terraform-apply runs it"]
 async fn a_stack_from_apply_to_destroy() {
-    let toolbox = Toolbox::prepare(&toolbox_dir().unwrap(), &Silent).await.unwrap();
-    let bootstraps = Bootstraps::build(&Silent).await.unwrap();
-    let engine = Engine::start(&toolbox).await.unwrap();
+    let dependencies = Dependencies::prepare(&dependencies_dir().unwrap(), &Silent).await.unwrap();
+    let packages = LambdaPackages::build(&Silent).await.unwrap();
+    let emulator = Emulator::start(&dependencies).await.unwrap();
     let (gates, detector) = HoldsBack::new();
-    let rekognition = Server::start(Config::new(engine.url(), Arc::new(detector))).await.unwrap();
-    let recorders = recorders(&engine, &rekognition).await;
+    let rekognition = Server::start(Config::new(emulator.url(), Arc::new(detector))).await.unwrap();
+    let recorders = recorders(&emulator, &rekognition).await;
     let urls = recorders.iter().map(|(name, recorder)| (*name, recorder.url().to_owned())).collect();
-    let mut terraform = Terraform::prepare(engine.url(), &bootstraps, &urls).await;
+    let mut terraform = Terraform::prepare(emulator.url(), &packages, &urls).await;
 
     // A bucket of its own.
     let outputs = terraform.apply().await;
     let resources = terraform.resources().await;
-    let stack = Stack::new(&engine, &rekognition, &outputs);
+    let stack = Stack::new(&emulator, &rekognition, &outputs);
     let manifest = stack.a_video_becomes_a_result("holiday.mp4").await;
     stack.a_missing_page_is_told(outputs["functions"]["summarize"].as_str().unwrap(), manifest).await;
     stack.every_way_is_gone(&gates[0]).await;
     stack.the_gauge_measures(&resources, &gates[1]).await;
     // Everything that is found is told together: a run takes minutes.
-    let mut findings = more_than_the_engines_gaps(&terraform.plan().await);
+    let mut findings = more_than_the_emulators_gaps(&terraform.plan().await);
     let own = uses(&recorders);
     findings.extend(what_the_services_may(&resources));
 
     // An existing one: no versions, a prefix, notifications handed over.
-    let existing = aws_sdk_s3::Client::new(engine.aws());
+    let existing = aws_sdk_s3::Client::new(emulator.aws());
     existing.create_bucket().bucket("company-videos").send().await.unwrap();
     terraform.set("upload_bucket", "company-videos");
     terraform.set("upload_bucket_take_notifications", "true");
     terraform.set("upload_prefix", "in/");
     let outputs = terraform.apply().await;
-    let moved = Stack::new(&engine, &rekognition, &outputs);
+    let moved = Stack::new(&emulator, &rekognition, &outputs);
     moved.uploads.put("elsewhere/ignored.mp4", video("")).await.unwrap();
     moved.a_video_becomes_a_result("in/Holiday.MOV").await;
     moved.a_completion_starts_the_next_job(&gates[2]).await;
@@ -114,7 +114,7 @@ async fn a_stack_from_apply_to_destroy() {
             findings.push(format!("{name} may do what it never does: {grant}"));
         }
     }
-    findings.extend(more_than_the_engines_gaps(&terraform.plan().await));
+    findings.extend(more_than_the_emulators_gaps(&terraform.plan().await));
     assert!(findings.is_empty(), "{findings:#?}\n{all:#?}");
 
     terraform.destroy().await;
@@ -132,21 +132,21 @@ struct Stack<'a> {
     uploads: Objects,
     results: Objects,
     executions: Executions,
-    engine: &'a Engine,
+    emulator: &'a Emulator,
 }
 
 impl<'a> Stack<'a> {
-    fn new(engine: &'a Engine, rekognition: &'a Server, outputs: &Value) -> Self {
+    fn new(emulator: &'a Emulator, rekognition: &'a Server, outputs: &Value) -> Self {
         let output =
             |name: &str| outputs[name].as_str().unwrap_or_else(|| panic!("no output {name}: {outputs}")).to_owned();
         Self {
             rekognition,
-            s3: aws_sdk_s3::Client::new(engine.aws()),
+            s3: aws_sdk_s3::Client::new(emulator.aws()),
             upload_bucket: output("upload_bucket"),
-            uploads: Objects::of(engine.aws(), output("upload_bucket")),
-            results: Objects::of(engine.aws(), output("results_bucket")),
-            executions: Executions::of(engine.aws(), output("state_machine_arn")),
-            engine,
+            uploads: Objects::of(emulator.aws(), output("upload_bucket")),
+            results: Objects::of(emulator.aws(), output("results_bucket")),
+            executions: Executions::of(emulator.aws(), output("state_machine_arn")),
+            emulator,
         }
     }
 
@@ -168,7 +168,7 @@ impl<'a> Stack<'a> {
         let metadata = VideoMetadata::default();
         let job = FinishedJob { job_id, tag, generation, face_attributes, video, metadata };
         let request = json!({ "job": job, "pages": 2, "execution": manifest.execution });
-        let lambda = aws_sdk_lambda::Client::new(self.engine.aws());
+        let lambda = aws_sdk_lambda::Client::new(self.emulator.aws());
         let answer =
             lambda.invoke().function_name(function).payload(Blob::new(request.to_string())).send().await.unwrap();
         let error: Value = serde_json::from_slice(answer.payload.expect("an error").as_ref()).unwrap();
@@ -223,14 +223,14 @@ impl<'a> Stack<'a> {
         let held = self.upload("measured.mp4", video("hold-1")).await;
         sleep(Duration::from_secs(1)).await;
         let arn = resource(resources, "aws_sfn_state_machine", "gauge", None)["arn"].as_str().unwrap().to_owned();
-        let gauge = Executions::of(self.engine.aws(), arn);
+        let gauge = Executions::of(self.emulator.aws(), arn);
         let measured = gauge.start(&json!({})).await.unwrap();
         assert!(gauge.wait(&measured).await.unwrap().has_succeeded());
         let alarm = &resource(resources, "aws_cloudwatch_metric_alarm", "alarm", Some("stuck"));
-        let age = measurement(self.engine, &alarm["namespace"], &alarm["metric_name"], &alarm["dimensions"]).await;
+        let age = measurement(self.emulator, &alarm["namespace"], &alarm["metric_name"], &alarm["dimensions"]).await;
         assert!((1.0..LIMIT.as_secs_f64()).contains(&age), "the oldest began {age} s ago");
         let running =
-            measurement(self.engine, &alarm["namespace"], &json!("RunningExecutions"), &alarm["dimensions"]).await;
+            measurement(self.emulator, &alarm["namespace"], &json!("RunningExecutions"), &alarm["dimensions"]).await;
         assert!((running - 1.0).abs() < f64::EPSILON, "{running} executions run");
         gate.open();
         assert!(self.ended(&held.arn).await.has_succeeded());
@@ -327,7 +327,7 @@ fn video(end: &str) -> Vec<u8> {
 }
 
 /// The greatest value of a metric in the last hours, in CloudWatch.
-async fn measurement(engine: &Engine, namespace: &Value, name: &Value, dimensions: &Value) -> f64 {
+async fn measurement(emulator: &Emulator, namespace: &Value, name: &Value, dimensions: &Value) -> f64 {
     let dimensions: Vec<Value> = dimensions
         .as_object()
         .expect("dimensions by name")
@@ -344,18 +344,18 @@ async fn measurement(engine: &Engine, namespace: &Value, name: &Value, dimension
         "Period": 86400,
         "Statistics": ["Maximum"],
     });
-    let answer = ask(engine.url(), "GraniteServiceVersion20100801.GetMetricStatistics", &question).await;
+    let answer = ask(emulator.url(), "GraniteServiceVersion20100801.GetMetricStatistics", &question).await;
     answer.pointer("/Datapoints/0/Maximum").and_then(Value::as_f64).unwrap_or_else(|| panic!("{question}: {answer}"))
 }
 
-async fn recorders(engine: &Engine, rekognition: &Server) -> BTreeMap<&'static str, Recorder> {
+async fn recorders(emulator: &Emulator, rekognition: &Server) -> BTreeMap<&'static str, Recorder> {
     let behind = Behind {
-        engine: engine.url().to_owned(),
+        emulator: emulator.url().to_owned(),
         rekognition: rekognition.url(),
         state_machine_arn: "arn:aws:states:us-east-1:000000000000:stateMachine:facereel-analyze-video".to_owned(),
     };
     let mut recorders = BTreeMap::new();
-    for name in Bootstraps::FUNCTIONS {
+    for name in LambdaPackages::FUNCTIONS {
         recorders.insert(name, Recorder::start(behind.clone()).await.unwrap());
     }
     recorders
@@ -365,15 +365,15 @@ fn uses(recorders: &BTreeMap<&'static str, Recorder>) -> BTreeMap<&'static str, 
     recorders.iter().map(|(name, recorder)| (*name, recorder.uses())).collect()
 }
 
-/// What a second plan would change for any other reason than a gap of the engine's, and gaps that are none any more.
-fn more_than_the_engines_gaps(changes: &[Change]) -> Vec<String> {
+/// What a second plan would change for any other reason than a gap of the emulator's, and gaps that are none any more.
+fn more_than_the_emulators_gaps(changes: &[Change]) -> Vec<String> {
     let gaps =
         ENGINE_GAPS.map(|(kind, attribute, _)| Change { kind: kind.to_owned(), attribute: Some(attribute.to_owned()) });
     let others = changes.iter().filter(|change| !gaps.contains(change));
     let closed = gaps.iter().filter(|gap| !changes.contains(gap));
     others
         .map(|change| format!("a second plan is not empty: {change:?}"))
-        .chain(closed.map(|gap| format!("the engine has become better, take this off the list: {gap:?}")))
+        .chain(closed.map(|gap| format!("the emulator has become better, take this off the list: {gap:?}")))
         .collect()
 }
 

@@ -1,13 +1,13 @@
-//! Every path through the state machine, on the real engine, with the real Lambda functions.
+//! Every path through the state machine, on the real emulator, with the real Lambda functions.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use face_detection::CenterFace;
-use facereel::local::{FaceAttributes, Silent};
-use facereel_tests::workflow::{ANY_VIDEO, Canned, Gated, Rig, Score, model};
+use local_stack::{FaceAttributes, Silent};
 use rekognition_local::{Call, Fault, JobStatus, Refusal};
 use serde_json::json;
+use tests::workflow::{ANY_VIDEO, Canned, Gated, Rig, Score, model};
 
 /// The states of an execution that lists its pages in so many windows.
 fn states(windows: usize) -> Vec<&'static str> {
@@ -412,7 +412,7 @@ mod real_faces {
 }
 
 mod view {
-    use facereel::view::View;
+    use facereel::commands::view::View;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
 
@@ -440,7 +440,7 @@ mod view {
 
         let tag = &results.manifest.job.tag;
         let place = format!("s3://{}/results/{key}/{tag}/", rig.workflow.stack.results_bucket);
-        let viewer = View::of(place, None).prepare(Some(rig.workflow.engine.aws())).await.unwrap();
+        let viewer = View::of(place, None).prepare(Some(rig.workflow.emulator.aws())).await.unwrap();
         let url = viewer.url();
         let task = tokio::spawn(viewer.serve());
 
@@ -468,7 +468,7 @@ mod view {
     async fn a_result_that_is_not_complete_is_told() {
         let rig = Rig::start(Canned::faces(2)).await;
         let place = format!("s3://{}/results/nothing.mp4/tag/", rig.workflow.stack.results_bucket);
-        let error = View::of(&place, None).prepare(Some(rig.workflow.engine.aws())).await.err().expect("an error");
+        let error = View::of(&place, None).prepare(Some(rig.workflow.emulator.aws())).await.err().expect("an error");
         let told = error.to_string();
         assert!(told.contains(&place) && told.contains("there is no manifest.json"), "{told}");
     }
@@ -479,8 +479,8 @@ async fn nothing_runs_on_after_the_workflow() {
     let rig = Rig::start(Canned::faces(1)).await;
     let execution = rig.upload("last.mp4", ANY_VIDEO).await;
     rig.results_of(&execution.arn).await;
-    let group = rig.workflow.engine.process_group().to_string();
-    assert!(!running(&group).is_empty(), "the engine and its functions have a group of their own");
+    let group = rig.workflow.emulator.process_group().to_string();
+    assert!(!running(&group).is_empty(), "the emulator and its functions have a group of their own");
     drop(rig);
     assert_eq!(running(&group), [""; 0], "processes that were left running");
 }

@@ -27,7 +27,7 @@ impl Packages {
     pub fn build(root: &Path) -> Result<Self, BenchError> {
         run_to_end(Command::new(root.join("scripts/build-lambdas")).arg(ARCHITECTURE))?;
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let hello = ["build", "--locked", "--profile", "lambda", "--package", "facereel-bench", "--bin", "hello"];
+        let hello = ["build", "--locked", "--profile", "lambda", "--package", "benches", "--bin", "hello"];
         run_to_end(Command::new(cargo).current_dir(root).args(hello))?;
         let target = root.join("target");
         let unpacked = target.join("bench/functions");

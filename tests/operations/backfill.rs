@@ -7,15 +7,13 @@ use std::time::Duration;
 use aws_sdk_s3::primitives::ByteStream;
 use clap::Parser as _;
 use face_detection::Detector;
-use facereel::{
-    backfill::{Backfill, BackfillError, Outcome, Report},
-    deployed::Deployed,
-    local::{Executions, Silent},
-    replay::Answer,
-};
-use facereel_tests::workflow::{ANY_VIDEO, Canned, Gated, Rig};
+use facereel::commands::backfill::{Backfill, BackfillError, Outcome, Report};
+use facereel::commands::replay::Answer;
+use facereel::deployed::Deployed;
 use lambdas::results::Manifest;
+use local_stack::{Executions, Silent};
 use serde_json::{Value, json};
+use tests::workflow::{ANY_VIDEO, Canned, Gated, Rig};
 
 /// The command as it is typed.
 #[derive(clap::Parser)]
@@ -37,12 +35,13 @@ impl Archive {
 
     async fn with(detector: impl Detector + 'static) -> Self {
         let rig = Rig::start(detector).await;
-        let deployed = Deployed::new(rig.workflow.engine.aws(), rig.workflow.stack.state_machine_arn.parse().unwrap());
+        let deployed =
+            Deployed::new(rig.workflow.emulator.aws(), rig.workflow.stack.state_machine_arn.parse().unwrap());
         deployed.s3.create_bucket().bucket("archive").send().await.unwrap();
         Self { rig, deployed }
     }
 
-    /// Deploys the real definition. The engine's distributed Map (ministack 1.5.33) knows `JSONPath` alone, so that two
+    /// Deploys the real definition. The emulator's distributed Map (ministack 1.5.33) knows `JSONPath` alone, so that two
     /// of its fields are put into other words; what its children do is as on AWS.
     async fn deploy_backfill(&self) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../statemachine/backfill.asl.json");
@@ -77,7 +76,7 @@ impl Archive {
     async fn run_to_end(&self, arguments: &[&str]) -> Report {
         let report = self.run(arguments).await.unwrap();
         let Outcome::Started { arn } = &report.outcome else { panic!("{report}") };
-        let backfills = Executions::of(self.rig.workflow.engine.aws(), arn.clone());
+        let backfills = Executions::of(self.rig.workflow.emulator.aws(), arn.clone());
         let ended = tokio::time::timeout(Duration::from_mins(1), backfills.wait(arn)).await.expect("it ends").unwrap();
         assert!(ended.has_succeeded(), "{ended:#?}");
         report

@@ -1,4 +1,4 @@
-//! Step Functions in memory, behind mocked clients: it redrives, which the engine does not, and refuses when told to.
+//! Step Functions in memory, behind mocked clients: it redrives, which the emulator does not, and refuses when told to.
 
 use std::{
     collections::BTreeMap,

@@ -2,14 +2,12 @@
 
 use std::{fs, future::pending, path::Path};
 
-use facereel::{
-    dead_letters::{self, Queue, Report},
-    deployed::{Deployed, stop_at},
-    local::Silent,
-};
-use facereel_tests::workflow::{ANY_VIDEO, Canned, Gated, Rig};
+use facereel::commands::dead_letters::{self, Queue, Report};
+use facereel::deployed::{Deployed, stop_at};
+use local_stack::Silent;
 use rekognition_local::{Fault, JobStatus};
 use serde_json::{Value, json};
+use tests::workflow::{ANY_VIDEO, Canned, Gated, Rig};
 
 struct Queues {
     rig: Rig,
@@ -18,7 +16,8 @@ struct Queues {
 
 impl Queues {
     async fn beside(rig: Rig) -> Self {
-        let deployed = Deployed::new(rig.workflow.engine.aws(), rig.workflow.stack.state_machine_arn.parse().unwrap());
+        let deployed =
+            Deployed::new(rig.workflow.emulator.aws(), rig.workflow.stack.state_machine_arn.parse().unwrap());
         for queue in ["facereel-undelivered-uploads", "facereel-undelivered-completions"] {
             deployed.sqs.create_queue().queue_name(queue).send().await.unwrap();
         }

@@ -1,4 +1,4 @@
-//! What an operator does, on the real engine and, for what it lacks, on mocked clients.
+//! What an operator does, on the real emulator and, for what it lacks, on mocked clients.
 
 mod backfill;
 mod cloud;

@@ -16,13 +16,11 @@ use aws_sdk_sfn::{
 };
 use clap::Parser;
 use face_detection::{Analysis, AnalyzeError, Continue, Detector};
-use facereel::{
-    deployed::{Deployed, Error, Stop, stop_at},
-    local::{Progress, Silent},
-    replay::{Answer, Outcome, Replay, Report},
-};
-use facereel_tests::workflow::{ANY_VIDEO, Canned, Gated, Rig};
+use facereel::commands::replay::{Answer, Outcome, Replay, Report};
+use facereel::deployed::{Deployed, Error, Stop, stop_at};
+use local_stack::{Progress, Silent};
 use serde_json::json;
+use tests::workflow::{ANY_VIDEO, Canned, Gated, Rig};
 use tokio::sync::Notify;
 
 use crate::cloud::{Cloud, Execution, arn};
@@ -391,12 +389,12 @@ mod messages {
     }
 }
 
-/// The engine has no `RedriveExecution`, and says so by calling nothing redrivable: executions begin anew.
-mod on_the_engine {
+/// The emulator has no `RedriveExecution`, and says so by calling nothing redrivable: executions begin anew.
+mod on_the_emulator {
     use super::*;
 
     fn deployed(rig: &Rig) -> Deployed {
-        Deployed::new(rig.workflow.engine.aws(), rig.workflow.stack.state_machine_arn.parse().unwrap())
+        Deployed::new(rig.workflow.emulator.aws(), rig.workflow.stack.state_machine_arn.parse().unwrap())
     }
 
     /// Breaks off at the first video, and is repaired then.

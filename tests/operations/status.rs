@@ -1,9 +1,11 @@
 //! `facereel status`.
 
 use clap::Parser as _;
-use facereel::{deployed::Deployed, local::Silent, status::Status};
-use facereel_tests::workflow::{ANY_VIDEO, Canned, Gated, Rig};
+use facereel::commands::status::Status;
+use facereel::deployed::Deployed;
+use local_stack::Silent;
 use serde_json::json;
+use tests::workflow::{ANY_VIDEO, Canned, Gated, Rig};
 
 /// The command as it is typed.
 #[derive(clap::Parser)]
@@ -16,7 +18,7 @@ struct Command {
 async fn says_what_runs_what_waits_and_what_failed() {
     let (gate, detector) = Gated::before(Canned::faces(2));
     let rig = Rig::with(detector, |options| options.max_jobs = 1).await;
-    let sqs = aws_sdk_sqs::Client::new(rig.workflow.engine.aws());
+    let sqs = aws_sdk_sqs::Client::new(rig.workflow.emulator.aws());
     for queue in ["facereel-undelivered-uploads", "facereel-undelivered-completions"] {
         sqs.create_queue().queue_name(queue).send().await.unwrap();
     }
@@ -32,7 +34,7 @@ async fn says_what_runs_what_waits_and_what_failed() {
     let second = rig.upload("second.mp4", ANY_VIDEO).await;
     rig.until("the second waits", async || rig.workflow.rekognition.calls().start == 2).await;
 
-    let deployed = Deployed::new(rig.workflow.engine.aws(), rig.workflow.stack.state_machine_arn.parse().unwrap());
+    let deployed = Deployed::new(rig.workflow.emulator.aws(), rig.workflow.stack.state_machine_arn.parse().unwrap());
     let command = Command::parse_from(["status", "--last", "1h"]).status;
     let overview = command.run(&deployed, &Silent).await.unwrap();
     assert_eq!(overview.running, 2);

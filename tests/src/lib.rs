@@ -2,6 +2,5 @@
 
 pub mod lint;
 pub mod schema;
-pub mod sim;
 pub mod terraform;
 pub mod workflow;

@@ -1,5 +1,5 @@
 //! Which fields an object of the Amazon States Language may have. An unknown one is a typing error that AWS refuses and
-//! the local engine ignores.
+//! the local emulator ignores.
 
 use serde_json::Value;
 

@@ -1,6 +1,6 @@
 //! A lint of Step Functions definitions in the Amazon States Language with `JSONata`.
 //!
-//! The engine of the end-to-end tests ignores what it does not know, and AWS accepts much that fails only days later:
+//! The emulator of the end-to-end tests ignores what it does not know, and AWS accepts much that fails only days later:
 //! a missing timeout, a variable that one path never assigns, a Catch that makes a redrive useless. This lint refuses
 //! all of that before anything runs. [`lint`] is the way in; each rule lies beside what it is about:
 //!

@@ -1,4 +1,4 @@
-//! The Terraform module on the local engine: a copy of it, applied and destroyed by the real provider.
+//! The Terraform module on the local emulator: a copy of it, applied and destroyed by the real provider.
 
 pub mod iam;
 pub mod recorder;
@@ -7,18 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use facereel::local::{Bootstraps, workspace};
+use local_stack::{LambdaPackages, workspace};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
 pub use recorder::ask;
 
-/// A stack of its own, in an engine of its own.
+/// A stack of its own, in its own emulator.
 pub struct Terraform {
     /// Holds the copy at `terraform/`, the state machine beside it, zips and state.
     dir: TempDir,
-    engine: String,
+    emulator: String,
     variables: BTreeMap<String, String>,
 }
 
@@ -37,7 +37,7 @@ impl Terraform {
     ///
     /// # Panics
     /// When a file cannot be copied or Terraform cannot be initialised: the message says why.
-    pub async fn prepare(engine: &str, bootstraps: &Bootstraps, recorders: &BTreeMap<&str, String>) -> Self {
+    pub async fn prepare(emulator: &str, packages: &LambdaPackages, recorders: &BTreeMap<&str, String>) -> Self {
         let root = workspace().unwrap_or_else(|error| panic!("{error}"));
         let dir = tempfile::tempdir().expect("a directory of its own");
         for part in ["terraform", "statemachine", "zips"] {
@@ -45,10 +45,10 @@ impl Terraform {
         }
         copy(&root.join("terraform"), &dir.path().join("terraform"), &["tf", "json", "hcl"]);
         copy(&root.join("statemachine"), &dir.path().join("statemachine"), &["json"]);
-        for (name, zip) in bootstraps.iter() {
+        for (name, zip) in packages.iter() {
             fs::write(dir.path().join("zips").join(format!("{name}.zip")), zip.as_ref()).expect("zips can be written");
         }
-        // From outside, as whoever tests a module must: the product knows nothing of engines and recorders.
+        // From outside, as whoever tests a module must: the product knows nothing of emulators and recorders.
         fs::write(dir.path().join("terraform/recorders_override.tf"), override_of_functions(&root, recorders))
             .expect("the copy can be written to");
 
@@ -59,7 +59,7 @@ impl Terraform {
             ("force_destroy", "true".to_owned()),
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value)).into();
-        let terraform = Self { dir, engine: engine.to_owned(), variables };
+        let terraform = Self { dir, emulator: emulator.to_owned(), variables };
         let mut init = Command::new(root.join("scripts/terraform-init"));
         init.arg(terraform.dir());
         terraform.run(init).await;
@@ -134,7 +134,7 @@ impl Terraform {
         let said = command
             .current_dir(self.dir())
             .envs([
-                ("AWS_ENDPOINT_URL", self.engine.as_str()),
+                ("AWS_ENDPOINT_URL", self.emulator.as_str()),
                 ("AWS_ACCESS_KEY_ID", "test"),
                 ("AWS_SECRET_ACCESS_KEY", "test"),
                 ("AWS_EC2_METADATA_DISABLED", "true"),
@@ -162,7 +162,7 @@ fn override_of_functions(root: &Path, recorders: &BTreeMap<&str, String>) -> Str
         .filter_map(|line| line.strip_prefix("aws-sdk-"))
         .map(|line| line.chars().take_while(char::is_ascii_alphanumeric).collect::<String>().to_uppercase())
         .collect();
-    // JSON's lists and objects are Terraform's as well. (One for all, AWS_ENDPOINT_URL, is the engine's own to set.)
+    // JSON's lists and objects are Terraform's as well. (One for all, AWS_ENDPOINT_URL, is the emulator's own to set.)
     let (services, recorders) = (serde_json::json!(services), serde_json::json!(recorders));
     format!(
         r#"

@@ -25,8 +25,8 @@ const MAX_BODY: usize = 64 * 1024 * 1024;
 /// Where calls go on to.
 #[derive(Debug, Clone)]
 pub struct Behind {
-    /// The engine's URL.
-    pub engine: String,
+    /// The emulator's URL.
+    pub emulator: String,
     /// The Rekognition stand-in's URL.
     pub rekognition: String,
     /// The only state machine whose task tokens there are: a token tells nobody else.
@@ -87,11 +87,11 @@ impl Drop for Recorder {
 ///
 /// # Panics
 /// When there is no answer, or it is no JSON.
-pub async fn ask(engine: &str, target: &str, question: &Value) -> Value {
+pub async fn ask(emulator: &str, target: &str, question: &Value) -> Value {
     let service = target.split('.').next().unwrap_or_default();
-    // The engine looks at the service and the Region in it, not at the signature.
+    // The emulator looks at the service and the Region in it, not at the signature.
     let credential = format!("AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{service}/aws4_request");
-    let request = Request::post(engine)
+    let request = Request::post(emulator)
         .header("x-amz-target", target)
         .header(header::CONTENT_TYPE, "application/x-amz-json-1.0")
         .header(header::AUTHORIZATION, credential)
@@ -107,7 +107,7 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
     let (mut parts, body) = request.into_parts();
     let Ok(body) = to_bytes(body, MAX_BODY).await else { return StatusCode::BAD_REQUEST.into_response() };
     let target = target(&parts).to_owned();
-    let to = if target.starts_with("Rekognition") { &shared.behind.rekognition } else { &shared.behind.engine };
+    let to = if target.starts_with("Rekognition") { &shared.behind.rekognition } else { &shared.behind.emulator };
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let uses = uses(&shared.behind, &parts, &target, &body);
     match format!("{to}{path}").parse::<Uri>() {

@@ -1,4 +1,4 @@
-//! The whole workflow for one test: a real engine, the real Lambda functions, the real stand-in, and bounded waits.
+//! The whole workflow for one test: a real emulator, the real Lambda functions, the real stand-in, and bounded waits.
 
 mod detectors;
 mod results;
@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use face_detection::Detector;
-use facereel::local::{Bootstraps, Execution, Silent, Toolbox, Workflow, WorkflowOptions, toolbox_dir};
+use local_stack::{Dependencies, Execution, LambdaPackages, Silent, Workflow, WorkflowOptions, dependencies_dir};
 use serde_json::Value;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout};
@@ -24,8 +24,8 @@ const LIMIT: Duration = Duration::from_mins(1);
 /// Between two looks at what is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// What every test needs once, however many run: the engine's environment and the Lambda functions' packages.
-static TOOLS: OnceCell<(Toolbox, Bootstraps)> = OnceCell::const_new();
+/// What every test needs once, however many run: the emulator's environment and the Lambda functions' packages.
+static TOOLS: OnceCell<(Dependencies, LambdaPackages)> = OnceCell::const_new();
 
 /// As many workflows at once as there are cores.
 static PLACES: LazyLock<Semaphore> =
@@ -38,7 +38,7 @@ pub const ANY_VIDEO: &[u8] = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom";
 pub struct Rig {
     /// The workflow.
     pub workflow: Workflow,
-    /// Released after the engine has ended.
+    /// Released after the emulator has ended.
     _place: SemaphorePermit<'static>,
 }
 
@@ -57,10 +57,10 @@ impl Rig {
     /// As [`start`](Self::start).
     pub async fn with(detector: impl Detector + 'static, change: impl FnOnce(&mut WorkflowOptions)) -> Self {
         let place = PLACES.acquire().await.expect("the semaphore is never closed");
-        let (toolbox, bootstraps) = tools().await;
+        let (dependencies, packages) = tools().await;
         let mut options = WorkflowOptions::new(std::sync::Arc::new(detector));
         change(&mut options);
-        let workflow = Workflow::start(toolbox, bootstraps, options).await.unwrap_or_else(|error| panic!("{error}"));
+        let workflow = Workflow::start(dependencies, packages, options).await.unwrap_or_else(|error| panic!("{error}"));
         Self { workflow, _place: place }
     }
 
@@ -76,7 +76,7 @@ impl Rig {
     /// Starts one more execution with the same input, as a duplicate event or a person does; returns its ARN.
     ///
     /// # Panics
-    /// When the engine refuses.
+    /// When the emulator refuses.
     pub async fn start_again(&self, execution: &Execution) -> String {
         self.workflow.executions.start(&execution.input).await.unwrap_or_else(|error| panic!("{error}"))
     }
@@ -117,7 +117,7 @@ impl Rig {
     /// The states that the execution has entered, in order, without those inside the Map, which overtake each other.
     ///
     /// # Panics
-    /// When the engine has no history of it.
+    /// When the emulator has no history of it.
     pub async fn states_of(&self, arn: &str) -> Vec<String> {
         let entered = self.history(arn).await.into_iter().filter_map(|event| {
             event.pointer("/stateEnteredEventDetails/name").and_then(Value::as_str).map(str::to_owned)
@@ -128,7 +128,7 @@ impl Rig {
     /// The errors that the execution's Tasks met, retried ones included.
     ///
     /// # Panics
-    /// When the engine has no history of it.
+    /// When the emulator has no history of it.
     pub async fn errors_of(&self, arn: &str) -> BTreeSet<String> {
         let failed = self.history(arn).await.into_iter().filter_map(|event| {
             event.pointer("/taskFailedEventDetails/error").and_then(Value::as_str).map(str::to_owned)
@@ -158,7 +158,7 @@ impl Rig {
     /// The keys below `prefix` in the results bucket.
     ///
     /// # Panics
-    /// When the engine refuses.
+    /// When the emulator refuses.
     pub async fn result_keys(&self, prefix: &str) -> Vec<String> {
         let objects = self.workflow.results.list(prefix).await.unwrap_or_else(|error| panic!("{error}"));
         objects.into_iter().map(|object| object.key).collect()
@@ -199,7 +199,7 @@ impl Rig {
         self.workflow.executions.history(arn).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The execution's history for a reader: an event a line. (The engine shows the end of its log when a test panics.)
+    /// The execution's history for a reader: an event a line. (The emulator shows the end of its log when a test panics.)
     async fn story(&self, arn: &str) -> String {
         let line = |event: &Value| {
             let details = event.as_object().into_iter().flatten().find(|(name, _)| name.ends_with("EventDetails"));
@@ -220,10 +220,10 @@ pub async fn model() -> &'static std::path::Path {
     tools().await.0.model()
 }
 
-async fn tools() -> &'static (Toolbox, Bootstraps) {
+async fn tools() -> &'static (Dependencies, LambdaPackages) {
     let prepare = async || {
-        let toolbox = Toolbox::prepare(&toolbox_dir()?, &Silent).await?;
-        Ok::<_, facereel::local::Error>((toolbox, Bootstraps::build(&Silent).await?))
+        let dependencies = Dependencies::prepare(&dependencies_dir()?, &Silent).await?;
+        Ok::<_, local_stack::Error>((dependencies, LambdaPackages::build(&Silent).await?))
     };
     TOOLS.get_or_try_init(prepare).await.unwrap_or_else(|error| panic!("{error}"))
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use face_detection::FaceDetection;
-use facereel::local::{Execution, Object};
 use lambdas::results::{Manifest, Moment, PageFacts, Summary};
+use local_stack::{Execution, Object};
 use serde::{Deserialize as _, de::DeserializeOwned};
 use serde_json::Value;
 

@@ -1,0 +1,358 @@
+//! The directory that receives the results of a run.
+//!
+//! Only files that a run writes are ever replaced, and only in a directory that holds nothing else. Results are written
+//! into a temporary directory inside of it and then renamed file by file. So the directory can be the current one, a
+//! mount point or the target of a symbolic link: a rename of the directory itself fails for these.
+
+use std::{
+    ffi::OsStr,
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+};
+
+use lambdas::results::Manifest;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::RunError;
+use local_stack::Error;
+
+/// The results are complete if this file is there.
+pub(super) const MANIFEST: &str = "manifest.json";
+
+/// The execution's history.
+pub(super) const HISTORY: &str = "history.json";
+
+/// The directory of the pages.
+const FACES: &str = "faces";
+
+/// Every file of a result except its pages.
+const FILES: [&str; 4] = [HISTORY, MANIFEST, "report.html", "summary.json"];
+
+/// Entries that file systems and file managers create. They are neither refused nor removed.
+const SYSTEM_ENTRIES: [&str; 5] = [".DS_Store", ".Spotlight-V100", ".Trashes", ".fseventsd", "lost+found"];
+
+/// The start of the temporary directory's name.
+const STAGING_PREFIX: &str = ".facereel-";
+
+/// A video as its results name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Identity {
+    /// The file's name, which is its key in the local upload bucket.
+    pub key: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// An output directory that was checked, is writable, and is locked against other runs until this value is dropped.
+#[derive(Debug)]
+pub(super) struct Output {
+    dir: PathBuf,
+    /// The directory for the history of an execution that failed; `None` if `dir` is the root.
+    failed: Option<PathBuf>,
+    /// Other runs wait for the end of this one; absent where the file system has no locks.
+    _lock: Option<File>,
+    _created: CreatedDirs,
+}
+
+impl Output {
+    /// Creates the directory if necessary, checks what it holds and proves that it is writable. With `only`, results of
+    /// another video are refused as well.
+    ///
+    /// # Errors
+    /// [`RunError::Usage`]; nothing has changed then.
+    pub fn prepare(dir: PathBuf, only: Option<&Identity>) -> Result<Self, RunError> {
+        let unwritable = |error: io::Error| {
+            RunError::Usage(format!(
+                "cannot write the results to {}: {error}; choose another directory with --out",
+                dir.display()
+            ))
+        };
+        let created = CreatedDirs::create(&dir).map_err(unwritable)?;
+        let lock = lock(&dir)?;
+        replaceable_files(&dir, only, None).map_err(RunError::Usage)?;
+        let failed = failed_dir(&dir);
+        if let Some(failed) = &failed {
+            check_failed(failed).map_err(RunError::Usage)?;
+        }
+        staging(&dir).and_then(TempDir::close).map_err(unwritable)?;
+        Ok(Self { dir, failed, _lock: lock, _created: created })
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// An empty temporary directory for the results.
+    pub fn staging(&self) -> io::Result<TempDir> {
+        staging(&self.dir)
+    }
+
+    /// Replaces the results in the directory with those in `staging`. The old manifest is removed first and the new one
+    /// is written last, so that a manifest never names files of another result.
+    ///
+    /// # Errors
+    /// [`RunError::Kept`]: the directory is as it was before, and the new results stay in `staging`.
+    pub fn replace(&self, staging: TempDir) -> Result<(), RunError> {
+        match self.swap(staging.path()) {
+            Ok(()) => Ok(()),
+            Err(reason) => Err(self.kept(reason, staging)),
+        }
+    }
+
+    /// The error for results that could not be written to the directory and stay in `place`.
+    pub fn kept(&self, reason: String, place: TempDir) -> RunError {
+        RunError::Kept { dir: self.dir.clone(), reason, place: place.keep() }
+    }
+
+    fn swap(&self, staging: &Path) -> Result<(), String> {
+        // The video may have been analysed for an hour: the user may have stored something here meanwhile.
+        let mut old = replaceable_files(&self.dir, None, staging.file_name())?;
+        let mut new = match list(staging, None).map_err(|error| error.to_string())? {
+            Contents { foreign: None, files } => files,
+            Contents { foreign: Some(entry), .. } => {
+                return Err(format!("the result has a file that this command does not know, {}", entry.display()));
+            }
+        };
+        old.sort_by_key(|file| file != Path::new(MANIFEST));
+        new.sort_by_key(|file| file == Path::new(MANIFEST));
+
+        let (pages, replaced) = (self.dir.join(FACES), staging.join("replaced"));
+        let mut renames: Vec<_> = old.iter().map(|file| (self.dir.join(file), replaced.join(file))).collect();
+        renames.extend(new.iter().map(|file| (staging.join(file), self.dir.join(file))));
+        let result = fs::create_dir_all(replaced.join(FACES))
+            .and_then(|()| fs::create_dir_all(&pages))
+            .and_then(|()| rename_all(&renames));
+        if result.is_err() {
+            // Whichever of them are empty: what could not be renamed back stays where it is.
+            for dir in [&pages, &replaced.join(FACES), &replaced] {
+                let _ = fs::remove_dir(dir);
+            }
+        }
+        result.map_err(|error| error.to_string())
+    }
+
+    /// Writes the history of an execution that failed, and returns its file: in `<DIR>.failed`, or in a new directory of
+    /// the system's temporary directory if that cannot be written.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn save_failed(&self, history: &str) -> Result<PathBuf, Error> {
+        if let Some(dir) = &self.failed
+            && check_failed(dir).is_ok()
+            && fs::create_dir_all(dir).is_ok()
+        {
+            let file = dir.join(HISTORY);
+            if fs::write(&file, history).is_ok() {
+                return Ok(file);
+            }
+        }
+        let file = temporary()?.keep().join(HISTORY);
+        fs::write(&file, history).map_err(Error::file("write", &file))?;
+        Ok(file)
+    }
+}
+
+/// An empty directory below the system's temporary directory, for what has no other place.
+pub(super) fn temporary() -> Result<TempDir, Error> {
+    let parent = std::env::temp_dir();
+    tempfile::Builder::new()
+        .prefix("facereel-")
+        .tempdir_in(&parent)
+        .map_err(Error::file("create a directory in", parent))
+}
+
+fn staging(dir: &Path) -> io::Result<TempDir> {
+    tempfile::Builder::new().prefix(STAGING_PREFIX).tempdir_in(dir)
+}
+
+/// Directories that a run has created. Those that are still empty at its end are removed.
+#[derive(Debug)]
+struct CreatedDirs(Vec<PathBuf>);
+
+impl CreatedDirs {
+    fn create(dir: &Path) -> io::Result<Self> {
+        let missing = dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists());
+        let created = Self(missing.map(Path::to_owned).collect());
+        fs::create_dir_all(dir)?;
+        Ok(created)
+    }
+}
+
+impl Drop for CreatedDirs {
+    fn drop(&mut self) {
+        // The innermost comes first.
+        for dir in &self.0 {
+            if fs::remove_dir(dir).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Locks a directory against other runs.
+fn lock(dir: &Path) -> Result<Option<File>, RunError> {
+    let Ok(file) = File::open(dir) else { return Ok(None) };
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(RunError::Usage(format!(
+            "another facereel run writes to {}; wait for its end, or choose another directory with --out",
+            dir.display()
+        ))),
+        Err(TryLockError::Error(_)) => Ok(None),
+    }
+}
+
+/// What a directory holds.
+#[derive(Debug, Default)]
+struct Contents {
+    /// Files with the names of a result's files, relative to the directory.
+    files: Vec<PathBuf>,
+    /// The first entry, by name, that a run does not write.
+    foreign: Option<PathBuf>,
+}
+
+/// Looks at every entry of a directory but `except`.
+fn list(dir: &Path, except: Option<&OsStr>) -> io::Result<Contents> {
+    let mut contents = Contents::default();
+    for entry in sorted(dir)? {
+        let (name, kind) = (entry.file_name(), entry.file_type()?);
+        if except == Some(&name) {
+            continue;
+        }
+        if name == FACES && kind.is_dir() {
+            for page in sorted(&entry.path())? {
+                let known = page.file_type()?.is_file() && is_page(&page.file_name());
+                contents.add(Path::new(FACES).join(page.file_name()), known);
+            }
+        } else {
+            let known = kind.is_file() && FILES.iter().any(|file| name == **file);
+            contents.add(name.into(), known);
+        }
+    }
+    Ok(contents)
+}
+
+impl Contents {
+    fn add(&mut self, entry: PathBuf, known: bool) {
+        if known {
+            self.files.push(entry);
+        } else {
+            self.foreign.get_or_insert(entry);
+        }
+    }
+}
+
+/// The entries of a directory by name, except those of the system.
+fn sorted(dir: &Path) -> io::Result<Vec<fs::DirEntry>> {
+    let mut entries = fs::read_dir(dir)?.collect::<io::Result<Vec<_>>>()?;
+    entries.retain(|entry| SYSTEM_ENTRIES.iter().all(|known| entry.file_name() != **known));
+    entries.sort_by_key(fs::DirEntry::file_name);
+    Ok(entries)
+}
+
+/// Whether this is the name of a page, such as `00000.jsonl`.
+fn is_page(name: &OsStr) -> bool {
+    let number = name.to_str().and_then(|name| name.strip_suffix(".jsonl"));
+    number.is_some_and(|number| number.len() >= 5 && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// The files of an earlier result in a directory, none in an empty one; the entry `staging` does not count. Any other
+/// directory is an error, as a sentence for the user.
+fn replaceable_files(dir: &Path, only: Option<&Identity>, staging: Option<&OsStr>) -> Result<Vec<PathBuf>, String> {
+    let shown = dir.display();
+    let Contents { files, foreign } = list(dir, staging)
+        .map_err(|error| format!("cannot read {shown}: {error}; choose another directory with --out"))?;
+    if let Some(entry) = foreign {
+        return Err(format!(
+            "{shown} holds {}, which is not a file of facereel's results; choose another directory with --out",
+            entry.display()
+        ));
+    }
+    let Some(first) = files.first() else { return Ok(files) };
+    let manifest = fs::read(dir.join(MANIFEST)).ok().map(|text| serde_json::from_slice::<Manifest>(&text));
+    let video = match manifest {
+        Some(Ok(manifest)) => manifest.video,
+        Some(Err(_)) => {
+            return Err(format!(
+                "{shown} holds a {MANIFEST} that facereel has not written; choose another directory with --out"
+            ));
+        }
+        None => {
+            return Err(format!(
+                "{shown} holds {}, but no {MANIFEST} of facereel; choose another directory with --out",
+                first.display()
+            ));
+        }
+    };
+    match only {
+        Some(only) if (&video.key, video.bytes) != (&only.key, only.bytes) => Err(format!(
+            "{shown} holds the results of another video, {} with {} bytes; choose another directory with --out, or \
+             replace them with --out {}",
+            video.key,
+            video.bytes,
+            crate::text::quoted(dir)
+        )),
+        _ => Ok(files),
+    }
+}
+
+/// `<DIR>.failed`, beside the directory.
+fn failed_dir(dir: &Path) -> Option<PathBuf> {
+    // `.` and `..` have a name only when they are resolved.
+    let dir = if dir.file_name().is_some() { dir.to_owned() } else { fs::canonicalize(dir).ok()? };
+    let mut name = dir.file_name()?.to_owned();
+    name.push(".failed");
+    Some(dir.with_file_name(name))
+}
+
+/// Refuses a directory that holds anything except the history of an execution.
+fn check_failed(dir: &Path) -> Result<(), String> {
+    let refused = |what: &str| {
+        Err(format!(
+            "{} holds {what}, and a run that fails writes its history there; choose another directory with --out",
+            dir.display()
+        ))
+    };
+    let entries = match sorted(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => {
+            return Err(format!("cannot read {}: {error}; choose another directory with --out", dir.display()));
+        }
+    };
+    for entry in entries {
+        let name = entry.file_name();
+        if name != HISTORY || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            return refused(&name.to_string_lossy());
+        }
+        if !fs::read(entry.path()).is_ok_and(|text| is_history(&text)) {
+            return refused(&format!("a {HISTORY} of something else"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether this is the history of an execution.
+fn is_history(text: &[u8]) -> bool {
+    let events: Vec<Value> = serde_json::from_slice(text).unwrap_or_default();
+    events.first().is_some_and(|event| event["type"] == "ExecutionStarted")
+}
+
+/// Renames files in order. If one fails, those before it are renamed back.
+fn rename_all(renames: &[(PathBuf, PathBuf)]) -> io::Result<()> {
+    for (index, (from, to)) in renames.iter().enumerate() {
+        if let Err(error) = fs::rename(from, to) {
+            for (from, to) in renames[..index].iter().rev() {
+                let _ = fs::rename(to, from);
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,225 @@
+//! What the workflow needs beside this repository: the emulator in a virtual environment, and the face detection model.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+};
+
+use sha2::{Digest, Sha256};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+    task::spawn_blocking,
+};
+
+use crate::{Error, Progress};
+
+/// Every package of the emulator, by version and hash.
+const REQUIREMENTS: &str = include_str!("../emulator-requirements.txt");
+
+/// Where an interpreter may be found; the plain name comes first, since it is what the user means.
+const PYTHONS: [&str; 7] = ["python3", "python3.14", "python3.13", "python3.12", "python3.11", "python3.10", "python"];
+
+/// Prints the version as `major minor`, then all that a virtual environment depends on.
+const DESCRIBE_PYTHON: &str = "import sys; print(*sys.version_info[:2]); print(sys.version, sys.base_prefix)";
+
+/// The emulator and the model, ready to use.
+#[derive(Debug, Clone)]
+pub struct Dependencies {
+    dir: PathBuf,
+    model: PathBuf,
+}
+
+impl Dependencies {
+    /// Installs what is missing below `dir`. A second call finds everything there and takes a moment; a call that was
+    /// interrupted is made good by the next; calls at the same time wait for each other.
+    ///
+    /// # Errors
+    /// Python is missing or too old, or `PyPI` is out of reach.
+    pub async fn prepare(dir: &Path, progress: &dyn Progress) -> Result<Self, Error> {
+        fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
+        let lock = lock(dir).await?;
+        install_emulator(dir, progress).await?;
+        progress.detail("face detection model");
+        let model_dir = dir.to_owned();
+        let model = spawn_blocking(move || face_detection::model::fetch(&model_dir))
+            .await
+            .map_err(|panic| Error::Model(panic.into()))?
+            .map_err(|error| Error::Model(error.into()))?;
+        drop(lock);
+        Ok(Self { dir: dir.to_owned(), model })
+    }
+
+    /// The `CenterFace` model's file.
+    #[must_use]
+    pub fn model(&self) -> &Path {
+        &self.model
+    }
+
+    /// The directory that holds all of it.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The interpreter that has the emulator.
+    pub(super) fn python(&self) -> PathBuf {
+        python_of(&self.dir.join("venv"))
+    }
+}
+
+/// Waits until no other process sets up; the lock ends with the returned file.
+async fn lock(dir: &Path) -> Result<File, Error> {
+    let path = dir.join("lock");
+    let file = File::create(&path).map_err(Error::file("create", &path))?;
+    spawn_blocking(move || file.lock().map(|()| file))
+        .await
+        .unwrap_or_else(|panic| Err(panic.into()))
+        .map_err(Error::file("lock", path))
+}
+
+async fn install_emulator(dir: &Path, progress: &dyn Progress) -> Result<(), Error> {
+    let python = find_python().await?;
+    let venv = dir.join("venv");
+    let stamp_file = venv.join("stamp");
+    let stamp = stamp(REQUIREMENTS, &python.description);
+    if fs::read_to_string(&stamp_file).is_ok_and(|found| found == stamp) {
+        return Ok(());
+    }
+
+    // Without its stamp it is half-made or out of date.
+    if venv.exists() {
+        fs::remove_dir_all(&venv).map_err(Error::file("remove", &venv))?;
+    }
+    progress.detail("Python environment");
+    let made = output(Command::new(&python.command).args(["-m", "venv"]).arg(&venv)).await;
+    match made {
+        Ok(made) if made.status.success() => {}
+        Ok(made) => return Err(Error::NoVenv { python: python.command, output: said(&made) }),
+        Err(error) => return Err(Error::NoVenv { python: python.command, output: error.to_string() }),
+    }
+
+    let requirements = dir.join("emulator-requirements.txt");
+    fs::write(&requirements, REQUIREMENTS).map_err(Error::file("write", &requirements))?;
+    pip_install(&venv, &requirements, progress).await?;
+    fs::write(&stamp_file, stamp).map_err(Error::file("write", stamp_file))
+}
+
+async fn pip_install(venv: &Path, requirements: &Path, progress: &dyn Progress) -> Result<(), Error> {
+    let mut pip = Command::new(python_of(venv))
+        .args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar=off"])
+        // Wheels alone: nothing is compiled, and no package's own code runs while it is installed.
+        .args(["--require-hashes", "--only-binary=:all:", "--requirement"])
+        .arg(requirements)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(Error::file("run", python_of(venv)))?;
+    let stdout = pip.stdout.take().map(BufReader::new);
+    let watch = async {
+        let Some(mut lines) = stdout.map(AsyncBufReadExt::lines) else { return };
+        while let Ok(Some(line)) = lines.next_line().await {
+            if let Some(package) = line.strip_prefix("Collecting ") {
+                progress.detail(package.split([' ', ';']).next().unwrap_or(package));
+            } else if line.starts_with("Installing") {
+                progress.detail("installing");
+            }
+        }
+    };
+    let (done, ()) = tokio::join!(pip.wait_with_output(), watch);
+    let done = done.map_err(Error::file("run", python_of(venv)))?;
+    if done.status.success() { Ok(()) } else { Err(Error::NotInstalled { output: said(&done) }) }
+}
+
+/// An interpreter that is new enough.
+struct Python {
+    command: String,
+    /// Changes when the interpreter does.
+    description: String,
+}
+
+async fn find_python() -> Result<Python, Error> {
+    let mut found = Vec::new();
+    for command in PYTHONS {
+        let Ok(answer) = output(Command::new(command).args(["-c", DESCRIBE_PYTHON])).await else { continue };
+        let answer = String::from_utf8_lossy(&answer.stdout).into_owned();
+        let Some((major, minor)) = version(&answer) else { continue };
+        if (major, minor) >= (3, 10) {
+            return Ok(Python { command: command.to_owned(), description: answer });
+        }
+        found.push(format!("{command} {major}.{minor}"));
+    }
+    Err(Error::NoPython { found: if found.is_empty() { "none".to_owned() } else { found.join(", ") } })
+}
+
+/// Reads what [`DESCRIBE_PYTHON`] prints.
+fn version(answer: &str) -> Option<(u32, u32)> {
+    let (major, minor) = answer.lines().next()?.split_once(' ')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// Two environments with the same stamp are the same.
+fn stamp(requirements: &str, python: &str) -> String {
+    hex::encode(Sha256::new().chain_update(requirements).chain_update([0]).chain_update(python).finalize())
+}
+
+fn python_of(venv: &Path) -> PathBuf {
+    venv.join("bin").join("python")
+}
+
+async fn output(command: &mut Command) -> std::io::Result<Output> {
+    command.stdin(Stdio::null()).kill_on_drop(true).output().await
+}
+
+/// What a command that failed said, whichever way.
+fn said(output: &Output) -> String {
+    let text =
+        [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned()).join("\n");
+    last_lines(text.trim(), 20)
+}
+
+/// The last `count` lines of `text`.
+pub(super) fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::*;
+
+    #[test]
+    fn the_version_is_the_first_line() {
+        assert_eq!(version("3 10\n3.10.4 (main)\n"), Some((3, 10)));
+        assert_eq!(version("Python is not installed\n"), None);
+        assert_eq!(version(""), None);
+    }
+
+    #[test]
+    fn another_requirement_or_interpreter_is_another_stamp() {
+        let here = stamp("a==1", "3.11");
+        assert_eq!(here, stamp("a==1", "3.11"));
+        assert_ne!(here, stamp("a==2", "3.11"));
+        assert_ne!(here, stamp("a==1", "3.12"));
+    }
+
+    #[test]
+    fn every_requirement_is_pinned_and_hashed() {
+        let requirements: Vec<&str> =
+            REQUIREMENTS.lines().filter(|line| !line.starts_with([' ', '#']) && !line.is_empty()).collect();
+        assert!(requirements.iter().any(|line| line.starts_with("ministack==1.5.33 ")));
+        for requirement in requirements {
+            assert!(requirement.contains("=="), "{requirement} is not pinned");
+            assert!(requirement.ends_with('\\'), "{requirement} has no hash");
+        }
+    }
+
+    #[test]
+    fn a_short_text_is_its_own_tail() {
+        assert_eq!(last_lines("a\nb", 5), "a\nb");
+        assert_eq!(last_lines("a\nb\nc", 2), "b\nc");
+    }
+}

@@ -1,0 +1,228 @@
+//! The executions of the state machine: started, waited for, looked into.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use aws_config::SdkConfig;
+use aws_sdk_sfn::{
+    Client,
+    config::{ConfigBag, Intercept, RuntimeComponents, interceptors::AfterDeserializationInterceptorContextRef},
+    error::BoxError,
+    operation::describe_execution::DescribeExecutionOutput,
+    types::ExecutionStatus,
+};
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::Error;
+
+/// Between two looks at an execution that runs.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// One execution, as it was when it was looked at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Execution {
+    /// Its ARN.
+    pub arn: String,
+    /// `Running`, `Succeeded`, `Failed`, `TimedOut` or `Aborted`.
+    pub status: ExecutionStatus,
+    /// What it was started with: the `EventBridge` event, or what a person gave.
+    pub input: Value,
+    /// What it ended with, once it has succeeded.
+    pub output: Option<Value>,
+    /// The error's name, once it has failed.
+    pub error: Option<String>,
+    /// The error's reason in words, once it has failed.
+    pub cause: Option<String>,
+}
+
+impl Execution {
+    /// Whether it still runs.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        matches!(self.status, ExecutionStatus::Running)
+    }
+
+    /// Whether it ended as it should.
+    #[must_use]
+    pub fn has_succeeded(&self) -> bool {
+        matches!(self.status, ExecutionStatus::Succeeded)
+    }
+
+    /// The key of the object whose upload started it, or that a person named.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        let by_event = self.input.pointer("/detail/object/key");
+        by_event.or_else(|| self.input.get("key")).and_then(Value::as_str)
+    }
+}
+
+impl From<DescribeExecutionOutput> for Execution {
+    fn from(described: DescribeExecutionOutput) -> Self {
+        let json = |text: String| serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Self {
+            arn: described.execution_arn,
+            status: described.status,
+            input: described.input.map_or(Value::Null, json),
+            output: described.output.map(json),
+            error: described.error,
+            cause: described.cause,
+        }
+    }
+}
+
+/// The executions of one state machine.
+#[derive(Debug, Clone)]
+pub struct Executions {
+    sfn: Client,
+    state_machine_arn: String,
+}
+
+impl Executions {
+    /// Those of the state machine at `state_machine_arn`.
+    #[must_use]
+    pub fn of(aws: &SdkConfig, state_machine_arn: impl Into<String>) -> Self {
+        Self { sfn: Client::new(aws), state_machine_arn: state_machine_arn.into() }
+    }
+
+    /// Starts one by hand and returns its ARN.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn start(&self, input: &Value) -> Result<String, Error> {
+        let started = self
+            .sfn
+            .start_execution()
+            .state_machine_arn(&self.state_machine_arn)
+            .input(input.to_string())
+            .send()
+            .await
+            .map_err(Error::aws("states:StartExecution"))?;
+        Ok(started.execution_arn)
+    }
+
+    /// All that were started for the object with this key, by event or by hand.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn about(&self, key: &str) -> Result<Vec<Execution>, Error> {
+        let mut pages =
+            self.sfn.list_executions().state_machine_arn(&self.state_machine_arn).into_paginator().items().send();
+        let mut found = Vec::new();
+        while let Some(execution) = pages.try_next().await.map_err(Error::aws("states:ListExecutions"))? {
+            let execution = self.describe(&execution.execution_arn).await?;
+            if execution.key() == Some(key) {
+                found.push(execution);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The execution as it is now.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn describe(&self, arn: &str) -> Result<Execution, Error> {
+        let described = self.sfn.describe_execution().execution_arn(arn).send().await;
+        described.map(Execution::from).map_err(Error::aws("states:DescribeExecution"))
+    }
+
+    /// Waits until the execution has ended, however it ends. It waits as long as it takes: put a
+    /// [`timeout`](tokio::time::timeout) around it where that matters.
+    ///
+    /// # Errors
+    /// [`Error::Aws`]; an execution that failed is no error here.
+    pub async fn wait(&self, arn: &str) -> Result<Execution, Error> {
+        loop {
+            let execution = self.describe(arn).await?;
+            if !execution.is_running() {
+                return Ok(execution);
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Every event of the execution so far, oldest first, just as the service tells them (`aws stepfunctions
+    /// get-execution-history` prints the same fields).
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn history(&self, arn: &str) -> Result<Vec<Value>, Error> {
+        let mut events = Vec::new();
+        let mut next_token = None;
+        loop {
+            // The SDK's types cannot be written as JSON, so the answer is kept as it came.
+            let body = RawBody::default();
+            let page = self
+                .sfn
+                .get_execution_history()
+                .execution_arn(arn)
+                .set_next_token(next_token)
+                .customize()
+                .interceptor(body.clone())
+                .send()
+                .await
+                .map_err(Error::aws("states:GetExecutionHistory"))?;
+            events.extend(body.events());
+            next_token = page.next_token;
+            if next_token.is_none() {
+                return Ok(events);
+            }
+        }
+    }
+}
+
+/// Keeps the body of one answer.
+#[derive(Debug, Clone, Default)]
+struct RawBody(Arc<Mutex<Vec<u8>>>);
+
+impl RawBody {
+    fn events(&self) -> Vec<Value> {
+        let Ok(body) = self.0.lock() else { return Vec::new() };
+        let mut answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+        match answer.get_mut("events").map(Value::take) {
+            Some(Value::Array(events)) => events,
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Intercept for RawBody {
+    fn name(&self) -> &'static str {
+        "RawBody"
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if let (Some(bytes), Ok(mut body)) = (context.response().body().bytes(), self.0.lock()) {
+            *body = bytes.to_vec();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::*;
+
+    fn started_with(input: Value) -> Execution {
+        let status = ExecutionStatus::Running;
+        Execution { arn: String::new(), status, input, output: None, error: None, cause: None }
+    }
+
+    #[test]
+    fn an_execution_is_about_the_raw_key_of_its_event_or_of_its_input() {
+        let by_event = started_with(json!({ "detail": { "object": { "key": "a+b %2F.mp4" } } }));
+        assert_eq!(by_event.key(), Some("a+b %2F.mp4"));
+        assert_eq!(started_with(json!({ "bucket": "b", "key": "c.mp4" })).key(), Some("c.mp4"));
+        assert_eq!(started_with(Value::Null).key(), None);
+    }
+}

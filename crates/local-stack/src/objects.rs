@@ -1,0 +1,219 @@
+//! The objects of one bucket.
+
+use std::path::{Component, Path, PathBuf};
+
+use aws_config::SdkConfig;
+use aws_sdk_s3::{
+    Client,
+    primitives::{ByteStream, Length},
+    types::{CompletedMultipartUpload, CompletedPart},
+};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::fs;
+
+use crate::{Error, Progress};
+
+/// The bytes of a part, and the size above which a file is uploaded in parts.
+pub const PART_BYTES: u64 = 8 * 1024 * 1024;
+
+/// How many parts travel at once.
+const PARTS_AT_ONCE: usize = 4;
+
+/// One object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// Its key, raw.
+    pub key: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// The objects of one bucket. Keys are raw everywhere.
+#[derive(Debug, Clone)]
+pub struct Objects {
+    s3: Client,
+    bucket: String,
+}
+
+impl Objects {
+    /// Those of the bucket with this name.
+    #[must_use]
+    pub fn of(aws: &SdkConfig, bucket: impl Into<String>) -> Self {
+        Self { s3: Client::new(aws), bucket: bucket.into() }
+    }
+
+    /// Puts one object from memory.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn put(&self, key: &str, body: impl Into<Vec<u8>>) -> Result<(), Error> {
+        let body = ByteStream::from(body.into());
+        self.s3
+            .put_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .body(body)
+            .send()
+            .await
+            .map_err(Error::aws("s3:PutObject"))?;
+        Ok(())
+    }
+
+    /// Uploads a file, in parts when it is larger than [`PART_BYTES`].
+    ///
+    /// # Errors
+    /// [`Error::File`] about the file, [`Error::Aws`].
+    pub async fn upload(&self, key: &str, file: &Path, progress: &dyn Progress) -> Result<(), Error> {
+        let bytes = fs::metadata(file).await.map_err(Error::file("read", file))?.len();
+        if bytes > PART_BYTES {
+            return self.upload_in_parts(key, file, progress).await;
+        }
+        self.put(key, fs::read(file).await.map_err(Error::file("read", file))?).await
+    }
+
+    /// Uploads a file in parts of [`PART_BYTES`], several at once; even a small one, which is then one part.
+    ///
+    /// # Errors
+    /// [`Error::File`] about the file, [`Error::Aws`].
+    pub async fn upload_in_parts(&self, key: &str, file: &Path, progress: &dyn Progress) -> Result<(), Error> {
+        let bytes = fs::metadata(file).await.map_err(Error::file("read", file))?.len();
+        let upload = self
+            .s3
+            .create_multipart_upload()
+            .bucket(&self.bucket)
+            .key(key)
+            .send()
+            .await
+            .map_err(Error::aws("s3:CreateMultipartUpload"))?;
+        let id = upload.upload_id.ok_or(Error::Incomplete { call: "s3:CreateMultipartUpload", missing: "UploadId" })?;
+
+        let count = bytes.div_ceil(PART_BYTES).max(1);
+        let mut parts =
+            stream::iter(0..count).map(|index| self.upload_part(key, &id, file, index, bytes)).buffered(PARTS_AT_ONCE);
+        let mut done = Vec::new();
+        while let Some(part) = parts.try_next().await? {
+            done.push(part);
+            #[expect(clippy::cast_precision_loss, reason = "a ratio to look at")]
+            progress.ratio(done.len() as f32 / count as f32);
+        }
+        self.s3
+            .complete_multipart_upload()
+            .bucket(&self.bucket)
+            .key(key)
+            .upload_id(&id)
+            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(done)).build())
+            .send()
+            .await
+            .map_err(Error::aws("s3:CompleteMultipartUpload"))?;
+        Ok(())
+    }
+
+    async fn upload_part(
+        &self,
+        key: &str,
+        upload_id: &str,
+        file: &Path,
+        index: u64,
+        file_bytes: u64,
+    ) -> Result<CompletedPart, Error> {
+        let offset = index * PART_BYTES;
+        let body = ByteStream::read_from()
+            .path(file)
+            .offset(offset)
+            .length(Length::Exact(PART_BYTES.min(file_bytes - offset)))
+            .build()
+            .await
+            .map_err(Error::aws("s3:UploadPart"))?;
+        let number = i32::try_from(index + 1).map_err(Error::aws("s3:UploadPart"))?;
+        let part = self
+            .s3
+            .upload_part()
+            .bucket(&self.bucket)
+            .key(key)
+            .upload_id(upload_id)
+            .part_number(number)
+            .body(body)
+            .send()
+            .await
+            .map_err(Error::aws("s3:UploadPart"))?;
+        // Whatever checksum the part was sent with belongs to the list of parts too.
+        Ok(CompletedPart::builder()
+            .part_number(number)
+            .set_e_tag(part.e_tag)
+            .set_checksum_crc32(part.checksum_crc32)
+            .set_checksum_crc64_nvme(part.checksum_crc64_nvme)
+            .build())
+    }
+
+    /// Every object whose key begins with `prefix`, ordered by key.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn list(&self, prefix: &str) -> Result<Vec<Object>, Error> {
+        let mut pages = self.s3.list_objects_v2().bucket(&self.bucket).prefix(prefix).into_paginator().send();
+        let mut objects = Vec::new();
+        while let Some(page) = pages.try_next().await.map_err(Error::aws("s3:ListBucket"))? {
+            objects.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| {
+                let bytes = object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default();
+                object.key.map(|key| Object { key, bytes })
+            }));
+        }
+        Ok(objects)
+    }
+
+    /// One object's content.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn read(&self, key: &str) -> Result<Vec<u8>, Error> {
+        let object =
+            self.s3.get_object().bucket(&self.bucket).key(key).send().await.map_err(Error::aws("s3:GetObject"))?;
+        Ok(object.body.collect().await.map_err(Error::aws("s3:GetObject"))?.to_vec())
+    }
+
+    /// Deletes one object.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn delete(&self, key: &str) -> Result<(), Error> {
+        self.s3.delete_object().bucket(&self.bucket).key(key).send().await.map_err(Error::aws("s3:DeleteObject"))?;
+        Ok(())
+    }
+
+    /// Writes every object below `prefix` into `dir`, at its key without the prefix. Returns what was written.
+    ///
+    /// # Errors
+    /// [`Error::Aws`], [`Error::File`] about a file in `dir`.
+    pub async fn download(&self, prefix: &str, dir: &Path) -> Result<Vec<Object>, Error> {
+        let objects = self.list(prefix).await?;
+        for object in &objects {
+            let Some(file) = below(dir, object.key.strip_prefix(prefix).unwrap_or(&object.key)) else { continue };
+            let parent = file.parent().unwrap_or(dir);
+            fs::create_dir_all(parent).await.map_err(Error::file("create", parent))?;
+            let content = self.read(&object.key).await?;
+            fs::write(&file, content).await.map_err(Error::file("write", file))?;
+        }
+        Ok(objects)
+    }
+}
+
+/// The file for a key below `dir`; `None` for a key that names no file, or one elsewhere.
+fn below(dir: &Path, key: &str) -> Option<PathBuf> {
+    let key = Path::new(key.trim_start_matches('/'));
+    let inside = key.components().all(|component| matches!(component, Component::Normal(_)));
+    (inside && key.components().next().is_some()).then(|| dir.join(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::*;
+
+    #[test]
+    fn a_key_becomes_a_file_inside_the_directory_or_none() {
+        let dir = Path::new("/results");
+        assert_eq!(below(dir, "faces/00000.jsonl"), Some("/results/faces/00000.jsonl".into()));
+        assert_eq!(below(dir, "/summary.json"), Some("/results/summary.json".into()));
+        assert_eq!(below(dir, "../../etc/passwd"), None);
+        assert_eq!(below(dir, ""), None);
+    }
+}

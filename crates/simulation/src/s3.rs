@@ -1,0 +1,250 @@
+//! S3 as far as the functions use it: strongly consistent objects, versions, conditional writes, listings in pages.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::story::{Sabotage, Story};
+use crate::wire::{Answer, Call};
+use crate::world::{RESULTS, UPLOADS, World};
+
+/// Every bucket.
+#[derive(Debug)]
+pub(super) struct S3 {
+    buckets: BTreeMap<&'static str, Bucket>,
+    /// Keys on a page of a listing: few, so that listings have pages.
+    listing: usize,
+}
+
+#[derive(Debug, Default)]
+struct Bucket {
+    versioned: bool,
+    objects: BTreeMap<String, Vec<Version>>,
+    versions: u64,
+    writes: Vec<Write>,
+}
+
+/// A version of an object, or a delete marker.
+#[derive(Debug, Clone)]
+struct Version {
+    id: Option<String>,
+    object: Option<Object>,
+}
+
+/// An object.
+#[derive(Debug, Clone)]
+pub(super) struct Object {
+    pub(super) body: Arc<[u8]>,
+    /// What S3 says its size is: the largest videos are not really there.
+    pub(super) size: u64,
+    pub(super) etag: String,
+    pub(super) version: Option<String>,
+}
+
+/// A write, for those who ask afterwards what was there when.
+#[derive(Debug, Clone)]
+pub(super) struct Write {
+    pub(super) key: String,
+    pub(super) etag: String,
+    /// The objects' bodies are kept where they are documents: manifests.
+    pub(super) body: Arc<[u8]>,
+}
+
+impl S3 {
+    pub(super) fn new(story: &Story) -> Self {
+        let uploads = Bucket { versioned: story.versioned, ..Bucket::default() };
+        let buckets = BTreeMap::from([(UPLOADS, uploads), (RESULTS, Bucket::default())]);
+        Self { buckets, listing: story.listing }
+    }
+
+    /// Writes an object as its owner does, without a call.
+    pub(super) fn put(&mut self, bucket: &str, key: &str, body: &[u8], size: u64) -> Object {
+        self.buckets.get_mut(bucket).expect("a bucket of the story").put(key, body, size)
+    }
+
+    pub(super) fn delete(&mut self, bucket: &str, key: &str) {
+        self.buckets.get_mut(bucket).expect("a bucket of the story").delete(key);
+    }
+
+    pub(super) fn get(&self, bucket: &str, key: &str, version: Option<&str>) -> Option<&Object> {
+        self.buckets.get(bucket)?.get(key, version)
+    }
+
+    /// The keys under a prefix.
+    pub(super) fn keys<'a>(&'a self, bucket: &str, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Object)> {
+        self.buckets[bucket].under(prefix, None)
+    }
+
+    /// Every object of a bucket, older versions included.
+    pub(super) fn all(&self, bucket: &str) -> impl Iterator<Item = (&str, &Object)> {
+        let objects = self.buckets[bucket].objects.iter();
+        objects.flat_map(|(key, versions)| {
+            versions.iter().filter_map(|version| Some((key.as_str(), version.object.as_ref()?)))
+        })
+    }
+
+    /// Every write to a bucket, in order.
+    pub(super) fn writes(&self, bucket: &str) -> &[Write] {
+        &self.buckets[bucket].writes
+    }
+}
+
+impl Bucket {
+    fn put(&mut self, key: &str, body: &[u8], size: u64) -> Object {
+        let etag = hex::encode(&Sha256::digest(body)[..16]);
+        self.versions += 1;
+        let version = self.versioned.then(|| format!("version-{}", self.versions));
+        let object = Object { body: body.into(), size, etag: etag.clone(), version: version.clone() };
+        if key.starts_with("results/") {
+            self.writes.push(Write { key: key.to_owned(), etag, body: Arc::clone(&object.body) });
+        }
+        let versions = self.objects.entry(key.to_owned()).or_default();
+        if !self.versioned {
+            versions.clear();
+        }
+        versions.push(Version { id: version, object: Some(object.clone()) });
+        object
+    }
+
+    fn delete(&mut self, key: &str) {
+        if self.versioned {
+            self.objects.entry(key.to_owned()).or_default().push(Version { id: None, object: None });
+        } else {
+            self.objects.remove(key);
+        }
+    }
+
+    fn get(&self, key: &str, version: Option<&str>) -> Option<&Object> {
+        let versions = self.objects.get(key)?;
+        match version {
+            Some(id) => versions.iter().find(|version| version.id.as_deref() == Some(id))?.object.as_ref(),
+            None => versions.last()?.object.as_ref(),
+        }
+    }
+
+    fn under<'a>(&'a self, prefix: &'a str, after: Option<&str>) -> impl Iterator<Item = (&'a str, &'a Object)> {
+        let from = after.map_or(Bound::Included(prefix), |after| Bound::Excluded(after.max(prefix)));
+        let from = from.map(str::to_owned);
+        let keys = self.objects.range((from, Bound::Unbounded)).take_while(move |(key, _)| key.starts_with(prefix));
+        keys.filter_map(|(key, versions)| Some((key.as_str(), versions.last()?.object.as_ref()?)))
+    }
+}
+
+impl World {
+    /// Answers a call of S3.
+    pub(super) fn s3_answers(&mut self, call: &Call) -> Answer {
+        let Some(bucket) = self.s3.buckets.get(call.bucket.as_str()) else {
+            return Answer::xml_error(404, "NoSuchBucket");
+        };
+        let version = call.query.get("versionId").map(String::as_str);
+        match call.operation.as_str() {
+            "ListObjectsV2" => self.list(bucket, call),
+            "HeadObject" => match bucket.get(&call.key, version) {
+                Some(object) => described(Answer::empty(200), object).with("content-length", object.size.to_string()),
+                // A HEAD has no body, and so no code.
+                None => Answer::empty(404),
+            },
+            "GetObject" => match bucket.get(&call.key, version) {
+                Some(object) => {
+                    let (status, body) = match call.header("range") {
+                        Some(range) => (206, part(&object.body, range)),
+                        None => (200, &object.body[..]),
+                    };
+                    described(Answer { status, headers: Vec::new(), body: body.to_vec() }, object)
+                }
+                None if version.is_some() => Answer::xml_error(404, "NoSuchVersion"),
+                None => Answer::xml_error(404, "NoSuchKey"),
+            },
+            "PutObject" => self.s3_put(call),
+            "DeleteObject" => {
+                let kept = self.sabotage == Some(Sabotage::KeepsWaiters) && call.key.starts_with("waiting/");
+                if !kept {
+                    self.s3.delete(&call.bucket, &call.key);
+                }
+                Answer::empty(204)
+            }
+            _ => {
+                self.wrong(format!("{call} is not known to the simulated S3"));
+                Answer::xml_error(501, "NotImplemented")
+            }
+        }
+    }
+
+    fn s3_put(&mut self, call: &Call) -> Answer {
+        let there = self.s3.get(&call.bucket, &call.key, None);
+        // <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>
+        let refused = match (call.header("if-none-match"), call.header("if-match"), there) {
+            (Some(_), _, Some(_)) => Some((412, "PreconditionFailed")),
+            (_, Some(_), None) => Some((404, "NoSuchKey")),
+            (_, Some(etag), Some(object)) if etag.trim_matches('"') != object.etag => Some((412, "PreconditionFailed")),
+            _ => None,
+        };
+        if let Some((status, code)) = refused {
+            return Answer::xml_error(status, code);
+        }
+        let mut body = &call.body[..];
+        if self.sabotage == Some(Sabotage::TruncatesPages) && call.key.contains("/faces/") {
+            let lines = body.split_inclusive(|byte| *byte == b'\n');
+            body = &body[..lines.take(10).map(<[u8]>::len).sum()];
+        }
+        let object = self.s3.put(&call.bucket, &call.key, body, body.len() as u64);
+        if self.sabotage == Some(Sabotage::RewritesPages) && call.key.ends_with("/manifest.json") {
+            let page = call.key.replace("manifest.json", "faces/00000.jsonl");
+            self.s3.put(&call.bucket, &page, b"", 0);
+        }
+        if self.sabotage == Some(Sabotage::DelaysPages) && call.key.contains("/faces/") {
+            self.s3.buckets.get_mut(RESULTS).expect("there").writes.pop();
+        }
+        described(Answer::empty(200), &object)
+    }
+
+    fn list(&self, bucket: &Bucket, call: &Call) -> Answer {
+        let asked = |name| call.query.get(name).map(String::as_str);
+        let limit = asked("max-keys").and_then(|keys| keys.parse().ok()).unwrap_or(1000).min(self.s3.listing);
+        let prefix = asked("prefix").unwrap_or_default();
+        let after = asked("continuation-token").or(asked("start-after"));
+        let mut found = bucket.under(prefix, after);
+        let (mut contents, mut last) = (String::new(), "");
+        for (key, object) in found.by_ref().take(limit) {
+            let Object { etag, size, .. } = object;
+            write!(
+                contents,
+                "<Contents><Key>{}</Key><ETag>&quot;{etag}&quot;</ETag><Size>{size}</Size></Contents>",
+                escaped(key)
+            )
+            .expect("a string takes everything");
+            last = key;
+        }
+        let next = found.next().map(|_| format!("<NextContinuationToken>{}</NextContinuationToken>", escaped(last)));
+        let body = format!(
+            "<ListBucketResult><IsTruncated>{}</IsTruncated>{}{contents}</ListBucketResult>",
+            next.is_some(),
+            next.unwrap_or_default()
+        );
+        Answer { status: 200, headers: vec![("content-type", "application/xml".to_owned())], body: body.into_bytes() }
+    }
+}
+
+fn described(answer: Answer, object: &Object) -> Answer {
+    let answer = answer.with("etag", format!("\"{}\"", object.etag));
+    match &object.version {
+        Some(version) => answer.with("x-amz-version-id", version.clone()),
+        None => answer,
+    }
+}
+
+/// `bytes=0-11` of a body.
+fn part<'a>(body: &'a [u8], range: &str) -> &'a [u8] {
+    let bounds = range.strip_prefix("bytes=").and_then(|bounds| bounds.split_once('-'));
+    let (from, to) = bounds.expect("a range with two ends, as the functions ask for");
+    let from: usize = from.parse().expect("a number of bytes");
+    let to: usize = to.parse().expect("a number of bytes");
+    &body[from.min(body.len())..body.len().min(to + 1)]
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
