@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::{env, io, thread};
 
 use facereel_tests::sim::{
-    Content, HOUR, Kind, MINUTE, Ms, Quirks, Run, SECOND, Sabotage, Story, Upload, Weather, run,
+    Content, HOUR, Kind, MINUTE, Ms, Quirks, Run, SECOND, Sabotage, Story, Upload, Versioning, Weather, run,
 };
 
 /// Seeds that are played every time.
@@ -324,6 +324,17 @@ mod regressions {
             upload(5 * MINUTE, "second.mp4", video(3, 5, MINUTE)),
         ];
         assert_holds(&run(&Story { uploads, slots: 1, ..Story::calm(1) }));
+    }
+
+    #[test]
+    fn a_video_written_over_in_a_bucket_with_suspended_versioning_has_its_own_job() {
+        // Both uploads have the version id `null`. As a part of the idempotency key it gave both the same job, and the
+        // second video the first one's faces.
+        let uploads = vec![upload(0, "a.mp4", video(1, 5, MINUTE)), upload(10 * MINUTE, "a.mp4", video(2, 7, MINUTE))];
+        let run = run(&Story { uploads, versioning: Versioning::Suspended, ..Story::calm(1) });
+        assert_holds(&run);
+        let tags: Vec<_> = run.jobs.iter().filter(|job| job.key == "a.mp4").map(|job| &job.tag).collect();
+        assert!(matches!(tags[..], [first, second] if first != second), "{tags:?}\n{}", run.told);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::clock::{DAY, HOUR, Ms, epoch};
 use super::content::{Content, Kind};
+use super::s3::NULL_VERSION;
 use super::story::{Sabotage, Story};
 use super::wire::{Answer, Call};
 use super::world::World;
@@ -165,6 +166,9 @@ impl World {
             return Answer::json_error("IdempotentParameterMismatchException", "");
         }
         let version = request.pointer("/Video/S3Object/Version").and_then(Value::as_str);
+        if version == Some(NULL_VERSION) {
+            self.wrong(format!("a job for {key} was started for the version null, which identifies no content"));
+        }
         let content = self.s3.get(&bucket, &key, version).map(|object| self.contents[&object.etag].clone());
         match content.as_ref().map(|content| content.kind) {
             None | Some(Kind::Forbidden) => {
