@@ -105,6 +105,7 @@ const MUST_BE_MET: &[&str] = &[
     "StartDetection failed: VideoTooLarge",
     "StartDetection failed: VideoUnreadable",
     "StartDetection failed: States.HeartbeatTimeout",
+    "StartDetection failed: States.Timeout",
     "redrive of StartDetection",
     "redrive of ListPages",
     "redrive of FetchPages",
@@ -335,6 +336,20 @@ mod regressions {
         assert_holds(&run);
         let tags: Vec<_> = run.jobs.iter().filter(|job| job.key == "a.mp4").map(|job| &job.tag).collect();
         assert!(matches!(tags[..], [first, second] if first != second), "{tags:?}\n{}", run.told);
+    }
+
+    #[test]
+    fn a_video_waits_for_its_slot_for_days_by_whatever_name_a_missed_heartbeat_is_reported() {
+        // The last of six videos waits 30 hours, and misses ten heartbeats. As States.Timeout they used up the eight
+        // attempts that are meant for failed calls.
+        for heartbeat_is_timeout in [false, true] {
+            let uploads = (0..6).map(|id| upload(id * MINUTE, &format!("{id}.mp4"), video(id, 5, 6 * HOUR)));
+            let quirks = Quirks { heartbeat_is_timeout, ..Quirks::default() };
+            let run = run(&Story { uploads: uploads.collect(), quirks, slots: 1, ..Story::calm(1) });
+            assert_holds(&run);
+            let repaired = |met: &String| met.starts_with("redrive of") || met.starts_with("started anew");
+            assert!(!run.met.keys().any(repaired), "{:?}\n{}", run.met, run.told);
+        }
     }
 
     #[test]
