@@ -78,6 +78,7 @@ const MUST_BE_MET: &[&str] = &[
     "ResourceNotFound",
     "InvalidPaginationToken",
     "callback too late",
+    "job not visible yet",
     "dead letter",
     "deploy",
     "fault: aborted",
@@ -349,6 +350,22 @@ mod regressions {
             assert_holds(&run);
             let repaired = |met: &String| met.starts_with("redrive of") || met.starts_with("started anew");
             assert!(!run.met.keys().any(repaired), "{:?}\n{}", run.met, run.told);
+        }
+    }
+
+    #[test]
+    fn a_job_that_is_visible_only_seconds_after_its_start_is_paid_once() {
+        // GetFaceDetection answered ResourceNotFound right after Start. That counted as "the results have expired", and
+        // the next job of the content was started, and the next: up to twenty for one video.
+        let quirks = Quirks { jobs_appear_late: true, ..Quirks::default() };
+        // Some end before they are visible.
+        let uploads = (0..5).map(|id| upload(id * HOUR, &format!("{id}.mp4"), video(id, 5, SECOND << (2 * id))));
+        for seed in 0..5 {
+            let run = run(&Story { uploads: uploads.clone().collect(), quirks, ..Story::calm(seed) });
+            assert_holds(&run);
+            assert!(run.met.contains_key("job not visible yet"), "{:?}", run.met);
+            // One more is the next video, which every story ends with.
+            assert_eq!(run.jobs.len(), 5 + 1, "{}", run.told);
         }
     }
 

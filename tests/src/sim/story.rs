@@ -100,6 +100,8 @@ pub struct Quirks {
     pub heartbeat_counts_from_the_start: bool,
     /// After a deploy, the old topic is still subscribed to.
     pub old_topics_live_on: bool,
+    /// A job is visible to `GetFaceDetection` only some seconds after `StartFaceDetection`.
+    pub jobs_appear_late: bool,
     /// A missed heartbeat is reported as `States.Timeout`, not as `States.HeartbeatTimeout`.
     pub heartbeat_is_timeout: bool,
 }
@@ -205,6 +207,7 @@ impl Story {
             heartbeat_counts_from_the_start: dice.bool(),
             old_topics_live_on: dice.bool(),
             heartbeat_is_timeout: more_dice.bool(),
+            jobs_appear_late: more_dice.bool(),
         };
         story.slots = *dice.choice(&[1, 2, 3, 20]).expect("some");
         story.gets_per_second = *dice.choice(&[5.0, 20.0]).expect("some");
