@@ -274,6 +274,23 @@ mod errors {
     }
 
     #[test]
+    fn a_missed_heartbeat_that_is_retried_by_one_of_its_names_only() {
+        let found = broken(|machine| {
+            *at(machine, "/States/StartDetection/Retry/0/ErrorEquals") = json!(["States.HeartbeatTimeout"]);
+        });
+        assert_found(&found, "StartDetection.Retry[0]", "reported as `States.Timeout` as well");
+    }
+
+    #[test]
+    fn an_error_that_an_earlier_retrier_matches() {
+        let found = broken(|machine| {
+            let names = at(machine, "/States/StartDetection/Retry/1/ErrorEquals");
+            names.as_array_mut().expect("names").push(json!("States.Timeout"));
+        });
+        assert_found(&found, "StartDetection.Retry[1]", "`States.Timeout` never gets here");
+    }
+
+    #[test]
     fn a_catch_that_ends_in_a_fail() {
         let found = broken(|machine| {
             machine["States"]["Summarize"]["Catch"] = json!([{ "ErrorEquals": ["States.ALL"], "Next": "Tell" }]);

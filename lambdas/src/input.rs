@@ -4,7 +4,7 @@ use aws_lambda_events::event::eventbridge::EventBridgeEvent;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::video::Location;
+use crate::video::{Location, immutable_version};
 
 /// An input that names no video.
 #[derive(Debug, thiserror::Error)]
@@ -59,10 +59,10 @@ pub fn location(input: Value) -> Result<Location, InvalidInput> {
             });
         }
         let ObjectCreated { bucket, object } = event.detail;
-        Location { bucket: bucket.name, key: object.key, version_id: object.version_id }
+        Location { bucket: bucket.name, key: object.key, version_id: immutable_version(object.version_id) }
     } else {
         let ByHand { bucket, key, version_id } = parse(input)?;
-        Location { bucket, key, version_id }
+        Location { bucket, key, version_id: immutable_version(version_id) }
     };
     for (name, value) in [("bucket", &location.bucket), ("key", &location.key)] {
         if value.is_empty() {
@@ -100,6 +100,16 @@ mod tests {
     fn the_version_of_a_versioned_bucket_is_kept() {
         let version = location(fixture("put-object-versioned")).unwrap().version_id;
         assert_eq!(version.as_deref(), Some("IYV3p45BT0ac8hjHg1houSdS1a.Mro8e"));
+    }
+
+    #[test]
+    fn the_version_null_of_a_bucket_with_suspended_versioning_is_no_version() {
+        let mut event = fixture("put-object-versioned");
+        event["detail"]["object"]["version-id"] = json!("null");
+        let manual = json!({"bucket": "b", "key": "k", "version_id": "null"});
+        for input in [event, manual] {
+            assert_eq!(location(input.clone()).unwrap().version_id, None, "{input}");
+        }
     }
 
     #[test]

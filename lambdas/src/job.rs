@@ -1,5 +1,7 @@
 //! The job: a Rekognition face-detection job, named by everything that went into it.
 
+use std::time::Duration;
+
 use aws_sdk_rekognition::{
     config::retry::RetryConfig,
     error::{BoxError, ProvideErrorMetadata},
@@ -10,6 +12,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{aws::AwsError, video::Video};
+
+/// The first pause before a job that was not found is asked for again, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const MAX_PAUSE: Duration = Duration::from_secs(8);
 
 /// How much Rekognition tells of a face.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,8 +101,11 @@ pub enum JobStatus {
         /// Rekognition's `StatusMessage`.
         reason: String,
     },
-    /// Rekognition does not know it any more: results live 7 days.
-    Gone,
+    /// Rekognition finds no job with this id: the job has just been started and is not visible yet, its results have
+    /// expired (they live 7 days), or there never was one.
+    NotFound,
+    /// Rekognition refuses the id: it is not the id of a job.
+    InvalidId,
 }
 
 /// What Rekognition says of a job.
@@ -139,6 +148,22 @@ pub enum StartError {
     /// Anything that every AWS call can meet.
     #[error(transparent)]
     Aws(#[from] AwsError),
+}
+
+/// Why an answer of Rekognition is of no use yet: the source of an [`AwsError::ServiceUnavailable`].
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotReady {
+    /// Start has answered without an id.
+    #[error("the answer has no JobId; another attempt makes the same call again and starts no second job")]
+    JobIdMissing,
+    /// The job cannot be asked for.
+    #[error(
+        "the job {job_id} has been started but cannot be found yet; another attempt finds it and starts no second job"
+    )]
+    JobNotVisible {
+        /// Rekognition's name of the job.
+        job_id: String,
+    },
 }
 
 impl Job {
@@ -208,7 +233,10 @@ impl Job {
             .send()
             .await;
         match started {
-            Ok(output) => Ok(output.job_id.unwrap_or_default()),
+            Ok(output) => output.job_id.filter(|job_id| !job_id.is_empty()).ok_or_else(|| {
+                let source = NotReady::JobIdMissing.into();
+                AwsError::ServiceUnavailable { call: "rekognition:StartFaceDetection", source }.into()
+            }),
             Err(error) => Err(match error.code() {
                 Some("LimitExceededException") => StartError::LimitExceeded,
                 Some("VideoTooLargeException") => {
@@ -226,7 +254,8 @@ impl Job {
 /// Asks Rekognition how a job stands.
 ///
 /// # Errors
-/// [`AwsError`]; a job that Rekognition does not know is no error but [`JobStatus::Gone`].
+/// [`AwsError`]; for a job that Rekognition does not know, the status is [`JobStatus::NotFound`] or
+/// [`JobStatus::InvalidId`].
 pub async fn report(rekognition: &aws_sdk_rekognition::Client, job_id: &str) -> Result<JobReport, AwsError> {
     match rekognition.get_face_detection().job_id(job_id).max_results(1).send().await {
         Ok(output) => Ok(JobReport {
@@ -236,11 +265,38 @@ pub async fn report(rekognition: &aws_sdk_rekognition::Client, job_id: &str) -> 
             }),
             status: status(&output),
         }),
-        // An id that is none is as unknown as one of a job that was never started.
-        Err(error) if matches!(error.code(), Some("ResourceNotFoundException" | "InvalidParameterException")) => {
-            Ok(JobReport { status: JobStatus::Gone, tag: None, video: None })
+        Err(error) => {
+            let status = match error.code() {
+                Some("ResourceNotFoundException") => JobStatus::NotFound,
+                Some("InvalidParameterException") => JobStatus::InvalidId,
+                _ => return Err(AwsError::new("rekognition:GetFaceDetection", error)),
+            };
+            Ok(JobReport { status, tag: None, video: None })
         }
-        Err(error) => Err(AwsError::new("rekognition:GetFaceDetection", error)),
+    }
+}
+
+/// As [`report`], for a job that should be there: while Rekognition does not find it, asks again for up to `patience`.
+///
+/// AWS does not document how soon after `StartFaceDetection` a job is visible to `GetFaceDetection`.
+///
+/// # Errors
+/// As [`report`]; for a job that is still not found, the status is [`JobStatus::NotFound`].
+pub async fn report_once_visible(
+    rekognition: &aws_sdk_rekognition::Client,
+    job_id: &str,
+    patience: Duration,
+) -> Result<JobReport, AwsError> {
+    let (mut pause, mut waited) = (FIRST_PAUSE, Duration::ZERO);
+    loop {
+        let report = report(rekognition, job_id).await?;
+        if report.status != JobStatus::NotFound || waited >= patience {
+            return Ok(report);
+        }
+        tracing::info!(job_id, ?pause, "the job is not found yet");
+        tokio::time::sleep(pause).await;
+        waited += pause;
+        pause = MAX_PAUSE.min(2 * pause);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     aws::{AwsError, Clients, ErrorName, named_by_variant},
     completion::{self, Outcome},
     ending::Ending,
-    job::{self, Job, JobStatus, StartError},
+    job::{self, Job, JobStatus, NotReady, StartError},
     metrics::{self, Metric},
     s3,
     video::{Location, LookError, Video},
@@ -28,8 +28,16 @@ const START_INTERVAL: Duration = Duration::from_millis(250);
 /// The longest pause after a throttled Start: then the execution's own Retry comes again.
 const MAX_START_PAUSE: Duration = Duration::from_secs(8);
 
-/// How long a lease lasts that is not renewed, in milliseconds. Starting one ticket takes seconds; where throttling makes it
-/// longer, someone else may start jobs as well, which costs order and pace, and nothing else.
+/// How long, pauses alone, a job that has just been started is asked for until it is visible. Then the execution's own
+/// Retry comes again.
+const VISIBLE_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long before now, in milliseconds, a job's end must have been noted for a job that is not found to count as expired.
+/// After an hour, a job is visible to every call of `GetFaceDetection`.
+const LONG_ENDED_MS: i64 = 60 * 60 * 1000;
+
+/// How long a lease lasts that is not renewed, in milliseconds. Starting one ticket takes seconds; where throttling, or a job
+/// that is not visible yet, makes it longer, someone else may start jobs as well, which costs order and pace, and nothing else.
 const LEASE_MS: i64 = 60_000;
 
 /// Tickets that are looked at in one listing: about as many as there are slots.
@@ -219,20 +227,19 @@ async fn begin(clients: &Clients, bucket: &str, ticket: &Ticket) -> Result<(), B
             Ok(job_id) => job_id,
             Err(error) => return Err(explain(clients, &job.video, error).await),
         };
-        // A job that was found again never notifies a second time: its status is asked for after every Start.
-        let status = job::report(&clients.rekognition, &job_id).await?.status;
         let tag = job.tag();
+        // A job that was found again never notifies a second time: its status is asked for after every Start.
+        let status = status_after_start(clients, bucket, &tag, &job_id).await?;
         tracing::info!(job_id, generation = job.generation, ?status, "the job for this content");
         let outcome = match status {
-            JobStatus::InProgress => {
+            StartedStatus::InProgress => {
                 #[expect(clippy::cast_precision_loss, reason = "milliseconds of days")]
                 let waited = (clients.now_ms() - ticket.entered_ms) as f64 / 1000.0;
                 metrics::emit(clients, &[Metric::SecondsWaitedForSlot(waited)]);
                 return Ok(remove(clients, bucket, ticket).await?);
             }
-            JobStatus::Succeeded(metadata) => Outcome::Succeeded(metadata),
-            JobStatus::Failed { reason } => Outcome::JobFailed { reason },
-            JobStatus::Gone => {
+            StartedStatus::Ended(outcome) => outcome,
+            StartedStatus::Expired => {
                 last_reason = "its results have expired".to_owned();
                 job = move_on(clients, bucket, execution, job).await?;
                 continue;
@@ -267,6 +274,50 @@ async fn start(clients: &Clients, job: &Job) -> Result<String, StartError> {
             Err(StartError::Aws(AwsError::Throttled { .. })) if pause < MAX_START_PAUSE => pause *= 2,
             started => return started,
         }
+    }
+}
+
+/// The status of a job that Start has answered with.
+#[derive(Debug)]
+enum StartedStatus {
+    /// It runs, or waits to.
+    InProgress,
+    /// It has ended, and how.
+    Ended(Outcome),
+    /// It ended long ago, and Rekognition no longer has its results.
+    Expired,
+}
+
+/// Asks for the status of a job that Start has answered with: a new one, or one that was started before.
+///
+/// A job that is not found may be too new to be visible, and so it never counts as expired but where its end was noted
+/// long ago: another job would be paid for a second time.
+///
+/// # Errors
+/// [`AwsError`] of `rekognition:GetFaceDetection` or `s3:GetObject`; [`AwsError::ServiceUnavailable`] for a job that is
+/// not visible within [`VISIBLE_WITHIN`].
+async fn status_after_start(
+    clients: &Clients,
+    bucket: &str,
+    tag: &str,
+    job_id: &str,
+) -> Result<StartedStatus, AwsError> {
+    let mut status = job::report(&clients.rekognition, job_id).await?.status;
+    if status == JobStatus::NotFound {
+        let ending = Ending::of(clients, bucket, tag).await?;
+        if ending.is_some_and(|ending| ending.job_id == job_id && ending.precedes(clients.now_ms() - LONG_ENDED_MS)) {
+            return Ok(StartedStatus::Expired);
+        }
+        status = job::report_once_visible(&clients.rekognition, job_id, VISIBLE_WITHIN).await?.status;
+    }
+    match status {
+        JobStatus::InProgress => Ok(StartedStatus::InProgress),
+        JobStatus::Succeeded(metadata) => Ok(StartedStatus::Ended(Outcome::Succeeded(metadata))),
+        JobStatus::Failed { reason } => Ok(StartedStatus::Ended(Outcome::JobFailed { reason })),
+        JobStatus::NotFound | JobStatus::InvalidId => Err(AwsError::ServiceUnavailable {
+            call: "rekognition:GetFaceDetection",
+            source: NotReady::JobNotVisible { job_id: job_id.to_owned() }.into(),
+        }),
     }
 }
 

@@ -1,5 +1,7 @@
 //! resume-execution: Rekognition's completion, read from SNS, resumes every execution that waits for the job.
 
+use std::time::Duration;
+
 use aws_lambda_events::event::sns::SnsEvent;
 use serde::Deserialize;
 use tracing::{Span, field::Empty};
@@ -12,6 +14,10 @@ use crate::{
     patience::patiently,
     queue, waiters,
 };
+
+/// How long, pauses alone, a job is asked for that is not found: the completion of a job of seconds can come before the job
+/// is visible. It is short because a forged or outdated message names a job that never is.
+const VISIBLE_WITHIN: Duration = Duration::from_secs(5);
 
 /// The function's environment.
 #[derive(Debug, Clone, Deserialize)]
@@ -70,7 +76,8 @@ pub async fn resume_execution(clients: &Clients, config: &Config, event: SnsEven
 #[tracing::instrument(skip_all, fields(job_id = job_id, key = Empty, tag = Empty))]
 async fn resume(clients: &Clients, config: &Config, job_id: &str) -> Result<(), ResumeExecutionError> {
     // Lambda itself would try again only twice, and then the completion waits for a heartbeat.
-    let report = patiently(async || job::report(&clients.rekognition, job_id).await).await?;
+    let report =
+        patiently(async || job::report_once_visible(&clients.rekognition, job_id, VISIBLE_WITHIN).await).await?;
     let Some(tag) = report.tag else {
         tracing::error!(status = ?report.status, "ignored the completion of a job that was not started here");
         return Ok(());
@@ -83,8 +90,8 @@ async fn resume(clients: &Clients, config: &Config, job_id: &str) -> Result<(), 
         JobStatus::Succeeded(metadata) => Outcome::Succeeded(metadata),
         JobStatus::Failed { reason } => Outcome::JobFailed { reason },
         JobStatus::InProgress => return Err(ResumeExecutionError::JobNotFinished { job_id: job_id.to_owned() }),
-        JobStatus::Gone => {
-            tracing::error!("ignored the completion of a job that Rekognition has forgotten");
+        JobStatus::NotFound | JobStatus::InvalidId => {
+            tracing::error!("ignored the completion of a job that Rekognition does not know");
             return Ok(());
         }
     };

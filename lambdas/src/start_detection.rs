@@ -182,6 +182,8 @@ async fn finished_job(clients: &Clients, bucket: &str, waiter: &Waiter) -> Resul
         waiters::remove_attempts(clients, bucket, &job.tag(), &waiter.execution, None).await?;
         match job::report(&clients.rekognition, &job_id).await?.status {
             JobStatus::Succeeded(metadata) => return Ok(Some(job.finished(&job_id, &metadata))),
+            // Without a result to read: it failed, or the results have expired. Whether another job is started for it is
+            // decided after Start alone.
             _ => job = job.next_generation(),
         }
     }

@@ -16,7 +16,7 @@ pub struct Location {
     pub bucket: String,
     /// The key, raw: neither decoded nor encoded.
     pub key: String,
-    /// The version, in a versioned bucket.
+    /// The version, in a versioned bucket: see [`immutable_version`].
     pub version_id: Option<String>,
 }
 
@@ -34,7 +34,7 @@ pub struct Video {
     pub bucket: String,
     /// The key, raw: neither decoded nor encoded.
     pub key: String,
-    /// The version, in a versioned bucket.
+    /// The version, in a versioned bucket: see [`immutable_version`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version_id: Option<String>,
     /// The entity tag, without quotes.
@@ -109,11 +109,22 @@ impl Video {
             bucket: location.bucket.clone(),
             key: location.key.clone(),
             // Pinned even where nobody named it: a later upload under the same key is another content.
-            version_id: location.version_id.clone().or_else(|| head.version_id().map(str::to_owned)),
+            version_id: location.version_id.clone().or_else(|| immutable_version(head.version_id().map(str::to_owned))),
             etag: etag.trim_matches('"').to_owned(),
             bytes,
         })
     }
+}
+
+/// The version id, if it identifies one content for good: `null` does not.
+///
+/// S3 stores every upload into a bucket with suspended versioning under the version id `null`, and the next upload under
+/// the same key overwrites that version
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/AddingObjectstoVersionSuspendedBuckets.html>).
+/// The entity tag identifies the content of such an object, as in a bucket without versions.
+#[must_use]
+pub fn immutable_version(version_id: Option<String>) -> Option<String> {
+    version_id.filter(|version_id| version_id != "null")
 }
 
 /// Whether these first bytes are those of an ISO media file, or of a `QuickTime` file of the time before `ftyp`.
@@ -147,6 +158,15 @@ mod tests {
         assert!(begins_like_a_video(b"\0\0\0\x20ftypisom"));
         assert!(begins_like_a_video(b"\0\0\0\x14ftypqt  "));
         assert!(begins_like_a_video(b"\0\0\0\x08wide\0\0\0\0"));
+    }
+
+    #[test]
+    fn only_the_version_id_null_identifies_no_content() {
+        assert_eq!(immutable_version(Some("null".into())), None);
+        assert_eq!(immutable_version(None), None);
+        for version_id in ["IYV3p45BT0ac8hjHg1houSdS1a.Mro8e", "NULL", "null.", "nullnull"] {
+            assert_eq!(immutable_version(Some(version_id.into())).as_deref(), Some(version_id));
+        }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use aws_sdk_rekognition::{
     Client as Rekognition,
     error::ErrorMetadata,
@@ -12,7 +14,7 @@ use aws_sdk_sfn::{
     operation::send_task_success::SendTaskSuccessError,
     types::error::{InvalidToken, TaskTimedOut},
 };
-use aws_smithy_mocks::{Rule, mock};
+use aws_smithy_mocks::{MockResponse, Rule, mock};
 use common::{Store, Told, clients, listening_sfn, report};
 use lambdas::{
     aws::ErrorName,
@@ -146,7 +148,25 @@ async fn a_malformed_record_does_not_keep_the_next_one_waiting() {
     assert_eq!(told.lock().unwrap().len(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
+async fn a_completion_that_comes_before_its_job_is_visible_resumes_the_execution() {
+    let (store, tag) = waiting(&[waiter("one", "holiday.mp4")]);
+    let (told, asked) = (Told::default(), AtomicUsize::new(0));
+    let rekognition = vec![mock!(Rekognition::get_face_detection).then_compute_response(move |_| {
+        if asked.fetch_add(1, Ordering::Relaxed) < 3 {
+            let meta = ErrorMetadata::builder().code("ResourceNotFoundException").build();
+            MockResponse::Error(GetFaceDetectionError::ResourceNotFoundException(
+                ResourceNotFoundException::builder().meta(meta).build(),
+            ))
+        } else {
+            MockResponse::Output(report(&tag, VideoJobStatus::Succeeded, None))
+        }
+    })];
+    resume(&store, &rekognition, &listening_sfn(&told), "succeeded").await.unwrap();
+    assert_eq!(told.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_forged_job_id_resumes_nobody() {
     let (store, _) = waiting(&[waiter("one", "holiday.mp4")]);
     let told = Told::default();

@@ -2,15 +2,24 @@
 
 mod common;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use aws_sdk_rekognition::{
     Client as Rekognition,
     error::ErrorMetadata,
-    operation::start_face_detection::{StartFaceDetectionError, StartFaceDetectionOutput},
+    operation::{
+        get_face_detection::GetFaceDetectionError,
+        start_face_detection::{StartFaceDetectionError, StartFaceDetectionOutput},
+    },
     types::{VideoJobStatus, error::LimitExceededException},
 };
-use aws_smithy_mocks::{Rule, mock};
+use aws_smithy_mocks::{MockResponse, Rule, mock};
 use common::{Store, Told, clients, listening_sfn, report};
 use lambdas::{
     job::FaceAttributes,
@@ -164,6 +173,115 @@ async fn a_failure_whose_completion_was_lost_is_told_before_a_new_job_is_paid() 
     assert_eq!(told[0].1.clone().unwrap_err().0, "JobFailed");
     assert_eq!(started.lock().unwrap().len(), 1);
     assert!(!store.keys().iter().any(|key| key.starts_with("waiting/")), "{:?}", store.keys());
+}
+
+mod after_start {
+    use super::*;
+
+    /// Rekognition whose n-th job (by tag) is named by n, and whose n-th answer of `GetFaceDetection` is `answer` of the job
+    /// and n: a status, or an error's code.
+    fn answering(
+        started: &Started,
+        answer: impl Fn(&str, usize) -> Result<VideoJobStatus, &'static str> + Send + Sync + 'static,
+    ) -> Vec<Rule> {
+        let asked = AtomicUsize::new(0);
+        let get = mock!(Rekognition::get_face_detection).then_compute_response(move |request| {
+            match answer(request.job_id().unwrap(), asked.fetch_add(1, Ordering::Relaxed)) {
+                Ok(status) => MockResponse::Output(report("", status, None)),
+                Err(code) => {
+                    let meta = ErrorMetadata::builder().code(code).build();
+                    MockResponse::Error(GetFaceDetectionError::generic(meta))
+                }
+            }
+        });
+        vec![jobs(started, &[]).remove(0), get]
+    }
+
+    const NOT_FOUND: Result<VideoJobStatus, &str> = Err("ResourceNotFoundException");
+
+    fn note_ending(store: &Store, tag: &str, job_id: &str, seen_ms: u64) {
+        let ending = json!({"job_id": job_id, "seen_ms": seen_ms});
+        store.put(&format!("queue/ended/{tag}"), ending.to_string());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_is_not_visible_yet_is_asked_for_again() {
+        let (store, told, started) = (with_video(VIDEO), Told::default(), Started::default());
+        let rekognition =
+            answering(&started, |_, asked| if asked < 5 { NOT_FOUND } else { Ok(VideoJobStatus::InProgress) });
+        start(&store, &rekognition, &told, "one", "token").await;
+        assert_eq!(started.lock().unwrap().len(), 1);
+        assert!(told.lock().unwrap().is_empty());
+        assert!(store.keys()[1].starts_with(&format!("waiting/{}/one/", started.lock().unwrap()[0])));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_stays_invisible_is_left_to_the_next_attempt_and_never_paid_twice() {
+        for code in ["ResourceNotFoundException", "InvalidParameterException"] {
+            let (store, told, started) = (with_video(VIDEO), Told::default(), Started::default());
+            let begun = tokio::time::Instant::now();
+            start(&store, &answering(&started, move |_, _| Err(code)), &told, "one", "token").await;
+            assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
+            let (error, cause) = told.lock().unwrap()[0].1.clone().unwrap_err();
+            assert_eq!(error, "ServiceUnavailable", "{code}");
+            assert!(cause.contains("the job 0 has been started but cannot be found yet"), "{cause}");
+            assert_eq!(started.lock().unwrap().len(), 1, "{code}");
+            assert_eq!(store.keys(), ["holiday.mp4"], "{code}");
+
+            // The Retry comes again, and finds the same job.
+            start(&store, &answering(&started, |_, _| Ok(VideoJobStatus::InProgress)), &told, "one", "next token")
+                .await;
+            assert_eq!((started.lock().unwrap().len(), told.lock().unwrap().len()), (1, 1));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_of_start_without_a_job_id_is_left_to_the_next_attempt() {
+        for job_id in [None, Some("")] {
+            let (store, told) = (with_video(VIDEO), Told::default());
+            let rekognition = [
+                mock!(Rekognition::start_face_detection).then_output(move || {
+                    StartFaceDetectionOutput::builder().set_job_id(job_id.map(str::to_owned)).build()
+                }),
+                mock!(Rekognition::get_face_detection)
+                    .then_compute_output(|request| panic!("asked for the job {:?}", request.job_id())),
+            ];
+            start(&store, &rekognition, &told, "one", "token").await;
+            let (error, cause) = told.lock().unwrap()[0].1.clone().unwrap_err();
+            assert_eq!(error, "ServiceUnavailable");
+            assert!(cause.contains("StartFaceDetection") && cause.contains("has no JobId"), "{cause}");
+        }
+    }
+
+    /// The tag of the first job of the video.
+    async fn first_tag() -> String {
+        let (store, told, started) = (with_video(VIDEO), Told::default(), Started::default());
+        start(&store, &jobs(&started, &[VideoJobStatus::InProgress]), &told, "one", "token").await;
+        started.lock().unwrap()[0].clone()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_job_whose_end_was_noted_long_ago_has_expired_when_it_is_not_found() {
+        let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
+        // The job whose end is noted, when, and how many jobs are started.
+        for (ended, seen_ms, jobs_started) in [
+            ("0", now - 6 * 24 * 60 * 60 * 1000, 2),
+            // Someone else has seen the end of a job that this call cannot see yet.
+            ("0", now, 1),
+            // Rekognition has forgotten that job and its ClientRequestToken, and has started another one.
+            ("an older job", 1000, 1),
+        ] {
+            let (store, told, started) = (with_video(VIDEO), Told::default(), Started::default());
+            note_ending(&store, &first_tag().await, ended, seen_ms);
+            let rekognition =
+                answering(&started, |job_id, _| if job_id == "1" { Ok(VideoJobStatus::InProgress) } else { NOT_FOUND });
+            replay(&store, &rekognition, &told, "replay", "token").await;
+            assert_eq!(started.lock().unwrap().len(), jobs_started, "{ended} {seen_ms}");
+            if jobs_started == 1 {
+                assert_eq!(error_told(&told), "ServiceUnavailable");
+            }
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -98,7 +98,7 @@ fn videos_have_results(world: &World) -> Vec<String> {
     let found: BTreeSet<_> = manifests(world).map(|(_, manifest)| identity(&manifest.video)).collect();
     let objects = world.s3.all(UPLOADS);
     let missing = objects.filter(|(key, object)| {
-        let video = (key.to_string(), object.version.clone(), object.etag.clone());
+        let video = (key.to_string(), object.kept_version(), object.etag.clone());
         world.contents[&object.etag].kind.errors().is_empty() && !found.contains(&video)
     });
     missing.map(|(key, object)| format!("{key} {:?} has no result", object.version)).collect()
@@ -248,7 +248,7 @@ fn identities(world: &World) -> BTreeMap<String, usize> {
             let video = Video {
                 bucket: UPLOADS.to_owned(),
                 key: key.clone(),
-                version_id: object.version.clone(),
+                version_id: object.kept_version(),
                 etag: object.etag.clone(),
                 bytes: object.size,
             };

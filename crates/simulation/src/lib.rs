@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 pub use batch::{Batch, Limits};
 pub use clock::{DAY, HOUR, MINUTE, Ms, SECOND};
 pub use content::{Content, Kind};
-pub use story::{Quirks, Sabotage, Story, Upload};
+pub use story::{Quirks, Sabotage, Story, Upload, Versioning};
 pub use weather::{Outage, Service, Weather};
 
 /// The state machine's definition.

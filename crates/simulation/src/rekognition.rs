@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::clock::{DAY, HOUR, Ms, epoch};
+use crate::clock::{DAY, HOUR, Ms, SECOND, epoch};
 use crate::content::{Content, Kind};
+use crate::s3::NULL_VERSION;
 use crate::story::{Sabotage, Story};
 use crate::wire::{Answer, Call};
 use crate::world::World;
@@ -14,6 +15,9 @@ use crate::world::World;
 /// A `ClientRequestToken` is remembered for 7 days, results are kept for as long, page tokens for one.
 pub(super) const KEPT: Ms = 7 * DAY;
 const PAGE_TOKEN_LIFE: Ms = 24 * HOUR;
+
+/// Where jobs appear late, each is visible after less than this.
+const APPEARS_WITHIN: Ms = 5 * SECOND;
 
 /// The account's side of Rekognition.
 #[derive(Debug)]
@@ -41,6 +45,8 @@ pub(super) struct Job {
     pub(super) key: String,
     pub(super) topic: String,
     pub(super) started: Ms,
+    /// When `GetFaceDetection` first finds it.
+    visible: Ms,
     pub(super) ends: Ms,
     pub(super) outcome: Outcome,
 }
@@ -165,6 +171,9 @@ impl World {
             return Answer::json_error("IdempotentParameterMismatchException", "");
         }
         let version = request.pointer("/Video/S3Object/Version").and_then(Value::as_str);
+        if version == Some(NULL_VERSION) {
+            self.wrong(format!("a job for {key} was started for the version null, which identifies no content"));
+        }
         let content = self.s3.get(&bucket, &key, version).map(|object| self.contents[&object.etag].clone());
         match content.as_ref().map(|content| content.kind) {
             None | Some(Kind::Forbidden) => {
@@ -186,6 +195,8 @@ impl World {
             _ => Outcome::Fails("unsupported codec/format"),
         };
         let id: String = (0..64).map(|_| char::from(self.dice.choice(*b"0123456789abcdef").expect("some"))).collect();
+        // As random as the id, and no roll of its own.
+        let late = Ms::from_str_radix(&id[..8], 16).expect("hexadecimal digits") % APPEARS_WITHIN;
         let job = Job {
             id: id.clone(),
             tag,
@@ -194,6 +205,7 @@ impl World {
             topic: text("/NotificationChannel/SNSTopicArn"),
             request,
             started: now,
+            visible: now + if self.quirks.jobs_appear_late { late } else { 0 },
             ends: now + content.job_ms,
             outcome,
         };
@@ -219,6 +231,10 @@ impl World {
             self.meet("ResourceNotFound");
             return Answer::json_error("ResourceNotFoundException", "could not find the job");
         };
+        if now < job.visible {
+            self.meet("job not visible yet");
+            return Answer::json_error("ResourceNotFoundException", "could not find the job");
+        }
         let described = json!({ "JobId": job.id, "JobTag": job.tag,
             "Video": { "S3Object": { "Bucket": job.bucket, "Name": job.key } } });
         let believed = self.sabotage == Some(Sabotage::ReportsTooEarly);

@@ -7,9 +7,13 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::story::{Sabotage, Story};
+use crate::story::{Sabotage, Story, Versioning};
 use crate::wire::{Answer, Call};
 use crate::world::{RESULTS, UPLOADS, World};
+
+/// The version id of every object that is uploaded to a bucket with suspended versioning
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/AddingObjectstoVersionSuspendedBuckets.html>).
+pub(super) const NULL_VERSION: &str = "null";
 
 /// Every bucket.
 #[derive(Debug)]
@@ -21,7 +25,7 @@ pub(super) struct S3 {
 
 #[derive(Debug, Default)]
 struct Bucket {
-    versioned: bool,
+    versioning: Versioning,
     objects: BTreeMap<String, Vec<Version>>,
     versions: u64,
     writes: Vec<Write>,
@@ -44,6 +48,13 @@ pub(super) struct Object {
     pub(super) version: Option<String>,
 }
 
+impl Object {
+    /// The version id, unless the next upload overwrites that version.
+    pub(super) fn kept_version(&self) -> Option<String> {
+        self.version.clone().filter(|version| *version != NULL_VERSION)
+    }
+}
+
 /// A write, for those who ask afterwards what was there when.
 #[derive(Debug, Clone)]
 pub(super) struct Write {
@@ -55,7 +66,7 @@ pub(super) struct Write {
 
 impl S3 {
     pub(super) fn new(story: &Story) -> Self {
-        let uploads = Bucket { versioned: story.versioned, ..Bucket::default() };
+        let uploads = Bucket { versioning: story.versioning, ..Bucket::default() };
         let buckets = BTreeMap::from([(UPLOADS, uploads), (RESULTS, Bucket::default())]);
         Self { buckets, listing: story.listing }
     }
@@ -96,13 +107,17 @@ impl Bucket {
     fn put(&mut self, key: &str, body: &[u8], size: u64) -> Object {
         let etag = hex::encode(&Sha256::digest(body)[..16]);
         self.versions += 1;
-        let version = self.versioned.then(|| format!("version-{}", self.versions));
+        let version = match self.versioning {
+            Versioning::Disabled => None,
+            Versioning::Enabled => Some(format!("version-{}", self.versions)),
+            Versioning::Suspended => Some(NULL_VERSION.to_owned()),
+        };
         let object = Object { body: body.into(), size, etag: etag.clone(), version: version.clone() };
         if key.starts_with("results/") {
             self.writes.push(Write { key: key.to_owned(), etag, body: Arc::clone(&object.body) });
         }
         let versions = self.objects.entry(key.to_owned()).or_default();
-        if !self.versioned {
+        if self.versioning != Versioning::Enabled {
             versions.clear();
         }
         versions.push(Version { id: version, object: Some(object.clone()) });
@@ -110,7 +125,7 @@ impl Bucket {
     }
 
     fn delete(&mut self, key: &str) {
-        if self.versioned {
+        if self.versioning == Versioning::Enabled {
             self.objects.entry(key.to_owned()).or_default().push(Version { id: None, object: None });
         } else {
             self.objects.remove(key);
@@ -136,10 +151,13 @@ impl Bucket {
 impl World {
     /// Answers a call of S3.
     pub(super) fn s3_answers(&mut self, call: &Call) -> Answer {
+        let version = call.query.get("versionId").map(String::as_str);
+        if version == Some(NULL_VERSION) {
+            self.wrong(format!("{call} asks for the version null, which identifies no content"));
+        }
         let Some(bucket) = self.s3.buckets.get(call.bucket.as_str()) else {
             return Answer::xml_error(404, "NoSuchBucket");
         };
-        let version = call.query.get("versionId").map(String::as_str);
         match call.operation.as_str() {
             "ListObjectsV2" => self.list(bucket, call),
             "HeadObject" => match bucket.get(&call.key, version) {

@@ -36,8 +36,8 @@ pub struct Story {
     pub patience: Vec<Ms>,
     /// Where AWS's behaviour is not known, this is what it is.
     pub quirks: Quirks,
-    /// Whether the upload bucket has versions.
-    pub versioned: bool,
+    /// Whether the upload bucket keeps versions.
+    pub versioning: Versioning,
     /// The account's concurrent Rekognition jobs.
     pub slots: usize,
     /// The account's rate of Start.
@@ -71,6 +71,19 @@ pub struct Upload {
     pub events: Vec<Ms>,
 }
 
+/// The versioning state of a bucket
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/Versioning.html>).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Versioning {
+    /// Objects have no version id, and an upload overwrites the object.
+    #[default]
+    Disabled,
+    /// Each upload makes a version with an id of its own.
+    Enabled,
+    /// Objects have the version id `null` (the bucket never was `Enabled`), and an upload overwrites that version.
+    Suspended,
+}
+
 /// Answers to questions that AWS's documentation leaves open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an open question of its own")]
@@ -87,6 +100,10 @@ pub struct Quirks {
     pub heartbeat_counts_from_the_start: bool,
     /// After a deploy, the old topic is still subscribed to.
     pub old_topics_live_on: bool,
+    /// A job is visible to `GetFaceDetection` only some seconds after `StartFaceDetection`.
+    pub jobs_appear_late: bool,
+    /// A missed heartbeat is reported as `States.Timeout`, not as `States.HeartbeatTimeout`.
+    pub heartbeat_is_timeout: bool,
 }
 
 /// A flaw that a check must find.
@@ -132,7 +149,7 @@ impl Story {
             calm_at: 0,
             patience: vec![MINUTE],
             quirks: Quirks::default(),
-            versioned: false,
+            versioning: Versioning::Disabled,
             slots: 20,
             starts_per_second: 5.0,
             gets_per_second: 5.0,
@@ -170,7 +187,16 @@ impl Story {
     pub fn generate(seed: u64) -> Self {
         let mut dice = fastrand::Rng::with_seed(seed);
         let calm_at = dice.u64(HOUR..12 * HOUR);
-        let mut story = Self { seed, calm_at, versioned: dice.bool(), ..Self::calm(seed) };
+        // Rolls that were added later have dice of their own: they change no other roll of the seed.
+        let mut more_dice = fastrand::Rng::with_seed(!seed);
+        let versioning = if dice.bool() {
+            Versioning::Enabled
+        } else if more_dice.bool() {
+            Versioning::Suspended
+        } else {
+            Versioning::Disabled
+        };
+        let mut story = Self { seed, calm_at, versioning, ..Self::calm(seed) };
         story.weather = weather(&mut dice);
         story.outages = outages(&mut dice, calm_at);
         story.quirks = Quirks {
@@ -180,6 +206,8 @@ impl Story {
             callback_waits_for_function: dice.bool(),
             heartbeat_counts_from_the_start: dice.bool(),
             old_topics_live_on: dice.bool(),
+            heartbeat_is_timeout: more_dice.bool(),
+            jobs_appear_late: more_dice.bool(),
         };
         story.slots = *dice.choice(&[1, 2, 3, 20]).expect("some");
         story.gets_per_second = *dice.choice(&[5.0, 20.0]).expect("some");

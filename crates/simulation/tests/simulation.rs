@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use simulation::{
-    Batch, Content, HOUR, Kind, Limits, MINUTE, Ms, Quirks, Run, SECOND, Sabotage, Story, Upload, Weather, run,
+    Batch, Content, HOUR, Kind, Limits, MINUTE, Ms, Quirks, Run, SECOND, Sabotage, Story, Upload, Versioning, Weather, run,
 };
 
 /// Seeds that are played every time, from 0.
@@ -19,6 +19,7 @@ const MUST_BE_MET: &[&str] = &[
     "ResourceNotFound",
     "InvalidPaginationToken",
     "callback too late",
+    "job not visible yet",
     "dead letter",
     "deploy",
     "fault: aborted",
@@ -46,6 +47,7 @@ const MUST_BE_MET: &[&str] = &[
     "StartDetection failed: VideoTooLarge",
     "StartDetection failed: VideoUnreadable",
     "StartDetection failed: States.HeartbeatTimeout",
+    "StartDetection failed: States.Timeout",
     "redrive of StartDetection",
     "redrive of ListPages",
     "redrive of FetchPages",
@@ -250,6 +252,47 @@ mod regressions {
             upload(5 * MINUTE, "second.mp4", video(3, 5, MINUTE)),
         ];
         assert_holds(&run(&Story { uploads, slots: 1, ..Story::calm(1) }));
+    }
+
+    #[test]
+    fn a_video_written_over_in_a_bucket_with_suspended_versioning_has_its_own_job() {
+        // Both uploads have the version id `null`. As a part of the idempotency key it gave both the same job, and the
+        // second video the first one's faces.
+        let uploads = vec![upload(0, "a.mp4", video(1, 5, MINUTE)), upload(10 * MINUTE, "a.mp4", video(2, 7, MINUTE))];
+        let run = run(&Story { uploads, versioning: Versioning::Suspended, ..Story::calm(1) });
+        assert_holds(&run);
+        let tags: Vec<_> = run.jobs.iter().filter(|job| job.key == "a.mp4").map(|job| &job.tag).collect();
+        assert!(matches!(tags[..], [first, second] if first != second), "{tags:?}\n{}", run.told);
+    }
+
+    #[test]
+    fn a_video_waits_for_its_slot_for_days_by_whatever_name_a_missed_heartbeat_is_reported() {
+        // The last of six videos waits 30 hours, and misses ten heartbeats. As States.Timeout they used up the eight
+        // attempts that are meant for failed calls.
+        for heartbeat_is_timeout in [false, true] {
+            let uploads = (0..6).map(|id| upload(id * MINUTE, &format!("{id}.mp4"), video(id, 5, 6 * HOUR)));
+            let quirks = Quirks { heartbeat_is_timeout, ..Quirks::default() };
+            let run = run(&Story { uploads: uploads.collect(), quirks, slots: 1, ..Story::calm(1) });
+            assert_holds(&run);
+            let repaired = |met: &String| met.starts_with("redrive of") || met.starts_with("started anew");
+            assert!(!run.met.keys().any(repaired), "{:?}\n{}", run.met, run.told);
+        }
+    }
+
+    #[test]
+    fn a_job_that_is_visible_only_seconds_after_its_start_is_paid_once() {
+        // GetFaceDetection answered ResourceNotFound right after Start. That counted as "the results have expired", and
+        // the next job of the content was started, and the next: up to twenty for one video.
+        let quirks = Quirks { jobs_appear_late: true, ..Quirks::default() };
+        // Some end before they are visible.
+        let uploads = (0..5).map(|id| upload(id * HOUR, &format!("{id}.mp4"), video(id, 5, SECOND << (2 * id))));
+        for seed in 0..5 {
+            let run = run(&Story { uploads: uploads.clone().collect(), quirks, ..Story::calm(seed) });
+            assert_holds(&run);
+            assert!(run.met.contains_key("job not visible yet"), "{:?}", run.met);
+            // One more is the next video, which every story ends with.
+            assert_eq!(run.jobs.len(), 5 + 1, "{}", run.told);
+        }
     }
 
     #[test]

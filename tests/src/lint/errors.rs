@@ -1,5 +1,7 @@
 //! Retry and Catch: bounded, jittered, and only for errors that somebody really reports.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::{Lint, array, fields};
@@ -53,11 +55,18 @@ const TERMINAL: &[&str] = &["States.DataLimitExceeded", "States.Runtime"];
 
 pub(super) fn check(lint: &mut Lint<'_>, path: &str, state: &Value) {
     let retriers = array(&state["Retry"]);
+    let mut earlier = BTreeSet::new();
     for (index, retrier) in retriers.iter().enumerate() {
         let path = format!("{path}.Retry[{index}]");
         fields::known(lint, &path, retrier, fields::RETRIER);
         names(lint, &path, retrier, index + 1 == retriers.len());
         backoff(lint, &path, retrier);
+        missed_heartbeat(lint, &path, retrier);
+        for name in array(&retrier["ErrorEquals"]).iter().filter_map(Value::as_str) {
+            if !earlier.insert(name) {
+                lint.find(&path, format!("`{name}` never gets here: an earlier retrier matches it"));
+            }
+        }
     }
     let catchers = array(&state["Catch"]);
     for (index, catcher) in catchers.iter().enumerate() {
@@ -81,6 +90,16 @@ fn names(lint: &mut Lint<'_>, path: &str, rule: &Value, last: bool) {
         } else if !SERVICE_ERRORS.contains(&name) && !lint.deployment.known_errors.contains(&name) {
             lint.find(path, format!("nothing reports an error named `{name}`"));
         }
+    }
+}
+
+/// Step Functions reports a missed heartbeat as `States.HeartbeatTimeout` or as `States.Timeout`
+/// (<https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html>). A retrier that names only the
+/// first leaves the second to another retrier, with other attempts, or to none.
+fn missed_heartbeat(lint: &mut Lint<'_>, path: &str, retrier: &Value) {
+    let names = |name: &str| array(&retrier["ErrorEquals"]).iter().any(|named| named == name);
+    if names("States.HeartbeatTimeout") && !names("States.Timeout") {
+        lint.find(path, "a missed heartbeat is reported as `States.Timeout` as well: name it here");
     }
 }
 

@@ -347,7 +347,9 @@ impl Machine {
                         }
                         () = &mut deadline => return Err(timed_out()),
                         () = &mut missed, if returned || quirks.heartbeat_counts_from_the_start => {
-                            return Err(Failure::new("States.HeartbeatTimeout", format!("no word for {heartbeat} ms")));
+                            let error =
+                                if quirks.heartbeat_is_timeout { "States.Timeout" } else { "States.HeartbeatTimeout" };
+                            return Err(Failure::new(error, format!("no word for {heartbeat} ms")));
                         }
                     }
                 }
