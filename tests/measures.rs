@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use rekognition_local::{Call, Fault};
-use simulation::{self, Content, Kind, Ms, Run, SECOND, Story, Upload};
+use simulation::{Content, Kind, Ms, Run, SECOND, Story, Upload};
 use tests::workflow::{ANY_VIDEO, Canned, Rig};
 
 /// What each call of `GetFaceDetection` takes.
@@ -23,7 +23,7 @@ const DAYS: u64 = 9;
 fn one_video(pages: usize, gets_per_second: f64, day: u64) -> Run {
     let content = Content { id: 1, kind: Kind::Video, faces: 1000 * pages, job_ms: JOB, failures: 0 };
     let uploads = vec![Upload { at: 0, key: "video.mp4".to_owned(), content, events: vec![0] }];
-    let run = sim::run(&Story { uploads, gets_per_second, get_ms: Some(GET), ..Story::calm(day) });
+    let run = simulation::run(&Story { uploads, gets_per_second, get_ms: Some(GET), ..Story::calm(day) });
     assert_eq!(run.violations, Vec::<String>::new(), "with {pages} pages on day {day}");
     run
 }
@@ -89,7 +89,7 @@ fn calls_and_transitions_of_a_video() {
     );
     println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|");
     // Every story ends with another small video, which is not counted.
-    let last = sim::run(&Story { get_ms: Some(GET), ..Story::calm(1) });
+    let last = simulation::run(&Story { get_ms: Some(GET), ..Story::calm(1) });
     for pages in [1, 3, 100] {
         let run = one_video(pages, NO_QUOTA, 1);
         let met = |what: &str| {

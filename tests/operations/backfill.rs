@@ -8,8 +8,8 @@ use aws_sdk_s3::primitives::ByteStream;
 use clap::Parser as _;
 use face_detection::Detector;
 use facereel::commands::backfill::{Backfill, BackfillError, Outcome, Report};
-use facereel::commands::replay::Answer;
 use facereel::deployed::Deployed;
+use facereel::terminal::Answer;
 use lambdas::results::Manifest;
 use local_stack::{Executions, Silent};
 use serde_json::{Value, json};
@@ -69,7 +69,7 @@ impl Archive {
 
     async fn run(&self, arguments: &[&str]) -> Result<Report, BackfillError> {
         let command = Command::try_parse_from([&["backfill"], arguments].concat()).unwrap().backfill;
-        command.run(&self.deployed, &Silent, async |_: &str| Answer::Nobody).await
+        command.run(&self.deployed, &Silent, async |_: &str| Answer::NotAsked).await
     }
 
     /// Runs the backfill to the end of its execution.

@@ -16,8 +16,9 @@ use aws_sdk_sfn::{
 };
 use clap::Parser;
 use face_detection::{Analysis, AnalyzeError, Continue, Detector};
-use facereel::commands::replay::{Answer, Outcome, Replay, Report};
+use facereel::commands::replay::{Outcome, Replay, Report};
 use facereel::deployed::{Deployed, Error, Stop, stop_at};
+use facereel::terminal::Answer;
 use local_stack::{Progress, Silent};
 use serde_json::json;
 use tests::workflow::{ANY_VIDEO, Canned, Gated, Rig};
@@ -244,7 +245,7 @@ mod twice {
             }
         });
         let stop = stop_at(async move { signal.notified().await });
-        let nobody = async |_: &str| Answer::Nobody;
+        let nobody = async |_: &str| Answer::NotAsked;
         let first = command(&[]).run(&cloud.deployed(), &Silent, nobody, stop).await.unwrap();
         let replayed = first.replayed().count();
         assert_eq!(cloud.calls().len(), replayed, "what was begun is told");
@@ -296,11 +297,11 @@ mod billing {
 
     #[tokio::test]
     async fn is_left_where_nobody_agrees() {
-        for answer in [Answer::No, Answer::Nobody] {
+        for answer in [Answer::No, Answer::NotAsked] {
             let (cloud, report, _) = answered(answer).await;
             assert_eq!(cloud.calls(), [("redrive", "denied".to_owned())], "{answer:?}");
             assert!(!report.all_well());
-            assert_eq!(report.to_string().contains("--yes"), answer == Answer::Nobody, "{report}");
+            assert_eq!(report.to_string().contains("--yes"), answer == Answer::NotAsked, "{report}");
         }
     }
 
@@ -465,7 +466,7 @@ mod on_the_emulator {
         let half_way = Arc::new(HalfWay(AtomicBool::new(false), Notify::new()));
         let signal = half_way.clone();
         let stop = stop_at(async move { signal.1.notified().await });
-        let nobody = async |_: &str| Answer::Nobody;
+        let nobody = async |_: &str| Answer::NotAsked;
         let first = command(&[]).run(&deployed(&rig), &*half_way, nobody, stop).await.unwrap();
         assert!(first.interrupted);
         assert!((50..100).contains(&first.replayed().count()), "{first}");

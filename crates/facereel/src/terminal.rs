@@ -10,7 +10,6 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 
 use local_stack::Progress;
-use crate::commands::replay::Answer;
 
 /// Writes to standard output. A closed pipe is not an error: its reader, such as `head`, needs no more.
 ///
@@ -27,6 +26,17 @@ pub fn print(text: &str) -> io::Result<()> {
 /// Writes a line to standard error. An error is ignored, because there is no other place to report it.
 pub fn note(line: impl Display) {
     let _ = writeln!(stderr(), "{line}");
+}
+
+/// The answer of a person to a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Go on.
+    Yes,
+    /// Stop here.
+    No,
+    /// The command does not run at a terminal, so that the question was not asked.
+    NotAsked,
 }
 
 /// Steps on standard error: a line that moves where that is a terminal, else a line a step and one every tenth of it.
@@ -67,7 +77,7 @@ impl Terminal {
     pub async fn ask(&self, question: &str) -> Answer {
         self.done();
         if !self.moving || !stdin().is_terminal() {
-            return Answer::Nobody;
+            return Answer::NotAsked;
         }
         let _ = write!(stderr(), "{question} [y/N] ");
         let _ = stderr().flush();

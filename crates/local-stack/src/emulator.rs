@@ -19,7 +19,6 @@ use tokio::{
     time::timeout,
 };
 
-use crate::terminal::note;
 use crate::{Dependencies, Error, dependencies::last_lines, group::Group};
 
 /// Starts the emulator's server, and ends it when this process is gone.
@@ -71,7 +70,8 @@ impl Emulator {
             Err(_) => format!("no answer within {} s", START_LIMIT.as_secs()),
         };
         server.keep();
-        Err(Error::EmulatorDidNotStart { why, log: server.log() })
+        let log = server.log();
+        Err(Error::EmulatorDidNotStart { why, log_end: log_end(&log), log })
     }
 
     /// Where it listens, as `http://127.0.0.1:40123`.
@@ -174,11 +174,7 @@ impl Drop for Server {
         }
         let _ = self.child.wait();
         if std::thread::panicking() {
-            note(format_args!(
-                "the emulator's log is kept in {}, and ends:\n{}",
-                self.log().display(),
-                tail(&self.log())
-            ));
+            eprintln!("the emulator's log is kept in {}, and ends:\n{}", self.log().display(), log_end(&self.log()));
             self.keep();
         }
         let _ = fs::remove_dir_all(self.dir.path().join("tmp"));
@@ -189,7 +185,7 @@ impl Drop for Server {
 const LOG: &str = "emulator.log";
 
 /// The end of a log, for an error message.
-pub(super) fn tail(log: &Path) -> String {
+pub(super) fn log_end(log: &Path) -> String {
     const BYTES: u64 = 8 * 1024;
     let read = || {
         let mut file = File::open(log)?;

@@ -57,12 +57,14 @@ pub enum Error {
         name: &'static str,
     },
     /// The emulator ended or stayed silent when it was started.
-    #[error("the emulator did not start ({why}); its log is {}, and ends:\n{}", log.display(), crate::emulator::tail(log))]
+    #[error("the emulator did not start ({why}); its log is {}, and ends:\n{}", log.display(), log_end)]
     EmulatorDidNotStart {
         /// What was seen.
         why: String,
         /// The emulator's log.
         log: PathBuf,
+        /// The last lines of the log.
+        log_end: String,
     },
     /// The Rekognition stand-in could not start.
     #[error("the Rekognition stand-in did not start")]
@@ -84,7 +86,7 @@ pub enum Error {
         missing: &'static str,
     },
     /// The upload's event started nothing.
-    #[error("no execution began for `{key}` within {seconds} s of its upload; the emulator's log {} says more, and ends:\n{}", log.display(), crate::emulator::tail(log))]
+    #[error("no execution began for `{key}` within {seconds} s of its upload; the emulator's log {} says more, and ends:\n{}", log.display(), log_end)]
     NotTriggered {
         /// The object's key.
         key: String,
@@ -92,6 +94,8 @@ pub enum Error {
         seconds: u64,
         /// The emulator's log.
         log: PathBuf,
+        /// The last lines of the log.
+        log_end: String,
     },
     /// A file of this machine.
     #[error("{what} {}: {source}", path.display())]
@@ -115,7 +119,7 @@ impl Error {
     }
 
     /// Names the file that an I/O error is about.
-    pub(crate) fn file(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+    pub fn file(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { what, path, source }
     }

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use crate::emulator::log_end;
 use face_detection::Detector;
 use rekognition_local::{Config, Server};
 use tokio::time::{Instant, sleep};
@@ -96,7 +97,7 @@ impl Workflow {
             }
             if Instant::now() > give_up {
                 let (seconds, log) = (TRIGGER_LIMIT.as_secs(), self.emulator.log());
-                return Err(Error::NotTriggered { key: key.to_owned(), seconds, log });
+                return Err(Error::NotTriggered { key: key.to_owned(), seconds, log_end: log_end(&log), log });
             }
             sleep(Duration::from_millis(50)).await;
         }

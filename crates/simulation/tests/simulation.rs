@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use simulation::{
-    Batch, Content, HOUR, Kind, Limits, MINUTE, Ms, Quirks, Run, SECOND, Sabotage, Story, Upload, Versioning, Weather, run,
+    Batch, Content, HOUR, Kind, Limits, MINUTE, Ms, Quirks, Run, SECOND, Sabotage, Story, Upload, Versioning, Weather,
+    run,
 };
 
 /// Seeds that are played every time, from 0.

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use crate::commands::backfill::{Found, has_result};
 use crate::deployed::{Deployed, Error, Stop};
-use local_stack::Progress;
 use crate::text::counted;
+use local_stack::Progress;
 
 /// Messages that are taken at once: as many as SQS gives in one answer.
 const AT_ONCE: i32 = 10;

@@ -9,10 +9,10 @@ use std::{
 use aws_sdk_sfn::types::{ExecutionListItem, ExecutionStatus};
 use aws_sdk_sqs::types::QueueAttributeName;
 
-use crate::deployed::{self, Deployed, Error, StateMachineArn};
-use local_stack::Progress;
 use crate::commands::replay::{Selection, State, ago, plan};
+use crate::deployed::{self, Deployed, Error, StateMachineArn};
 use crate::text::counted;
+use local_stack::Progress;
 
 /// Where the functions keep the tickets of those who wait for a slot: `<start of the execution, ms>-<its name>`.
 const TICKETS: &str = "queue/tickets/";

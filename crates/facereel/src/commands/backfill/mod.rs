@@ -16,9 +16,9 @@ pub use listing::Found;
 pub(crate) use listing::has_result;
 
 use crate::deployed::{Deployed, Error, StateMachineArn};
-use local_stack::Progress;
-use crate::commands::replay::Answer;
+use crate::terminal::Answer;
 use crate::text::counted;
+use local_stack::Progress;
 
 /// USD for a minute of stored video, for face detection, in us-east-1 and most Regions
 /// (<https://aws.amazon.com/rekognition/pricing/>).

@@ -17,8 +17,9 @@ pub use plan::{Case, Selection, State, ago, plan};
 pub use report::{Outcome, Report, Row};
 
 use crate::deployed::{self, CALLS_AT_ONCE, Deployed, Error, Stop};
-use local_stack::Progress;
+use crate::terminal::Answer;
 use crate::text::counted;
+use local_stack::Progress;
 
 /// Between two looks at executions that were replayed: soon at first, and at last so seldom that the quota of
 /// `DescribeExecution` is left to others.
@@ -50,17 +51,6 @@ pub struct Replay {
     /// Does not ask before new analyses are billed.
     #[arg(long)]
     yes: bool,
-}
-
-/// What a person says when asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
-    /// Go on.
-    Yes,
-    /// Leave it.
-    No,
-    /// Nobody sits at the terminal.
-    Nobody,
 }
 
 impl Replay {

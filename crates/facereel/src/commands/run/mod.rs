@@ -21,13 +21,13 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use local_stack::{
-        LambdaPackages, Error, Execution, FaceAttributes, Objects, Progress, Dependencies, Workflow, WorkflowOptions,
-        dependencies_dir, workspace,
-    };
+use crate::commands::view::{View, find_video};
 use crate::terminal::{Terminal, note};
 use crate::text::{counted, invocation, quoted};
-use crate::commands::view::{View, find_video};
+use local_stack::{
+    Dependencies, Error, Execution, FaceAttributes, LambdaPackages, Objects, Progress, Workflow, WorkflowOptions,
+    dependencies_dir, workspace,
+};
 
 /// The clip that is analysed when none is named, below the repository's root.
 const SAMPLE: &str = "tests/fixtures/sample-clip/sample.mp4";

@@ -18,8 +18,8 @@ use lambdas::results::{Manifest, Summary};
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 
-use local_stack::workspace;
 use crate::terminal::{note, print};
+use local_stack::workspace;
 use place::{Place, Store};
 
 /// Shows the faces over the video, in the browser.
