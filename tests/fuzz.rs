@@ -9,10 +9,10 @@ use aws_lambda_events::event::sns::SnsEvent;
 use lambdas::fetch_page::FetchPage;
 use lambdas::job::{FaceAttributes, Job};
 use lambdas::list_pages::{ListPages, Window};
-use lambdas::queue::Ticket;
+use lambdas::pending_callbacks::{PendingCallback, TaskToken};
+use lambdas::queue::QueueEntry;
 use lambdas::start_detection::StartDetection;
 use lambdas::video::{Location, Video, begins_like_a_video};
-use lambdas::waiters::{TaskToken, Waiter};
 use lambdas::{input, results};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -113,7 +113,7 @@ fn job() -> Job {
         face_attributes: FaceAttributes::Default,
         topic_arn: "topic".into(),
         role_arn: "role".into(),
-        generation: 0,
+        attempt: 0,
     }
 }
 
@@ -149,23 +149,27 @@ fn events_of_sns() {
 }
 
 #[test]
-fn waiters_and_tickets() {
-    let waiter = Waiter { execution: "e".into(), entered_ms: 0, task_token: TaskToken("t".into()), job: job() };
-    let ticket =
-        Ticket { execution: "e".into(), started_ms: 1_799_053_200_000, entered_ms: 1_799_053_200_000, job: job() };
-    fuzz(&[document(&waiter), document(&ticket)], |bytes| {
-        assert_round_trip::<Waiter>(bytes);
-        assert_round_trip::<Ticket>(bytes);
-        if let Ok(waiter) = serde_json::from_slice::<Waiter>(bytes) {
-            assert!(waiter.object_key().starts_with(&format!("waiting/{}/", waiter.job.tag())));
-            assert!(!format!("{waiter:?}").contains(&format!("{:?}", waiter.task_token.0)), "a token is never shown");
+fn callbacks_and_entries() {
+    let callback =
+        PendingCallback { execution: "e".into(), entered_ms: 0, task_token: TaskToken("t".into()), job: job() };
+    let entry =
+        QueueEntry { execution: "e".into(), started_ms: 1_799_053_200_000, entered_ms: 1_799_053_200_000, job: job() };
+    fuzz(&[document(&callback), document(&entry)], |bytes| {
+        assert_round_trip::<PendingCallback>(bytes);
+        assert_round_trip::<QueueEntry>(bytes);
+        if let Ok(callback) = serde_json::from_slice::<PendingCallback>(bytes) {
+            assert!(callback.object_key().starts_with(&format!("callbacks/{}/", callback.job.idempotency_key())));
+            assert!(
+                !format!("{callback:?}").contains(&format!("{:?}", callback.task_token.0)),
+                "a token is never shown"
+            );
         }
     });
 }
 
 #[test]
 fn windows_and_page_tokens() {
-    let finished = json!({ "job_id": "j", "tag": "t", "generation": 0, "face_attributes": "DEFAULT", "metadata": {},
+    let finished = json!({ "job_id": "j", "idempotency_key": "t", "attempt": 0, "face_attributes": "DEFAULT", "metadata": {},
         "video": { "bucket": "b", "key": "k", "etag": "e", "bytes": 1 } });
     let run = json!({ "index": 1000, "token": "t", "pages": 50 });
     let inputs = [
@@ -202,17 +206,17 @@ fn keys_of_results() {
     });
 }
 
-/// Nonsense everywhere at once: on the topic, and among the waiters and tickets. The good video comes through, once.
+/// Nonsense everywhere at once: on the topic, and among the callbacks and entries. The good video comes through, once.
 #[test]
 fn nonsense_around_a_good_video() {
-    let waiter = Waiter {
+    let callback = PendingCallback {
         execution: "nobody".into(),
         entered_ms: 0,
         task_token: TaskToken("token-0-of-nobody".into()),
         job: job(),
     };
-    let ticket = Ticket { execution: "nobody".into(), started_ms: 0, entered_ms: 0, job: job() };
-    let documents = [document(&waiter), document(&ticket)];
+    let entry = QueueEntry { execution: "nobody".into(), started_ms: 0, entered_ms: 0, job: job() };
+    let documents = [document(&callback), document(&entry)];
     let messages = fixtures("sns").into_iter().flat_map(|event| {
         let event: Value = serde_json::from_slice(&event).expect("JSON");
         let records = event["Records"].as_array().expect("records").clone();
@@ -230,7 +234,7 @@ fn nonsense_around_a_good_video() {
             litter: vec![
                 ("queue/lease".to_owned(), text(&documents, round)),
                 ("queue/slot-freed".to_owned(), text(&documents, round + 1)),
-                ("queue/tickets/0000000000000-nobody".to_owned(), text(&documents, round + 2)),
+                ("queue/entries/0000000000000-nobody".to_owned(), text(&documents, round + 2)),
             ],
             ..Story::calm(round)
         };

@@ -397,9 +397,9 @@ mod expressions {
     #[test]
     fn a_variable_used_where_it_is_assigned_first() {
         let found = broken(|machine| {
-            at(machine, "/States/StartDetection/Assign")["tag"] = json!("{% $job.tag %}");
+            at(machine, "/States/StartDetection/Assign")["idempotency_key"] = json!("{% $job.idempotency_key %}");
         });
-        assert_found(&found, "StartDetection.Assign.tag", "`$job` is not assigned");
+        assert_found(&found, "StartDetection.Assign.idempotency_key", "`$job` is not assigned");
     }
 
     #[test]

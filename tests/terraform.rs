@@ -164,9 +164,9 @@ impl<'a> Stack<'a> {
 
     /// No execution loses a page, so summarize is asked for one too many.
     async fn a_missing_page_is_told(&self, function: &str, manifest: Manifest) {
-        let Manifest { job: JobFacts { job_id, tag, generation, face_attributes }, video, .. } = manifest;
+        let Manifest { job: JobFacts { job_id, idempotency_key, attempt, face_attributes }, video, .. } = manifest;
         let metadata = VideoMetadata::default();
-        let job = FinishedJob { job_id, tag, generation, face_attributes, video, metadata };
+        let job = FinishedJob { job_id, idempotency_key, attempt, face_attributes, video, metadata };
         let request = json!({ "job": job, "pages": 2, "execution": manifest.execution });
         let lambda = aws_sdk_lambda::Client::new(self.emulator.aws());
         let answer =
@@ -178,8 +178,8 @@ impl<'a> Stack<'a> {
     /// Every path of start-detection and resume-execution, so that each call that they ever make is made.
     async fn every_way_is_gone(&self, gate: &Gate) {
         // Known already: answered at once.
-        assert!(self.by_hand("holiday.mp4").await.has_succeeded());
-        assert_fails(&self.by_hand("missing.mp4").await, "VideoNotFound");
+        assert!(self.manual("holiday.mp4").await.has_succeeded());
+        assert_fails(&self.manual("missing.mp4").await, "VideoNotFound");
         let text = self.upload("text.mp4", b"This is no video at all.".to_vec()).await;
         assert_fails(&self.ended(&text.arn).await, "NotAVideo");
         self.rekognition.faults().order(Fault::JobFails { message: "the codec is not supported".to_owned() });
@@ -188,7 +188,7 @@ impl<'a> Stack<'a> {
         // Replayed while nobody is at work on the queue: start-detection itself leaves the failed job behind.
         until("nobody is at work on the queue", async || self.waiting().await == Some(0)).await;
         self.rekognition.faults().order(Fault::JobFails { message: "still not supported".to_owned() });
-        assert_fails(&self.by_hand("broken.mp4").await, "JobFailed");
+        assert_fails(&self.manual("broken.mp4").await, "JobFailed");
 
         // While one job runs, two videos wait for a slot: one that vanishes, and one whose first job failed.
         let jobs = self.rekognition.calls().jobs;
@@ -263,7 +263,7 @@ impl<'a> Stack<'a> {
     async fn waiting(&self) -> Option<usize> {
         let queue = self.results.list("queue/").await.unwrap();
         let at_work = queue.iter().any(|object| object.key == "queue/lease");
-        (!at_work).then(|| queue.iter().filter(|object| object.key.starts_with("queue/tickets/")).count())
+        (!at_work).then(|| queue.iter().filter(|object| object.key.starts_with("queue/entries/")).count())
     }
 
     async fn remove_for_good(&self, key: &str) {
@@ -272,7 +272,7 @@ impl<'a> Stack<'a> {
         self.s3.delete_object().bucket(&self.upload_bucket).key(key).version_id(version).send().await.unwrap();
     }
 
-    async fn by_hand(&self, key: &str) -> Execution {
+    async fn manual(&self, key: &str) -> Execution {
         let arn = self.executions.start(&json!({ "bucket": self.upload_bucket, "key": key })).await.unwrap();
         self.ended(&arn).await
     }

@@ -177,7 +177,7 @@ mod failed_jobs {
 
         let replay = rig.start_again(&execution).await;
         let results = rig.results_of(&replay).await;
-        assert_eq!(results.manifest.job.generation, 1);
+        assert_eq!(results.manifest.job.attempt, 1);
         assert_eq!(results.faces.len(), 5);
         assert_eq!(rig.billed(), 2);
     }
@@ -190,7 +190,7 @@ mod failed_jobs {
         rig.workflow.rekognition.faults().order(Fault::ForgetJob { job_id: first.manifest.job.job_id });
 
         let second = rig.results_of(&rig.start_again(&execution).await).await;
-        assert_eq!(second.manifest.job.generation, 1);
+        assert_eq!(second.manifest.job.attempt, 1);
         assert_eq!(rig.billed(), 2);
     }
 }
@@ -204,7 +204,7 @@ mod never_pays_twice {
         let rig = Rig::start(detector).await;
         let first = rig.upload("duplicate.mp4", ANY_VIDEO).await;
         let second = rig.start_again(&first).await;
-        rig.until("both executions wait", async || rig.result_keys("waiting/").await.len() == 2).await;
+        rig.until("both executions wait", async || rig.result_keys("callbacks/").await.len() == 2).await;
         gate.open();
 
         let results = [rig.results_of(&first.arn).await, rig.results_of(&second).await];
@@ -217,8 +217,8 @@ mod never_pays_twice {
         let rig = Rig::start(Canned::faces(4)).await;
         let first = rig.upload("again.mp4", ANY_VIDEO).await;
         rig.results_of(&first.arn).await;
-        let by_hand = json!({ "bucket": rig.workflow.stack.upload_bucket, "key": "again.mp4" });
-        let second = rig.workflow.executions.start(&by_hand).await.unwrap();
+        let manual = json!({ "bucket": rig.workflow.stack.upload_bucket, "key": "again.mp4" });
+        let second = rig.workflow.executions.start(&manual).await.unwrap();
         assert_eq!(rig.results_of(&second).await.faces.len(), 4);
         assert_eq!(rig.states_of(&second).await, states(1));
         assert_eq!(rig.billed(), 1);
@@ -234,12 +234,12 @@ mod never_pays_twice {
             rig.workflow.executions.about("same.mp4").await.unwrap().len() == 2
         })
         .await;
-        let mut tags = Vec::new();
+        let mut keys = Vec::new();
         for execution in rig.workflow.executions.about("same.mp4").await.unwrap() {
-            tags.push(rig.results_of(&execution.arn).await.manifest.job.tag);
+            keys.push(rig.results_of(&execution.arn).await.manifest.job.idempotency_key);
         }
-        assert!(tags.contains(&first.manifest.job.tag));
-        assert_ne!(tags[0], tags[1]);
+        assert!(keys.contains(&first.manifest.job.idempotency_key));
+        assert_ne!(keys[0], keys[1]);
         assert_eq!(rig.billed(), 2);
     }
 }
@@ -438,8 +438,8 @@ mod view {
         let execution = rig.upload(key, &video).await;
         let results = rig.results_of(&execution.arn).await;
 
-        let tag = &results.manifest.job.tag;
-        let place = format!("s3://{}/results/{key}/{tag}/", rig.workflow.stack.results_bucket);
+        let idempotency_key = &results.manifest.job.idempotency_key;
+        let place = format!("s3://{}/results/{key}/{idempotency_key}/", rig.workflow.stack.results_bucket);
         let viewer = View::of(place, None).prepare(Some(rig.workflow.emulator.aws())).await.unwrap();
         let url = viewer.url();
         let task = tokio::spawn(viewer.serve());

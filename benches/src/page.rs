@@ -97,7 +97,7 @@ fn expect(answer: &Value, pointer: &str, count: usize) -> Result<(), BenchError>
 /// A finished job, as the state machine hands it over.
 pub fn job(job_id: &str) -> Value {
     json!({
-        "job_id": job_id, "tag": "0".repeat(64), "generation": 0, "face_attributes": "DEFAULT",
+        "job_id": job_id, "tag": "0".repeat(64), "attempt": 0, "face_attributes": "DEFAULT",
         "video": { "bucket": "uploads", "key": job_id, "etag": "0", "bytes": 1 },
         "metadata": {},
     })

@@ -24,7 +24,7 @@ const AMAZON_ROOTS: &str = include_str!("amazon-roots.pem");
 pub struct Clients {
     /// Face detection.
     pub rekognition: aws_sdk_rekognition::Client,
-    /// Videos, waiters and results.
+    /// Videos, callbacks and results.
     pub s3: aws_sdk_s3::Client,
     /// Task tokens.
     pub sfn: aws_sdk_sfn::Client,

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use crate::{
     aws::{AwsError, Clients},
     job::FinishedJob,
-    list_pages::PageRun,
+    list_pages::PageBatch,
     page::{Answer, Page, PageError, RawAnswer},
 };
 
@@ -26,7 +26,7 @@ pub struct FetchPage {
     /// Whose pages.
     pub job: FinishedJob,
     /// Which pages: one, but for the largest results.
-    pub run: PageRun,
+    pub run: PageBatch,
 }
 
 /// What lies in S3 now.
@@ -46,9 +46,9 @@ pub struct FetchedPages {
 ///
 /// # Errors
 /// [`PageError`].
-#[tracing::instrument(skip_all, fields(execution = request.execution, key = request.job.video.key, tag = request.job.tag))]
+#[tracing::instrument(skip_all, fields(execution = request.execution, key = request.job.video.key, idempotency_key = request.job.idempotency_key))]
 pub async fn fetch_page(clients: &Clients, config: &Config, request: FetchPage) -> Result<FetchedPages, PageError> {
-    let FetchPage { job, run: PageRun { first, pages }, .. } = request;
+    let FetchPage { job, run: PageBatch { first, pages }, .. } = request;
     let mut fetched = FetchedPages { index: first.index, pages: 0, faces: 0 };
     let mut next = Some(first);
     while let Some(page) = next.take_if(|_| fetched.pages < pages) {

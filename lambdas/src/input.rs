@@ -40,7 +40,7 @@ struct Object {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object with `bucket` and `key`")]
-struct ByHand {
+struct Manual {
     bucket: String,
     key: String,
     version_id: Option<String>,
@@ -61,7 +61,7 @@ pub fn location(input: Value) -> Result<Location, InvalidInput> {
         let ObjectCreated { bucket, object } = event.detail;
         Location { bucket: bucket.name, key: object.key, version_id: immutable_version(object.version_id) }
     } else {
-        let ByHand { bucket, key, version_id } = parse(input)?;
+        let Manual { bucket, key, version_id } = parse(input)?;
         Location { bucket, key, version_id: immutable_version(version_id) }
     };
     for (name, value) in [("bucket", &location.bucket), ("key", &location.key)] {
@@ -115,8 +115,8 @@ mod tests {
     #[test]
     fn keys_stay_raw() {
         for key in ["a b+c%2Fd.mp4", "\"quoted\" 'key'.mp4", "🎬/ünïcode.mp4", "../..//x.mp4", "%7B%25"] {
-            let by_hand = location(json!({"bucket": "b", "key": key})).unwrap();
-            assert_eq!(by_hand.key, key);
+            let manual = location(json!({"bucket": "b", "key": key})).unwrap();
+            assert_eq!(manual.key, key);
             let mut event = fixture("put-object");
             event["detail"]["object"]["key"] = json!(key);
             assert_eq!(location(event).unwrap().key, key);
@@ -154,7 +154,7 @@ mod tests {
         for input in inputs {
             let error = location(input.clone()).unwrap_err().to_string();
             let reason = error.strip_prefix("the execution's input names no video: ").unwrap();
-            let names = ["struct", "ByHand", "ObjectCreated", "Bucket", "EventBridgeEvent"];
+            let names = ["struct", "Manual", "ObjectCreated", "Bucket", "EventBridgeEvent"];
             assert!(!names.iter().any(|name| reason.contains(name)), "{input}: {error}");
         }
     }

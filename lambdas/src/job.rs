@@ -38,7 +38,7 @@ impl FaceAttributes {
     }
 }
 
-/// A job as it is asked for. Equal jobs have equal tags, and so find each other again.
+/// A job as it is asked for. Equal jobs have equal keys, and so find each other again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
     /// What is analysed.
@@ -50,7 +50,7 @@ pub struct Job {
     /// The role in which Rekognition publishes there.
     pub role_arn: String,
     /// 0 for the first job of this content; counted up past each one that failed or is forgotten.
-    pub generation: u32,
+    pub attempt: u32,
 }
 
 /// A finished job: what `StartDetection` hands to the states after it.
@@ -59,9 +59,9 @@ pub struct FinishedJob {
     /// Rekognition's name of the job.
     pub job_id: String,
     /// Our name of the job.
-    pub tag: String,
-    /// See [`Job::generation`].
-    pub generation: u32,
+    pub idempotency_key: String,
+    /// See [`Job::attempt`].
+    pub attempt: u32,
     /// How much Rekognition tells of a face.
     pub face_attributes: FaceAttributes,
     /// What was analysed.
@@ -114,7 +114,7 @@ pub struct JobReport {
     /// How it stands.
     pub status: JobStatus,
     /// The tag it was started with.
-    pub tag: Option<String>,
+    pub idempotency_key: Option<String>,
     /// Bucket and key of its video.
     pub video: Option<(String, String)>,
 }
@@ -172,7 +172,7 @@ impl Job {
     /// It is `ClientRequestToken` and `JobTag` at once, so that Rekognition itself answers a second Start for 7 days
     /// with the first one's job (<https://docs.aws.amazon.com/rekognition/latest/APIReference/API_StartFaceDetection.html>).
     #[must_use]
-    pub fn tag(&self) -> String {
+    pub fn idempotency_key(&self) -> String {
         let Video { bucket, key, version_id, etag, bytes: _ } = &self.video;
         let content = version_id.as_ref().unwrap_or(etag);
         // As JSON, because no two different lists of strings have the same JSON.
@@ -183,15 +183,15 @@ impl Job {
             self.face_attributes.as_str(),
             self.topic_arn,
             self.role_arn,
-            self.generation
+            self.attempt
         ]);
         hex::encode(Sha256::digest(identity.to_string()))
     }
 
     /// The same content's next job.
     #[must_use]
-    pub fn next_generation(self) -> Self {
-        Self { generation: self.generation + 1, ..self }
+    pub fn next_attempt(self) -> Self {
+        Self { attempt: self.attempt + 1, ..self }
     }
 
     /// This job, finished.
@@ -199,8 +199,8 @@ impl Job {
     pub fn finished(self, job_id: &str, metadata: &VideoMetadata) -> FinishedJob {
         FinishedJob {
             job_id: job_id.to_owned(),
-            tag: self.tag(),
-            generation: self.generation,
+            idempotency_key: self.idempotency_key(),
+            attempt: self.attempt,
             face_attributes: self.face_attributes,
             video: self.video,
             metadata: metadata.clone(),
@@ -213,7 +213,7 @@ impl Job {
     /// [`StartError`] says why no job runs now.
     pub async fn start(&self, rekognition: &aws_sdk_rekognition::Client) -> Result<String, StartError> {
         let Video { bucket, key, version_id, .. } = &self.video;
-        let tag = self.tag();
+        let idempotency_key = self.idempotency_key();
         let object = S3Object::builder().bucket(bucket).name(key).set_version(version_id.clone()).build();
         let channel = NotificationChannel::builder()
             .sns_topic_arn(&self.topic_arn)
@@ -222,8 +222,8 @@ impl Job {
             .map_err(|error| AwsError::Refused { call: "rekognition:StartFaceDetection", source: error.into() })?;
         let started = rekognition
             .start_face_detection()
-            .client_request_token(&tag)
-            .job_tag(&tag)
+            .client_request_token(&idempotency_key)
+            .job_tag(&idempotency_key)
             .video(RekognitionVideo::builder().s3_object(object).build())
             .face_attributes(self.face_attributes.as_str().into())
             .notification_channel(channel)
@@ -259,7 +259,7 @@ impl Job {
 pub async fn report(rekognition: &aws_sdk_rekognition::Client, job_id: &str) -> Result<JobReport, AwsError> {
     match rekognition.get_face_detection().job_id(job_id).max_results(1).send().await {
         Ok(output) => Ok(JobReport {
-            tag: output.job_tag.clone(),
+            idempotency_key: output.job_tag.clone(),
             video: output.video.as_ref().and_then(|video| video.s3_object()).map(|object| {
                 (object.bucket().unwrap_or_default().to_owned(), object.name().unwrap_or_default().to_owned())
             }),
@@ -271,7 +271,7 @@ pub async fn report(rekognition: &aws_sdk_rekognition::Client, job_id: &str) -> 
                 Some("InvalidParameterException") => JobStatus::InvalidId,
                 _ => return Err(AwsError::new("rekognition:GetFaceDetection", error)),
             };
-            Ok(JobReport { status, tag: None, video: None })
+            Ok(JobReport { status, idempotency_key: None, video: None })
         }
     }
 }
@@ -343,19 +343,19 @@ pub(crate) mod tests {
             face_attributes: FaceAttributes::Default,
             topic_arn: "arn:aws:sns:us-east-1:123456789012:completions".into(),
             role_arn: "arn:aws:iam::123456789012:role/publish".into(),
-            generation: 0,
+            attempt: 0,
         }
     }
 
     #[test]
-    fn a_tag_fits_client_request_token_and_job_tag() {
-        let tag = job().tag();
-        assert_eq!(tag.len(), 64);
-        assert!(tag.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    fn an_idempotency_key_fits_client_request_token_and_job_tag() {
+        let idempotency_key = job().idempotency_key();
+        assert_eq!(idempotency_key.len(), 64);
+        assert!(idempotency_key.bytes().all(|byte| byte.is_ascii_hexdigit()));
     }
 
     #[test]
-    fn every_parameter_of_the_start_call_is_in_the_tag() {
+    fn every_parameter_of_the_start_call_is_in_the_idempotency_key() {
         let job = job();
         let video = |change: fn(&mut Video)| {
             let mut job = job.clone();
@@ -370,17 +370,17 @@ pub(crate) mod tests {
             Job { face_attributes: FaceAttributes::All, ..job.clone() },
             Job { topic_arn: "other".into(), ..job.clone() },
             Job { role_arn: "other".into(), ..job.clone() },
-            job.clone().next_generation(),
+            job.clone().next_attempt(),
         ];
-        let mut tags: Vec<_> = others.iter().chain([&job]).map(Job::tag).collect();
-        tags.sort();
-        tags.dedup();
-        assert_eq!(tags.len(), others.len() + 1);
+        let mut keys: Vec<_> = others.iter().chain([&job]).map(Job::idempotency_key).collect();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), others.len() + 1);
     }
 
     #[test]
-    fn the_tag_of_a_job_never_changes_between_releases() {
+    fn the_idempotency_key_of_a_job_never_changes_between_releases() {
         // A release that named jobs otherwise would pay once more for every video of the last 7 days.
-        assert_eq!(job().tag(), "8e8e3edf0c89f19aaf7e87a36cc715026f5cab07b326d8e8a07e247c3e83036a");
+        assert_eq!(job().idempotency_key(), "8e8e3edf0c89f19aaf7e87a36cc715026f5cab07b326d8e8a07e247c3e83036a");
     }
 }

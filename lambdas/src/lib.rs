@@ -11,13 +11,13 @@
 //! | summarize | [`summarize`] |
 //!
 //! Between them lie the [`video`] (the object, looked at before anything is paid), the [`job`] (named by its content),
-//! the [`waiters`] (task tokens that wait for a job), the [`queue`] (tickets that wait for one of the account's job
-//! slots), the [`completion`] (a finished job told to its waiters), the [`page`] (of faces, in Rekognition's own bytes), the
+//! the [`callbacks`] (task tokens that wait for a job), the [`queue`] (entries that wait for one of the account's job
+//! slots), the [`completion`] (a finished job told to its callbacks), the [`page`] (of faces, in Rekognition's own bytes), the
 //! [`results`] (where everything lies in S3) and the [`report`] (the result as a page for people).
 
 pub mod aws;
-pub mod completion;
-pub mod ending;
+pub mod callbacks;
+pub mod completed_job;
 mod face;
 pub mod fetch_page;
 pub mod input;
@@ -25,14 +25,14 @@ pub mod job;
 pub mod list_pages;
 pub mod metrics;
 pub mod page;
-mod patience;
+pub mod pending_callbacks;
 pub mod queue;
 pub mod report;
 pub mod results;
 pub mod resume_execution;
+mod retry;
 mod s3;
 pub mod serve;
 pub mod start_detection;
 pub mod summarize;
 pub mod video;
-pub mod waiters;

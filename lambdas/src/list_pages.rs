@@ -23,7 +23,7 @@ const LISTING_MS: i64 = 100_000;
 const SINGLE_PAGES: usize = 1000;
 
 /// Pages in one iteration after that: in the 15 minutes of fetch-page, four such videos can share five calls a second.
-const PAGES_PER_LONG_RUN: usize = 50;
+const PAGES_PER_BATCH: usize = 50;
 
 /// What the `ListPages` state sends.
 #[derive(Debug, Deserialize)]
@@ -38,7 +38,7 @@ pub struct ListPages {
 
 /// The pages of one iteration: one, but for the largest results.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PageRun {
+pub struct PageBatch {
     /// The first page.
     #[serde(flatten)]
     pub first: Page,
@@ -50,7 +50,7 @@ pub struct PageRun {
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     /// In order.
-    pub runs: Vec<PageRun>,
+    pub runs: Vec<PageBatch>,
     /// How many pages were listed so far, those of earlier windows included.
     pub listed: usize,
     /// Where the next window begins, if there is one.
@@ -62,18 +62,18 @@ pub struct Window {
 ///
 /// # Errors
 /// [`PageError`].
-#[tracing::instrument(skip_all, fields(execution = request.execution, key = request.job.video.key, tag = request.job.tag))]
+#[tracing::instrument(skip_all, fields(execution = request.execution, key = request.job.video.key, idempotency_key = request.job.idempotency_key))]
 pub async fn list_pages(clients: &Clients, request: ListPages) -> Result<Window, PageError> {
     let ListPages { job: FinishedJob { job_id, .. }, from: mut page, .. } = request;
     let (from, until_ms) = (page.index, clients.now_ms() + LISTING_MS);
-    let mut runs: Vec<PageRun> = Vec::new();
+    let mut runs: Vec<PageBatch> = Vec::new();
     loop {
         let Answer::<IgnoredAny> { next_token, .. } = RawAnswer::of(clients, &job_id, &page).await?.read()?;
         let next = next_token.map(|token| page.next(token));
         let listed = page.index + 1;
         match runs.last_mut() {
-            Some(run) if page.index >= SINGLE_PAGES && run.pages < PAGES_PER_LONG_RUN => run.pages += 1,
-            _ => runs.push(PageRun { first: page, pages: 1 }),
+            Some(run) if page.index >= SINGLE_PAGES && run.pages < PAGES_PER_BATCH => run.pages += 1,
+            _ => runs.push(PageBatch { first: page, pages: 1 }),
         }
         match next {
             Some(next) if listed - from < PAGES_PER_WINDOW && clients.now_ms() < until_ms => page = next,

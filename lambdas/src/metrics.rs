@@ -21,7 +21,7 @@ pub enum Metric {
     /// Executions for a content that was analysed already: nothing was paid.
     JobsReattached(usize),
     /// Callbacks for a task that had ended already: late or second ones, which do no harm.
-    CallbacksTooLate(usize),
+    LateCallbacks(usize),
 }
 
 impl Metric {
@@ -32,7 +32,7 @@ impl Metric {
             Self::Pages(count) => ("Pages", "Count", count.into()),
             Self::SecondsWaitedForSlot(seconds) => ("SecondsWaitedForSlot", "Seconds", seconds.into()),
             Self::JobsReattached(count) => ("JobsReattached", "Count", count.into()),
-            Self::CallbacksTooLate(count) => ("CallbacksTooLate", "Count", count.into()),
+            Self::LateCallbacks(count) => ("LateCallbacks", "Count", count.into()),
         }
     }
 }
@@ -80,7 +80,7 @@ mod tests {
             Metric::Pages(2),
             Metric::SecondsWaitedForSlot(0.5),
             Metric::JobsReattached(1),
-            Metric::CallbacksTooLate(1),
+            Metric::LateCallbacks(1),
         ];
         let line = line("facereel-summarize", 1_795_369_080_123, &metrics);
         assert_eq!(line["_aws"]["Timestamp"], 1_795_369_080_123_i64);

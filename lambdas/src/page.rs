@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     aws::{AwsError, Clients, named_by_variant},
-    patience::patiently,
+    retry::while_throttled,
 };
 
 /// Faces on a page: Rekognition's own default and maximum
@@ -120,11 +120,11 @@ impl<'a> RawAnswer<'a> {
     /// # Errors
     /// [`PageError`].
     pub async fn of(clients: &Clients, job_id: &'a str, page: &Page) -> Result<Self, PageError> {
-        patiently(async || Self::ask(clients, job_id, page).await).await
+        while_throttled(async || Self::ask(clients, job_id, page).await).await
     }
 
     async fn ask(clients: &Clients, job_id: &'a str, page: &Page) -> Result<Self, PageError> {
-        let unread = Unread::default();
+        let unread = RawBody::default();
         clients
             .rekognition
             .get_face_detection()
@@ -166,18 +166,18 @@ impl<'a> RawAnswer<'a> {
 
 /// Takes the place of the SDK's own deserializer when a call succeeds, and keeps the body instead.
 #[derive(Debug, Clone, Default)]
-struct Unread(Arc<Mutex<Option<SdkBody>>>);
+struct RawBody(Arc<Mutex<Option<SdkBody>>>);
 
-impl Unread {
+impl RawBody {
     fn take(&self) -> SdkBody {
         self.0.lock().expect("nobody panics while holding it").take().unwrap_or_else(SdkBody::empty)
     }
 }
 
 #[aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint]
-impl Intercept for Unread {
+impl Intercept for RawBody {
     fn name(&self) -> &'static str {
-        "Unread"
+        "RawBody"
     }
 
     fn modify_before_deserialization(
@@ -194,7 +194,7 @@ impl Intercept for Unread {
     }
 }
 
-impl DeserializeResponse for Unread {
+impl DeserializeResponse for RawBody {
     fn deserialize_nonstreaming_with_config(&self, response: &HttpResponse, _config: &ConfigBag) -> OutputOrError {
         if !response.status().is_success() {
             // A body broke off, and the next attempt was refused: what is put into the config stays there.
@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn what_is_refused_after_an_answer_that_broke_off_is_no_page() {
         let refused = HttpResponse::new(400.try_into().unwrap(), SdkBody::from(r#"{"__type":"ThrottlingException"}"#));
-        let unread = Unread::default();
+        let unread = RawBody::default();
         assert!(unread.deserialize_nonstreaming_with_config(&refused, &ConfigBag::base()).is_err());
         assert!(unread.0.lock().unwrap().is_none());
     }

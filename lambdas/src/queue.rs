@@ -1,7 +1,7 @@
-//! The queue: tickets of the executions whose jobs wait for one of the account's job slots.
+//! The queue: entries of the executions whose jobs wait for one of the account's job slots.
 //!
-//! Every video takes a ticket, `queue/tickets/<execution start, ms>-<execution name>`, and whoever comes along (an
-//! execution that took a ticket, a completion that freed a slot) starts tickets, oldest first, until the account's
+//! Every video takes a entry, `queue/entries/<execution start, ms>-<execution name>`, and whoever comes along (an
+//! execution that took a entry, a completion that freed a slot) starts entries, oldest first, until the account's
 //! quota of concurrent jobs is used up. One at a time does so, under a lease: the order holds, a thousand uploads at
 //! once make no storm, and calls of Start keep their distance. Nobody polls.
 
@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     aws::{AwsError, Clients, ErrorName, named_by_variant},
-    completion::{self, Outcome},
-    ending::Ending,
+    callbacks::{self, Outcome},
+    completed_job::CompletedJob,
     job::{self, Job, JobStatus, NotReady, StartError},
     metrics::{self, Metric},
+    pending_callbacks::{self, PendingCallback},
     s3,
-    video::{Location, LookError, Video},
-    waiters::{self, Waiter},
+    video::{InspectError, Location, Video},
 };
 
 /// Between two calls of Start, whoever makes them: the quota is 5 a second in most Regions
@@ -36,23 +36,23 @@ const VISIBLE_WITHIN: Duration = Duration::from_secs(30);
 /// After an hour, a job is visible to every call of `GetFaceDetection`.
 const LONG_ENDED_MS: i64 = 60 * 60 * 1000;
 
-/// How long a lease lasts that is not renewed, in milliseconds. Starting one ticket takes seconds; where throttling, or a job
+/// How long a lease lasts that is not renewed, in milliseconds. Starting one entry takes seconds; where throttling, or a job
 /// that is not visible yet, makes it longer, someone else may start jobs as well, which costs order and pace, and nothing else.
 const LEASE_MS: i64 = 60_000;
 
-/// Tickets that are looked at in one listing: about as many as there are slots.
-const TICKETS_AT_ONCE: i32 = 20;
+/// Entries that are looked at in one listing: about as many as there are slots.
+const ENTRIES_PER_LISTING: i32 = 20;
 
-/// A content whose every job failed this often fails for good: each generation is one paid analysis.
-const MAX_GENERATIONS: u32 = 20;
+/// A content whose every job failed this often fails for good: each attempt is one paid analysis.
+const MAX_ATTEMPTS: u32 = 20;
 
-const TICKETS: &str = "queue/tickets/";
+const ENTRIES: &str = "queue/entries/";
 const LEASE_KEY: &str = "queue/lease";
 const FREED_KEY: &str = "queue/slot-freed";
 
 /// An execution whose job is to be started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ticket {
+pub struct QueueEntry {
     /// The execution's name.
     pub execution: String,
     /// When the execution started, in milliseconds since 1970: its place in the queue.
@@ -63,57 +63,57 @@ pub struct Ticket {
     pub job: Job,
 }
 
-impl Ticket {
-    /// Where the ticket lies: keys sort by the executions' start.
+impl QueueEntry {
+    /// Where the entry lies: keys sort by the executions' start.
     #[must_use]
     pub fn object_key(&self) -> String {
-        format!("{TICKETS}{:013}-{}", self.started_ms, self.execution)
+        format!("{ENTRIES}{:013}-{}", self.started_ms, self.execution)
     }
 }
 
-/// Puts a ticket into the queue, in the place of the one that the execution may have taken earlier.
+/// Puts a entry into the queue, in the place of the one that the execution may have taken earlier.
 ///
 /// # Errors
 /// [`AwsError`] of `s3:GetObject`, `s3:ListBucket`, `s3:DeleteObject` or `s3:PutObject`.
-pub async fn put(clients: &Clients, bucket: &str, ticket: &Ticket) -> Result<(), AwsError> {
-    let earlier = s3::get(clients, bucket, &ticket.object_key()).await?;
-    if let Some(earlier) = earlier.and_then(|body| serde_json::from_slice::<Ticket>(&body).ok())
-        && earlier.job != ticket.job
+pub async fn put(clients: &Clients, bucket: &str, entry: &QueueEntry) -> Result<(), AwsError> {
+    let earlier = s3::get(clients, bucket, &entry.object_key()).await?;
+    if let Some(earlier) = earlier.and_then(|body| serde_json::from_slice::<QueueEntry>(&body).ok())
+        && earlier.job != entry.job
     {
-        // The video was written over while it waited: its earlier content's job, which may never start, has lost its waiter.
-        for waiter in waiters_of(clients, bucket, &earlier).await? {
-            waiters::remove(clients, bucket, &waiter).await?;
+        // The video was written over while it waited: its earlier content's job, which may never start, has lost its callback.
+        for callback in callbacks_of(clients, bucket, &earlier).await? {
+            pending_callbacks::remove(clients, bucket, &callback).await?;
         }
     }
-    s3::put_json(clients, bucket, &ticket.object_key(), ticket).await
+    s3::put_json(clients, bucket, &entry.object_key(), entry).await
 }
 
-/// Who waits by this ticket: in the generation where [`begin`] has left them.
-async fn waiters_of(clients: &Clients, bucket: &str, ticket: &Ticket) -> Result<Vec<Waiter>, AwsError> {
-    let mut job = ticket.job.clone();
-    while job.generation <= MAX_GENERATIONS {
-        let own = waiters::list(clients, bucket, &job.tag(), Some(&ticket.execution)).await?;
+/// Who waits by this entry: in the attempt where [`start_job`] has left them.
+async fn callbacks_of(clients: &Clients, bucket: &str, entry: &QueueEntry) -> Result<Vec<PendingCallback>, AwsError> {
+    let mut job = entry.job.clone();
+    while job.attempt <= MAX_ATTEMPTS {
+        let own = pending_callbacks::list(clients, bucket, &job.idempotency_key(), Some(&entry.execution)).await?;
         if !own.is_empty() {
             return Ok(own);
         }
-        job = job.next_generation();
+        job = job.next_attempt();
     }
     Ok(Vec::new())
 }
 
-/// Takes a ticket out of the queue.
+/// Takes a entry out of the queue.
 ///
 /// # Errors
-/// [`AwsError`] of `s3:DeleteObject`; a ticket that is already gone is no error.
-pub async fn remove(clients: &Clients, bucket: &str, ticket: &Ticket) -> Result<(), AwsError> {
-    s3::delete(clients, bucket, &ticket.object_key()).await
+/// [`AwsError`] of `s3:DeleteObject`; a entry that is already gone is no error.
+pub async fn remove(clients: &Clients, bucket: &str, entry: &QueueEntry) -> Result<(), AwsError> {
+    s3::delete(clients, bucket, &entry.object_key()).await
 }
 
-/// A job of ours has ended: its slot goes to the oldest ticket.
+/// A job of ours has ended: its slot goes to the oldest entry.
 ///
 /// # Errors
 /// As [`start_waiting_jobs`].
-pub async fn slot_is_free(clients: &Clients, bucket: &str, owner: &str) -> Result<(), AwsError> {
+pub async fn on_job_finished(clients: &Clients, bucket: &str, owner: &str) -> Result<(), AwsError> {
     // Before the lease is asked for: whoever holds it sees this after letting go, and so misses no slot.
     s3::put_json(clients, bucket, FREED_KEY, &owner).await?;
     start_waiting_jobs(clients, bucket, owner).await
@@ -125,7 +125,7 @@ pub async fn slot_is_free(clients: &Clients, bucket: &str, owner: &str) -> Resul
 /// of one caller, so that a retry takes over the lease of an attempt that was killed.
 ///
 /// # Errors
-/// [`AwsError`] when the queue itself cannot be read or written; whatever is wrong with one ticket is told to the
+/// [`AwsError`] when the queue itself cannot be read or written; whatever is wrong with one entry is told to the
 /// execution that took it.
 pub async fn start_waiting_jobs(clients: &Clients, bucket: &str, owner: &str) -> Result<(), AwsError> {
     while let Some(mut lease) = Lease::take(clients, bucket, owner).await? {
@@ -136,7 +136,7 @@ pub async fn start_waiting_jobs(clients: &Clients, bucket: &str, owner: &str) ->
         }
         // What came while the lease was held found it taken and went away.
         let look_again = match drained? {
-            Drained::NoTicket => !oldest_tickets(clients, bucket).await?.is_empty(),
+            Drained::NoEntry => !oldest_entries(clients, bucket).await?.is_empty(),
             Drained::NoSlot => s3::get(clients, bucket, FREED_KEY).await?.is_some(),
             Drained::LeaseLost => false,
         };
@@ -150,7 +150,7 @@ pub async fn start_waiting_jobs(clients: &Clients, bucket: &str, owner: &str) ->
 /// Why starting came to an end.
 enum Drained {
     /// Nobody waits.
-    NoTicket,
+    NoEntry,
     /// The account's jobs are used up.
     NoSlot,
     /// Someone else starts jobs now.
@@ -159,26 +159,26 @@ enum Drained {
 
 async fn drain(clients: &Clients, bucket: &str, lease: &mut Lease) -> Result<Drained, AwsError> {
     loop {
-        let keys = oldest_tickets(clients, bucket).await?;
+        let keys = oldest_entries(clients, bucket).await?;
         if keys.is_empty() {
-            return Ok(Drained::NoTicket);
+            return Ok(Drained::NoEntry);
         }
         for key in keys {
             if !lease.renew(clients, bucket).await? {
                 return Ok(Drained::LeaseLost);
             }
             let Some(body) = s3::get(clients, bucket, &key).await? else { continue };
-            match serde_json::from_slice::<Ticket>(&body) {
-                Ok(ticket) => match begin(clients, bucket, &ticket).await {
+            match serde_json::from_slice::<QueueEntry>(&body) {
+                Ok(entry) => match start_job(clients, bucket, &entry).await {
                     Ok(()) => {}
-                    Err(BeginError::LimitExceeded(reason)) => {
-                        tracing::info!(execution = ticket.execution, %reason, "the oldest ticket waits for a slot");
+                    Err(StartJobError::LimitExceeded(reason)) => {
+                        tracing::info!(execution = entry.execution, %reason, "the oldest entry waits for a slot");
                         return Ok(Drained::NoSlot);
                     }
-                    Err(error) => fail(clients, bucket, &ticket, &error).await?,
+                    Err(error) => fail(clients, bucket, &entry, &error).await?,
                 },
                 Err(error) => {
-                    tracing::error!(key, %error, "removed an object among the tickets that is none");
+                    tracing::error!(key, %error, "removed an object among the entries that is none");
                     s3::delete(clients, bucket, &key).await?;
                 }
             }
@@ -186,15 +186,15 @@ async fn drain(clients: &Clients, bucket: &str, lease: &mut Lease) -> Result<Dra
     }
 }
 
-async fn oldest_tickets(clients: &Clients, bucket: &str) -> Result<Vec<String>, AwsError> {
-    let listing = clients.s3.list_objects_v2().bucket(bucket).prefix(TICKETS).max_keys(TICKETS_AT_ONCE);
+async fn oldest_entries(clients: &Clients, bucket: &str) -> Result<Vec<String>, AwsError> {
+    let listing = clients.s3.list_objects_v2().bucket(bucket).prefix(ENTRIES).max_keys(ENTRIES_PER_LISTING);
     let listing = listing.send().await.map_err(|error| AwsError::new("s3:ListBucket", error))?;
     Ok(listing.contents.unwrap_or_default().into_iter().filter_map(|object| object.key).collect())
 }
 
-/// Why a ticket's job does not run. The state machine sees the variant's name.
+/// Why a entry's job does not run. The state machine sees the variant's name.
 #[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
-enum BeginError {
+enum StartJobError {
     #[error("{0}")]
     LimitExceeded(StartError),
     #[error("{0}")]
@@ -202,65 +202,65 @@ enum BeginError {
     #[error("{0}")]
     VideoTooLarge(StartError),
     #[error("{0}")]
-    VideoNotFound(LookError),
-    #[error("{MAX_GENERATIONS} jobs failed for this very content, the last with: {reason}; upload the video anew")]
+    VideoNotFound(InspectError),
+    #[error("{MAX_ATTEMPTS} jobs failed for this very content, the last with: {reason}; upload the video anew")]
     JobFailed { reason: String },
     #[error(transparent)]
     Aws(#[from] AwsError),
 }
-named_by_variant!(BeginError);
+named_by_variant!(StartJobError);
 
-/// Starts a ticket's job, or finds it again, and tells its waiters where it has ended already.
+/// Starts a entry's job, or finds it again, and tells its callbacks where it has ended already.
 ///
-/// The ticket goes before anyone is told: an execution that hears something may come again at once with a new one.
-#[tracing::instrument(skip_all, fields(execution = ticket.execution, key = ticket.job.video.key, tag = ticket.job.tag()))]
-async fn begin(clients: &Clients, bucket: &str, ticket: &Ticket) -> Result<(), BeginError> {
-    let Ticket { execution, job, .. } = ticket;
+/// The entry goes before anyone is told: an execution that hears something may come again at once with a new one.
+#[tracing::instrument(skip_all, fields(execution = entry.execution, key = entry.job.video.key, idempotency_key = entry.job.idempotency_key()))]
+async fn start_job(clients: &Clients, bucket: &str, entry: &QueueEntry) -> Result<(), StartJobError> {
+    let QueueEntry { execution, job, .. } = entry;
     let mut job = job.clone();
     let mut last_reason = String::new();
-    while job.generation < MAX_GENERATIONS {
-        if waiters::list(clients, bucket, &job.tag(), Some(execution)).await?.is_empty() {
+    while job.attempt < MAX_ATTEMPTS {
+        if pending_callbacks::list(clients, bucket, &job.idempotency_key(), Some(execution)).await?.is_empty() {
             // Told meanwhile: nobody would read what is paid for.
-            return Ok(remove(clients, bucket, ticket).await?);
+            return Ok(remove(clients, bucket, entry).await?);
         }
         let job_id = match start(clients, &job).await {
             Ok(job_id) => job_id,
-            Err(error) => return Err(explain(clients, &job.video, error).await),
+            Err(error) => return Err(classify_start_error(clients, &job.video, error).await),
         };
-        let tag = job.tag();
+        let idempotency_key = job.idempotency_key();
         // A job that was found again never notifies a second time: its status is asked for after every Start.
-        let status = status_after_start(clients, bucket, &tag, &job_id).await?;
-        tracing::info!(job_id, generation = job.generation, ?status, "the job for this content");
+        let status = status_after_start(clients, bucket, &idempotency_key, &job_id).await?;
+        tracing::info!(job_id, attempt = job.attempt, ?status, "the job for this content");
         let outcome = match status {
             StartedStatus::InProgress => {
                 #[expect(clippy::cast_precision_loss, reason = "milliseconds of days")]
-                let waited = (clients.now_ms() - ticket.entered_ms) as f64 / 1000.0;
+                let waited = (clients.now_ms() - entry.entered_ms) as f64 / 1000.0;
                 metrics::emit(clients, &[Metric::SecondsWaitedForSlot(waited)]);
-                return Ok(remove(clients, bucket, ticket).await?);
+                return Ok(remove(clients, bucket, entry).await?);
             }
             StartedStatus::Ended(outcome) => outcome,
             StartedStatus::Expired => {
                 last_reason = "its results have expired".to_owned();
-                job = move_on(clients, bucket, execution, job).await?;
+                job = requeue_as_next_attempt(clients, bucket, execution, job).await?;
                 continue;
             }
         };
-        let ending = Ending::note(clients, bucket, &tag, &job_id).await?;
+        let completed = CompletedJob::record(clients, bucket, &idempotency_key, &job_id).await?;
         match outcome {
             // Whoever was started or redriven since wants a new job; everyone else hears of the failure first, and
             // whether another one is worth its price is for a person to say.
-            Outcome::JobFailed { reason } if ending.precedes(ticket.entered_ms) => {
+            Outcome::JobFailed { reason } if completed.precedes(entry.entered_ms) => {
                 last_reason = reason;
-                job = move_on(clients, bucket, execution, job).await?;
+                job = requeue_as_next_attempt(clients, bucket, execution, job).await?;
             }
             outcome => {
-                remove(clients, bucket, ticket).await?;
-                let waiting = waiters::list(clients, bucket, &tag, None).await?;
-                return Ok(completion::tell(clients, bucket, &ending, &outcome, waiting).await?);
+                remove(clients, bucket, entry).await?;
+                let waiting = pending_callbacks::list(clients, bucket, &idempotency_key, None).await?;
+                return Ok(callbacks::notify(clients, bucket, &completed, &outcome, waiting).await?);
             }
         }
     }
-    Err(BeginError::JobFailed { reason: last_reason })
+    Err(StartJobError::JobFailed { reason: last_reason })
 }
 
 /// Starts a job or finds it again; where others use up the rate of Start, it waits a little, longer each time.
@@ -299,13 +299,15 @@ enum StartedStatus {
 async fn status_after_start(
     clients: &Clients,
     bucket: &str,
-    tag: &str,
+    idempotency_key: &str,
     job_id: &str,
 ) -> Result<StartedStatus, AwsError> {
     let mut status = job::report(&clients.rekognition, job_id).await?.status;
     if status == JobStatus::NotFound {
-        let ending = Ending::of(clients, bucket, tag).await?;
-        if ending.is_some_and(|ending| ending.job_id == job_id && ending.precedes(clients.now_ms() - LONG_ENDED_MS)) {
+        let completed = CompletedJob::find(clients, bucket, idempotency_key).await?;
+        if completed
+            .is_some_and(|completed| completed.job_id == job_id && completed.precedes(clients.now_ms() - LONG_ENDED_MS))
+        {
             return Ok(StartedStatus::Expired);
         }
         status = job::report_once_visible(&clients.rekognition, job_id, VISIBLE_WITHIN).await?.status;
@@ -324,38 +326,38 @@ async fn status_after_start(
 /// Lets an execution wait for the same content's next job.
 ///
 /// Who waits is asked again: the job's end may have been told since it was started, and whoever was told is not moved.
-async fn move_on(clients: &Clients, bucket: &str, execution: &str, job: Job) -> Result<Job, AwsError> {
-    let waiting = waiters::list(clients, bucket, &job.tag(), Some(execution)).await?;
-    let next = job.next_generation();
-    for waiter in waiting {
-        waiters::put(clients, bucket, &Waiter { job: next.clone(), ..waiter.clone() }).await?;
-        waiters::remove(clients, bucket, &waiter).await?;
+async fn requeue_as_next_attempt(clients: &Clients, bucket: &str, execution: &str, job: Job) -> Result<Job, AwsError> {
+    let waiting = pending_callbacks::list(clients, bucket, &job.idempotency_key(), Some(execution)).await?;
+    let next = job.next_attempt();
+    for callback in waiting {
+        pending_callbacks::put(clients, bucket, &PendingCallback { job: next.clone(), ..callback.clone() }).await?;
+        pending_callbacks::remove(clients, bucket, &callback).await?;
     }
     Ok(next)
 }
 
 /// Rekognition says only that it cannot read the object; S3 says whether there still is one.
-async fn explain(clients: &Clients, video: &Video, error: StartError) -> BeginError {
+async fn classify_start_error(clients: &Clients, video: &Video, error: StartError) -> StartJobError {
     match error {
-        StartError::LimitExceeded => BeginError::LimitExceeded(error),
-        StartError::VideoTooLarge { .. } => BeginError::VideoTooLarge(error),
-        StartError::Aws(error) => BeginError::Aws(error),
+        StartError::LimitExceeded => StartJobError::LimitExceeded(error),
+        StartError::VideoTooLarge { .. } => StartJobError::VideoTooLarge(error),
+        StartError::Aws(error) => StartJobError::Aws(error),
         StartError::VideoUnreadable { .. } => {
             let Video { bucket, key, version_id, .. } = video.clone();
-            match Video::look(&clients.s3, &Location { bucket, key, version_id }).await {
-                Err(gone @ LookError::VideoNotFound(_)) => BeginError::VideoNotFound(gone),
-                _ => BeginError::VideoUnreadable(error),
+            match Video::inspect(&clients.s3, &Location { bucket, key, version_id }).await {
+                Err(gone @ InspectError::VideoNotFound(_)) => StartJobError::VideoNotFound(gone),
+                _ => StartJobError::VideoUnreadable(error),
             }
         }
     }
 }
 
 /// Tells an execution that its job could not be started; its Retry comes again where that helps.
-async fn fail(clients: &Clients, bucket: &str, ticket: &Ticket, error: &BeginError) -> Result<(), AwsError> {
-    remove(clients, bucket, ticket).await?;
+async fn fail(clients: &Clients, bucket: &str, entry: &QueueEntry, error: &StartJobError) -> Result<(), AwsError> {
+    remove(clients, bucket, entry).await?;
     let outcome = Outcome::NotStarted { error: error.error_name(), cause: error.to_string() };
-    let waiting = waiters_of(clients, bucket, ticket).await?;
-    completion::tell_all(clients, bucket, "", &outcome, waiting).await
+    let waiting = callbacks_of(clients, bucket, entry).await?;
+    callbacks::notify_all(clients, bucket, "", &outcome, waiting).await
 }
 
 /// The right to start jobs: one holder at a time.

@@ -1,6 +1,6 @@
 //! Where the results of a job lie, and what they look like.
 //!
-//! `results/<key>/<tag>/faces/00000.jsonl`, … one object a page; `summary.json`; `report.html`, the same for people; and
+//! `results/<key>/<idempotency key>/faces/00000.jsonl`, … one object a page; `summary.json`; `report.html`, the same for people; and
 //! `manifest.json`, which is written last: its presence means that everything it names is there. A job has its own folder, so that no job overwrites
 //! another's results, and a page that is fetched twice overwrites itself.
 
@@ -18,16 +18,16 @@ const MAX_KEY_BYTES: usize = 900;
 ///
 /// A very long key is cut at a character's border: the tag alone makes the folder unique.
 #[must_use]
-pub fn prefix(key: &str, tag: &str) -> String {
+pub fn prefix(key: &str, idempotency_key: &str) -> String {
     let end = (0..=MAX_KEY_BYTES.min(key.len())).rev().find(|&end| key.is_char_boundary(end)).unwrap_or(0);
-    format!("results/{}/{tag}/", &key[..end])
+    format!("results/{}/{idempotency_key}/", &key[..end])
 }
 
 impl FinishedJob {
     /// The folder of this job's results, with a `/` at its end.
     #[must_use]
     pub fn results_prefix(&self) -> String {
-        prefix(&self.video.key, &self.tag)
+        prefix(&self.video.key, &self.idempotency_key)
     }
 
     /// The object of a page.
@@ -62,9 +62,9 @@ pub struct JobFacts {
     /// Rekognition's name of the job.
     pub job_id: String,
     /// Our name of the job.
-    pub tag: String,
+    pub idempotency_key: String,
     /// 0 for the content's first job.
-    pub generation: u32,
+    pub attempt: u32,
     /// How much Rekognition told of a face.
     pub face_attributes: FaceAttributes,
 }
@@ -73,8 +73,8 @@ impl From<&FinishedJob> for JobFacts {
     fn from(job: &FinishedJob) -> Self {
         Self {
             job_id: job.job_id.clone(),
-            tag: job.tag.clone(),
-            generation: job.generation,
+            idempotency_key: job.idempotency_key.clone(),
+            attempt: job.attempt,
             face_attributes: job.face_attributes,
         }
     }
@@ -153,14 +153,14 @@ mod tests {
 
     #[test]
     fn a_result_lies_under_its_videos_own_name() {
-        assert_eq!(prefix("a b+c%2F/🎬.mp4", "tag"), "results/a b+c%2F/🎬.mp4/tag/");
+        assert_eq!(prefix("a b+c%2F/🎬.mp4", "idempotency_key"), "results/a b+c%2F/🎬.mp4/tag/");
     }
 
     #[test]
     fn the_longest_key_leaves_room_for_the_longest_name() {
-        let tag = "f".repeat(64);
+        let idempotency_key = "f".repeat(64);
         for key in ["k".repeat(1024), "🎬".repeat(256), format!("x{}", "é".repeat(511))] {
-            let longest = format!("{}faces/00000.jsonl", prefix(&key, &tag));
+            let longest = format!("{}faces/00000.jsonl", prefix(&key, &idempotency_key));
             assert!(longest.len() <= 1024, "{} bytes", longest.len());
         }
     }

@@ -8,11 +8,11 @@ use tracing::{Span, field::Empty};
 
 use crate::{
     aws::{AwsError, Clients, named_by_variant},
-    completion::{self, Outcome},
-    ending::Ending,
+    callbacks::{self, Outcome},
+    completed_job::CompletedJob,
     job::{self, JobStatus},
-    patience::patiently,
-    queue, waiters,
+    pending_callbacks, queue,
+    retry::while_throttled,
 };
 
 /// How long, pauses alone, a job is asked for that is not found: the completion of a job of seconds can come before the job
@@ -22,7 +22,7 @@ const VISIBLE_WITHIN: Duration = Duration::from_secs(5);
 /// The function's environment.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Config {
-    /// `RESULTS_BUCKET`: waiters lie there.
+    /// `RESULTS_BUCKET`: callbacks lie there.
     pub results_bucket: String,
 }
 
@@ -51,7 +51,7 @@ struct Completion {
 /// Resumes whoever waits for the jobs in this event.
 ///
 /// Nothing in a message is believed but that there may be such a job: Rekognition itself is asked how it stands, and the
-/// tag in its answer names the waiters. A message that makes no sense is logged and left.
+/// idempotency_key in its answer names the callbacks. A message that makes no sense is logged and left.
 ///
 /// # Errors
 /// [`ResumeExecutionError`], after every record was tried: Lambda then delivers the whole event again, and what was
@@ -73,16 +73,16 @@ pub async fn resume_execution(clients: &Clients, config: &Config, event: SnsEven
     first_error.map_or(Ok(()), Err)
 }
 
-#[tracing::instrument(skip_all, fields(job_id = job_id, key = Empty, tag = Empty))]
+#[tracing::instrument(skip_all, fields(job_id = job_id, key = Empty, idempotency_key = Empty))]
 async fn resume(clients: &Clients, config: &Config, job_id: &str) -> Result<(), ResumeExecutionError> {
     // Lambda itself would try again only twice, and then the completion waits for a heartbeat.
     let report =
-        patiently(async || job::report_once_visible(&clients.rekognition, job_id, VISIBLE_WITHIN).await).await?;
-    let Some(tag) = report.tag else {
+        while_throttled(async || job::report_once_visible(&clients.rekognition, job_id, VISIBLE_WITHIN).await).await?;
+    let Some(idempotency_key) = report.idempotency_key else {
         tracing::error!(status = ?report.status, "ignored the completion of a job that was not started here");
         return Ok(());
     };
-    Span::current().record("tag", &tag);
+    Span::current().record("idempotency_key", &idempotency_key);
     if let Some((_, key)) = &report.video {
         Span::current().record("key", key);
     }
@@ -96,25 +96,25 @@ async fn resume(clients: &Clients, config: &Config, job_id: &str) -> Result<(), 
         }
     };
     let bucket = &config.results_bucket;
-    let mut waiting = waiters::list(clients, bucket, &tag, None).await?;
-    waiting.retain(|waiter| {
+    let mut waiting = pending_callbacks::list(clients, bucket, &idempotency_key, None).await?;
+    waiting.retain(|callback| {
         let same = report
             .video
             .as_ref()
-            .is_some_and(|(bucket, key)| *bucket == waiter.job.video.bucket && *key == waiter.job.video.key);
+            .is_some_and(|(bucket, key)| *bucket == callback.job.video.bucket && *key == callback.job.video.key);
         if !same {
-            tracing::error!(execution = waiter.execution, "a waiter waits for another video than the job's");
+            tracing::error!(execution = callback.execution, "a callback waits for another video than the job's");
         }
         same
     });
     if waiting.is_empty() {
         tracing::info!("nobody waits for this job any more");
     }
-    let told = match Ending::note(clients, bucket, &tag, job_id).await {
-        Ok(ending) => completion::tell(clients, bucket, &ending, &outcome, waiting).await,
+    let told = match CompletedJob::record(clients, bucket, &idempotency_key, job_id).await {
+        Ok(completed) => callbacks::notify(clients, bucket, &completed, &outcome, waiting).await,
         Err(error) => Err(error),
     };
     // The job's slot is free, whether or not everyone could be told.
-    queue::slot_is_free(clients, bucket, job_id).await?;
+    queue::on_job_finished(clients, bucket, job_id).await?;
     Ok(told?)
 }

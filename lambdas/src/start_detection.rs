@@ -1,4 +1,4 @@
-//! start-detection: looks at the video, leaves a waiter and a ticket for its job, and starts whatever can be started.
+//! start-detection: looks at the video, leaves a callback and a entry for its job, and starts whatever can be started.
 
 use aws_smithy_types::date_time::Format;
 use serde::Deserialize;
@@ -7,20 +7,20 @@ use tracing::{Span, field::Empty};
 
 use crate::{
     aws::{AwsError, Clients, ErrorName, named_by_variant},
-    completion,
-    ending::Ending,
+    callbacks,
+    completed_job::CompletedJob,
     input,
     job::{self, FaceAttributes, FinishedJob, Job, JobStatus},
     metrics::{self, Metric},
-    queue::{self, Ticket},
-    video::{LookError, Video},
-    waiters::{self, TaskToken, Waiter},
+    pending_callbacks::{self, PendingCallback, TaskToken},
+    queue::{self, QueueEntry},
+    video::{InspectError, Video},
 };
 
 /// The function's environment.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Config {
-    /// `RESULTS_BUCKET`: waiters lie there.
+    /// `RESULTS_BUCKET`: callbacks lie there.
     pub results_bucket: String,
     /// `COMPLETION_TOPIC_ARN`: where Rekognition reports completions to.
     pub completion_topic_arn: String,
@@ -79,30 +79,30 @@ pub enum StartDetectionError {
     InvalidInput(#[from] input::InvalidInput),
     /// Nothing lies there, or no longer.
     #[error("{0}")]
-    VideoNotFound(LookError),
+    VideoNotFound(InspectError),
     /// The object has no bytes.
     #[error("{0}")]
-    VideoEmpty(LookError),
+    VideoEmpty(InspectError),
     /// The object is larger than Rekognition takes, or the video longer.
     #[error("{0}")]
-    VideoTooLarge(LookError),
+    VideoTooLarge(InspectError),
     /// The object is no MP4 or MOV file.
     #[error("{0}")]
-    NotAVideo(LookError),
+    NotAVideo(InspectError),
     /// Anything that every AWS call can meet.
     #[error(transparent)]
     Aws(#[from] AwsError),
 }
 named_by_variant!(StartDetectionError);
 
-impl From<LookError> for StartDetectionError {
-    fn from(error: LookError) -> Self {
+impl From<InspectError> for StartDetectionError {
+    fn from(error: InspectError) -> Self {
         match error {
-            LookError::VideoNotFound(_) => Self::VideoNotFound(error),
-            LookError::VideoEmpty(_) => Self::VideoEmpty(error),
-            LookError::VideoTooLarge { .. } => Self::VideoTooLarge(error),
-            LookError::NotAVideo(_) => Self::NotAVideo(error),
-            LookError::Aws(error) => Self::Aws(error),
+            InspectError::VideoNotFound(_) => Self::VideoNotFound(error),
+            InspectError::VideoEmpty(_) => Self::VideoEmpty(error),
+            InspectError::VideoTooLarge { .. } => Self::VideoTooLarge(error),
+            InspectError::NotAVideo(_) => Self::NotAVideo(error),
+            InspectError::Aws(error) => Self::Aws(error),
         }
     }
 }
@@ -115,24 +115,24 @@ impl From<LookError> for StartDetectionError {
 ///
 /// # Errors
 /// Only when the answer itself could not be sent; the state's Retry then comes again.
-#[tracing::instrument(skip_all, fields(execution = request.execution.name, key = Empty, tag = Empty))]
+#[tracing::instrument(skip_all, fields(execution = request.execution.name, key = Empty, idempotency_key = Empty))]
 pub async fn start_detection(
     clients: &Clients,
     config: &Config,
     request: StartDetection,
 ) -> Result<(), StartDetectionError> {
     let StartDetection { task_token, execution, input } = request;
-    match take_ticket(clients, config, &task_token, execution, input).await {
+    match enqueue(clients, config, &task_token, execution, input).await {
         Ok(()) => Ok(()),
         Err(error) => {
             tracing::warn!(error = error.error_name(), cause = %error, "the video is not analysed");
-            completion::send_failure(clients, &task_token, error.error_name(), &error.to_string()).await?;
+            callbacks::send_failure(clients, &task_token, error.error_name(), &error.to_string()).await?;
             Ok(())
         }
     }
 }
 
-async fn take_ticket(
+async fn enqueue(
     clients: &Clients,
     config: &Config,
     task_token: &TaskToken,
@@ -142,32 +142,33 @@ async fn take_ticket(
     let bucket = &config.results_bucket;
     let location = input::location(input)?;
     Span::current().record("key", &location.key);
-    let video = Video::look(&clients.s3, &location).await?;
+    let video = Video::inspect(&clients.s3, &location).await?;
     let job = Job {
         video,
         face_attributes: config.face_attributes,
         topic_arn: config.completion_topic_arn.clone(),
         role_arn: config.publish_role_arn.clone(),
-        generation: 0,
+        attempt: 0,
     };
-    Span::current().record("tag", job.tag());
+    Span::current().record("idempotency_key", job.idempotency_key());
     let Execution { name: execution, started, entered } = execution;
     let (started_ms, entered_ms) = (started.millis(), entered.millis());
-    let waiter = Waiter { execution: execution.clone(), entered_ms, task_token: task_token.clone(), job: job.clone() };
-    let ticket = Ticket { execution, started_ms, entered_ms, job };
-    if let Some(finished) = finished_job(clients, bucket, &waiter).await? {
+    let callback =
+        PendingCallback { execution: execution.clone(), entered_ms, task_token: task_token.clone(), job: job.clone() };
+    let entry = QueueEntry { execution, started_ms, entered_ms, job };
+    if let Some(finished) = finished_job(clients, bucket, &callback).await? {
         tracing::info!(job_id = finished.job_id, "this content is analysed already");
         metrics::emit(clients, &[Metric::JobsReattached(1)]);
-        queue::remove(clients, bucket, &ticket).await?;
-        completion::send_success(clients, task_token, &finished).await?;
+        queue::remove(clients, bucket, &entry).await?;
+        callbacks::send_success(clients, task_token, &finished).await?;
         return Ok(());
     }
-    let queued = queue_up(clients, bucket, &waiter, &ticket).await;
+    let queued = queue_up(clients, bucket, &callback, &entry).await;
     if queued.is_err() {
         // The execution is about to be told that it failed: nobody is to pay for it meanwhile. What cannot be withdrawn
         // now is removed by the next attempt, or expires.
         let withdrawn =
-            (waiters::remove(clients, bucket, &waiter).await, queue::remove(clients, bucket, &ticket).await);
+            (pending_callbacks::remove(clients, bucket, &callback).await, queue::remove(clients, bucket, &entry).await);
         tracing::warn!(?withdrawn, "withdrew from the queue");
     }
     Ok(queued?)
@@ -175,25 +176,34 @@ async fn take_ticket(
 
 /// The job of this content that has succeeded, if there is one: nobody has to wait for a turn to read it.
 ///
-/// Waiters that this execution's earlier attempts have left at it, or at those that failed before it, are removed.
-async fn finished_job(clients: &Clients, bucket: &str, waiter: &Waiter) -> Result<Option<FinishedJob>, AwsError> {
-    let mut job = waiter.job.clone();
-    while let Some(Ending { job_id, .. }) = Ending::of(clients, bucket, &job.tag()).await? {
-        waiters::remove_attempts(clients, bucket, &job.tag(), &waiter.execution, None).await?;
+/// Callbacks that this execution's earlier attempts have left at it, or at those that failed before it, are removed.
+async fn finished_job(
+    clients: &Clients,
+    bucket: &str,
+    callback: &PendingCallback,
+) -> Result<Option<FinishedJob>, AwsError> {
+    let mut job = callback.job.clone();
+    while let Some(CompletedJob { job_id, .. }) = CompletedJob::find(clients, bucket, &job.idempotency_key()).await? {
+        pending_callbacks::remove_attempts(clients, bucket, &job.idempotency_key(), &callback.execution, None).await?;
         match job::report(&clients.rekognition, &job_id).await?.status {
             JobStatus::Succeeded(metadata) => return Ok(Some(job.finished(&job_id, &metadata))),
             // Without a result to read: it failed, or the results have expired. Whether another job is started for it is
             // decided after Start alone.
-            _ => job = job.next_generation(),
+            _ => job = job.next_attempt(),
         }
     }
     Ok(None)
 }
 
-async fn queue_up(clients: &Clients, bucket: &str, waiter: &Waiter, ticket: &Ticket) -> Result<(), AwsError> {
-    // Stored before the job is started: however soon the completion comes, it finds the waiter.
-    waiters::put(clients, bucket, waiter).await?;
-    queue::put(clients, bucket, ticket).await?;
-    tracing::info!(bytes = ticket.job.video.bytes, "waits for a job slot");
-    queue::start_waiting_jobs(clients, bucket, &ticket.execution).await
+async fn queue_up(
+    clients: &Clients,
+    bucket: &str,
+    callback: &PendingCallback,
+    entry: &QueueEntry,
+) -> Result<(), AwsError> {
+    // Stored before the job is started: however soon the completion comes, it finds the callback.
+    pending_callbacks::put(clients, bucket, callback).await?;
+    queue::put(clients, bucket, entry).await?;
+    tracing::info!(bytes = entry.job.video.bytes, "waits for a job slot");
+    queue::start_waiting_jobs(clients, bucket, &entry.execution).await
 }

@@ -96,7 +96,7 @@ named_by_variant!(SummarizeError);
 ///
 /// # Errors
 /// [`SummarizeError`]; no manifest is written then.
-#[tracing::instrument(skip_all, fields(execution = request.execution, key = request.job.video.key, tag = request.job.tag))]
+#[tracing::instrument(skip_all, fields(execution = request.execution, key = request.job.video.key, idempotency_key = request.job.idempotency_key))]
 pub async fn summarize(clients: &Clients, config: &Config, request: Summarize) -> Result<Summarized, SummarizeError> {
     let Summarize { job, pages, execution, started } = request;
     let bucket = &config.results_bucket;

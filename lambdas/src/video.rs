@@ -45,7 +45,7 @@ pub struct Video {
 
 /// Why a video is not worth starting a job for.
 #[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
-pub enum LookError {
+pub enum InspectError {
     /// Nothing lies there, or no longer.
     #[error("there is no object at {0}; upload it again, or correct bucket and key")]
     VideoNotFound(Location),
@@ -72,8 +72,8 @@ impl Video {
     /// Looks at the object: it exists, is neither empty nor too large, and begins like an MP4 or MOV file.
     ///
     /// # Errors
-    /// [`LookError`] names what is wrong with it.
-    pub async fn look(s3: &aws_sdk_s3::Client, location: &Location) -> Result<Self, LookError> {
+    /// [`InspectError`] names what is wrong with it.
+    pub async fn inspect(s3: &aws_sdk_s3::Client, location: &Location) -> Result<Self, InspectError> {
         let head = s3
             .head_object()
             .bucket(&location.bucket)
@@ -84,9 +84,9 @@ impl Video {
             .map_err(|error| not_found_or(error, "s3:GetObject", location))?;
         let bytes = head.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or_default();
         match bytes {
-            0 => return Err(LookError::VideoEmpty(location.clone())),
+            0 => return Err(InspectError::VideoEmpty(location.clone())),
             1..=MAX_BYTES => {}
-            _ => return Err(LookError::VideoTooLarge { location: location.clone(), bytes }),
+            _ => return Err(InspectError::VideoTooLarge { location: location.clone(), bytes }),
         }
         let etag = head.e_tag().unwrap_or_default();
         let start = s3
@@ -103,7 +103,7 @@ impl Video {
             .await
             .map_err(|error| AwsError::ServiceUnavailable { call: "s3:GetObject", source: error.into() })?;
         if !begins_like_a_video(&start.into_bytes()) {
-            return Err(LookError::NotAVideo(location.clone()));
+            return Err(InspectError::NotAVideo(location.clone()));
         }
         Ok(Self {
             bucket: location.bucket.clone(),
@@ -137,13 +137,13 @@ fn not_found_or<E>(
     error: aws_sdk_s3::error::SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
     call: &'static str,
     location: &Location,
-) -> LookError
+) -> InspectError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
     // HeadObject answers without a body: the status alone tells.
     if error.raw_response().is_some_and(|response| response.status().as_u16() == 404) {
-        LookError::VideoNotFound(location.clone())
+        InspectError::VideoNotFound(location.clone())
     } else {
         AwsError::new(call, error).into()
     }

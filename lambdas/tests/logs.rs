@@ -70,22 +70,22 @@ fn line(lines: &[Value], message: &str) -> Value {
 }
 
 #[track_caller]
-fn assert_found(line: &Value, tag: &str) {
+fn assert_found(line: &Value, idempotency_key: &str) {
     assert_eq!(line["execution"], "one", "{line}");
     assert_eq!(line["key"], "holiday.mp4", "{line}");
-    assert_eq!(line["tag"], tag, "{line}");
+    assert_eq!(line["idempotency_key"], idempotency_key, "{line}");
 }
 
 fn rekognition(status: VideoJobStatus) -> Vec<Rule> {
-    let tag = Arc::new(Mutex::new(String::new()));
-    let told = tag.clone();
+    let idempotency_key = Arc::new(Mutex::new(String::new()));
+    let told = idempotency_key.clone();
     vec![
         mock!(Rekognition::start_face_detection).then_compute_output(move |request| {
             *told.lock().unwrap() = request.job_tag().unwrap().to_owned();
             StartFaceDetectionOutput::builder().job_id("job").build()
         }),
         mock!(Rekognition::get_face_detection)
-            .then_compute_output(move |_| report(&tag.lock().unwrap(), status.clone(), None)),
+            .then_compute_output(move |_| report(&idempotency_key.lock().unwrap(), status.clone(), None)),
     ]
 }
 
@@ -113,20 +113,21 @@ async fn every_step_says_what_happened_and_to_which_video() {
     start_detection(&clients(&store, &rules, &listening_sfn(&told)), &config, request).await.unwrap();
     let lines = log.lines();
     let started = line(&lines, "the job for this content");
-    let tag = started["tag"].as_str().unwrap();
-    assert_found(&started, tag);
-    assert_found(&line(&lines, "waits for a job slot"), tag);
+    let idempotency_key = started["idempotency_key"].as_str().unwrap();
+    assert_found(&started, idempotency_key);
+    assert_found(&line(&lines, "waits for a job slot"), idempotency_key);
 
     let config = resume_execution::Config { results_bucket: "results".into() };
     let completed = {
-        let tag = tag.to_owned();
-        mock!(Rekognition::get_face_detection).then_output(move || report(&tag, VideoJobStatus::Succeeded, None))
+        let idempotency_key = idempotency_key.to_owned();
+        mock!(Rekognition::get_face_detection)
+            .then_output(move || report(&idempotency_key, VideoJobStatus::Succeeded, None))
     };
     let event = include_str!("../../tests/fixtures/sns/succeeded.json");
     let clients_of_resume = clients(&store, &[completed], &listening_sfn(&told));
     resume_execution(&clients_of_resume, &config, serde_json::from_str(event).unwrap()).await.unwrap();
     let resumed = line(&log.lines(), "told a waiting execution");
-    assert_found(&resumed, tag);
+    assert_found(&resumed, idempotency_key);
     assert_eq!(resumed["delivery"], "Delivered");
 
     let job: Value = serde_json::from_str(told.lock().unwrap()[0].1.as_ref().unwrap()).unwrap();
@@ -138,7 +139,7 @@ async fn every_step_says_what_happened_and_to_which_video() {
     let request = json!({"execution": "one", "job": job, "from": {"index": 0, "token": "secret page token"}});
     list_pages(&clients, serde_json::from_value(request).unwrap()).await.unwrap();
     let listed = line(&log.lines(), "listed pages");
-    assert_found(&listed, tag);
+    assert_found(&listed, idempotency_key);
     assert_eq!((&listed["listed"], &listed["more"]), (&json!(1), &json!(false)));
 
     let config = fetch_page::Config { results_bucket: "results".into() };
@@ -146,13 +147,13 @@ async fn every_step_says_what_happened_and_to_which_video() {
     let request = json!({"execution": "one", "job": job, "run": run});
     fetch_page(&clients, &config, serde_json::from_value(request).unwrap()).await.unwrap();
     let fetched = line(&log.lines(), "wrote a page");
-    assert_found(&fetched, tag);
+    assert_found(&fetched, idempotency_key);
     assert_eq!((&fetched["page"], &fetched["faces"]), (&json!(0), &json!(1)));
 
     let config = summarize::Config { results_bucket: "results".into() };
     let request = json!({"execution": "one", "job": job, "pages": 1});
     summarize(&clients, &config, serde_json::from_value(request).unwrap()).await.unwrap();
     let summarized = line(&log.lines(), "the result is complete");
-    assert_found(&summarized, tag);
+    assert_found(&summarized, idempotency_key);
     assert_eq!((&summarized["pages"], &summarized["faces"]), (&json!(1), &json!(1)));
 }

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 fn job() -> Value {
     json!({
-        "job_id": "job", "tag": "tag", "generation": 0, "face_attributes": "DEFAULT",
+        "job_id": "job", "idempotency_key": "idempotency_key", "attempt": 0, "face_attributes": "DEFAULT",
         "video": {"bucket": "uploads", "key": "holiday.mp4", "etag": "e", "bytes": 1000},
         "metadata": {"duration_ms": 12000},
     })

@@ -18,15 +18,15 @@ use aws_smithy_mocks::{MockResponse, Rule, mock};
 use common::{Store, Told, clients, listening_sfn, report};
 use lambdas::{
     aws::ErrorName,
-    ending::Ending,
+    completed_job::CompletedJob,
     job::{FaceAttributes, Job},
+    pending_callbacks::{PendingCallback, TaskToken},
     resume_execution::{Config, ResumeExecutionError, resume_execution},
     video::Video,
-    waiters::{TaskToken, Waiter},
 };
 
-fn waiter(execution: &str, key: &str) -> Waiter {
-    Waiter {
+fn callback(execution: &str, key: &str) -> PendingCallback {
+    PendingCallback {
         execution: execution.into(),
         entered_ms: 0,
         task_token: TaskToken(format!("token of {execution}")),
@@ -35,25 +35,25 @@ fn waiter(execution: &str, key: &str) -> Waiter {
             face_attributes: FaceAttributes::Default,
             topic_arn: "topic".into(),
             role_arn: "role".into(),
-            generation: 0,
+            attempt: 0,
         },
     }
 }
 
 /// A store in which these wait for the job of the first one.
-fn waiting(waiters: &[Waiter]) -> (Store, String) {
-    let tag = waiters[0].job.tag();
+fn waiting(callbacks: &[PendingCallback]) -> (Store, String) {
+    let idempotency_key = callbacks[0].job.idempotency_key();
     let store = Store::default();
-    for waiter in waiters {
-        let name = waiter.object_key();
-        let name = name.rsplit_once(&format!("{}/", waiter.job.tag())).unwrap().1;
-        store.put(&format!("waiting/{tag}/{name}"), serde_json::to_vec(waiter).unwrap());
+    for callback in callbacks {
+        let name = callback.object_key();
+        let name = name.rsplit_once(&format!("{}/", callback.job.idempotency_key())).unwrap().1;
+        store.put(&format!("callbacks/{idempotency_key}/{name}"), serde_json::to_vec(callback).unwrap());
     }
-    (store, tag)
+    (store, idempotency_key)
 }
 
-fn waiters(store: &Store) -> Vec<String> {
-    store.keys().into_iter().filter(|key| key.starts_with("waiting/")).collect()
+fn callbacks(store: &Store) -> Vec<String> {
+    store.keys().into_iter().filter(|key| key.starts_with("callbacks/")).collect()
 }
 
 fn answer(output: impl Fn() -> GetFaceDetectionOutput + Send + Sync + 'static) -> Vec<Rule> {
@@ -67,10 +67,10 @@ async fn resume(store: &Store, rekognition: &[Rule], sfn: &[Rule], event: &str) 
 }
 
 #[tokio::test]
-async fn every_execution_that_waits_is_resumed_and_no_waiter_is_left() {
-    let (store, tag) = waiting(&[waiter("one", "holiday.mp4"), waiter("two", "holiday.mp4")]);
+async fn every_execution_that_waits_is_resumed_and_no_callback_is_left() {
+    let (store, idempotency_key) = waiting(&[callback("one", "holiday.mp4"), callback("two", "holiday.mp4")]);
     let told = Told::default();
-    let rekognition = answer(move || report(&tag, VideoJobStatus::Succeeded, None));
+    let rekognition = answer(move || report(&idempotency_key, VideoJobStatus::Succeeded, None));
     resume(&store, &rekognition, &listening_sfn(&told), "succeeded").await.unwrap();
     let told = told.lock().unwrap();
     assert_eq!(told.iter().map(|(token, _)| token.as_str()).collect::<Vec<_>>(), ["token of one", "token of two"]);
@@ -79,15 +79,16 @@ async fn every_execution_that_waits_is_resumed_and_no_waiter_is_left() {
         assert_eq!(job["job_id"], "8f14e45fceea167a5a36dedd4bea2543b6f4b7f0ad3ce8b1d7d4b2a1e5c6f7a8");
         assert_eq!(job["video"]["key"], "holiday.mp4");
     }
-    assert_eq!(waiters(&store), Vec::<String>::new());
+    assert_eq!(callbacks(&store), Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn failed_and_error_fail_the_execution_with_rekognitions_own_reason() {
     for event in ["failed", "error"] {
-        let (store, tag) = waiting(&[waiter("one", "holiday.mp4")]);
+        let (store, idempotency_key) = waiting(&[callback("one", "holiday.mp4")]);
         let told = Told::default();
-        let rekognition = answer(move || report(&tag, VideoJobStatus::Failed, Some("Video codec not supported")));
+        let rekognition =
+            answer(move || report(&idempotency_key, VideoJobStatus::Failed, Some("Video codec not supported")));
         resume(&store, &rekognition, &listening_sfn(&told), event).await.unwrap();
         let (error, cause) = told.lock().unwrap()[0].1.clone().unwrap_err();
         assert_eq!(error, "JobFailed", "{event}");
@@ -97,33 +98,38 @@ async fn failed_and_error_fail_the_execution_with_rekognitions_own_reason() {
 
 #[tokio::test]
 async fn who_came_after_the_failure_was_seen_is_not_told_of_it() {
-    let (store, tag) =
-        waiting(&[waiter("one", "holiday.mp4"), Waiter { entered_ms: 1001, ..waiter("replay", "holiday.mp4") }]);
-    let ending =
-        Ending { job_id: "8f14e45fceea167a5a36dedd4bea2543b6f4b7f0ad3ce8b1d7d4b2a1e5c6f7a8".into(), seen_ms: 1000 };
-    store.put(&format!("queue/ended/{tag}"), serde_json::to_vec(&ending).unwrap());
+    let (store, idempotency_key) = waiting(&[
+        callback("one", "holiday.mp4"),
+        PendingCallback { entered_ms: 1001, ..callback("replay", "holiday.mp4") },
+    ]);
+    let completed = CompletedJob {
+        job_id: "8f14e45fceea167a5a36dedd4bea2543b6f4b7f0ad3ce8b1d7d4b2a1e5c6f7a8".into(),
+        seen_ms: 1000,
+    };
+    store.put(&format!("queue/completed-jobs/{idempotency_key}"), serde_json::to_vec(&completed).unwrap());
     let told = Told::default();
-    let rekognition = answer(move || report(&tag, VideoJobStatus::Failed, Some("Video codec not supported")));
+    let rekognition =
+        answer(move || report(&idempotency_key, VideoJobStatus::Failed, Some("Video codec not supported")));
     resume(&store, &rekognition, &listening_sfn(&told), "failed").await.unwrap();
     assert_eq!(told.lock().unwrap().iter().map(|(token, _)| token.as_str()).collect::<Vec<_>>(), ["token of one"]);
-    assert_eq!(waiters(&store).len(), 1, "the replay goes on waiting");
+    assert_eq!(callbacks(&store).len(), 1, "the replay goes on waiting");
 }
 
 #[tokio::test]
 async fn rekognition_is_believed_and_not_the_message() {
     // The message says SUCCEEDED; Rekognition knows that the job failed.
-    let (store, tag) = waiting(&[waiter("one", "holiday.mp4")]);
+    let (store, idempotency_key) = waiting(&[callback("one", "holiday.mp4")]);
     let told = Told::default();
-    let rekognition = answer(move || report(&tag, VideoJobStatus::Failed, Some("unreadable")));
+    let rekognition = answer(move || report(&idempotency_key, VideoJobStatus::Failed, Some("unreadable")));
     resume(&store, &rekognition, &listening_sfn(&told), "succeeded").await.unwrap();
     assert!(told.lock().unwrap()[0].1.is_err());
 }
 
 #[tokio::test]
 async fn a_message_that_comes_before_the_jobs_end_is_delivered_again() {
-    let (store, tag) = waiting(&[waiter("one", "holiday.mp4")]);
+    let (store, idempotency_key) = waiting(&[callback("one", "holiday.mp4")]);
     let told = Told::default();
-    let rekognition = answer(move || report(&tag, VideoJobStatus::InProgress, None));
+    let rekognition = answer(move || report(&idempotency_key, VideoJobStatus::InProgress, None));
     let error = resume(&store, &rekognition, &listening_sfn(&told), "succeeded").await.unwrap_err();
     assert_eq!(error.error_name(), "JobNotFinished");
     assert_eq!((told.lock().unwrap().len(), store.keys().len()), (0, 1));
@@ -141,16 +147,16 @@ async fn malformed_messages_are_left_and_nothing_is_asked_or_told() {
 
 #[tokio::test]
 async fn a_malformed_record_does_not_keep_the_next_one_waiting() {
-    let (store, tag) = waiting(&[waiter("one", "holiday.mp4")]);
+    let (store, idempotency_key) = waiting(&[callback("one", "holiday.mp4")]);
     let told = Told::default();
-    let rekognition = answer(move || report(&tag, VideoJobStatus::Succeeded, None));
+    let rekognition = answer(move || report(&idempotency_key, VideoJobStatus::Succeeded, None));
     resume(&store, &rekognition, &listening_sfn(&told), "malformed-then-succeeded").await.unwrap();
     assert_eq!(told.lock().unwrap().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_completion_that_comes_before_its_job_is_visible_resumes_the_execution() {
-    let (store, tag) = waiting(&[waiter("one", "holiday.mp4")]);
+    let (store, idempotency_key) = waiting(&[callback("one", "holiday.mp4")]);
     let (told, asked) = (Told::default(), AtomicUsize::new(0));
     let rekognition = vec![mock!(Rekognition::get_face_detection).then_compute_response(move |_| {
         if asked.fetch_add(1, Ordering::Relaxed) < 3 {
@@ -159,7 +165,7 @@ async fn a_completion_that_comes_before_its_job_is_visible_resumes_the_execution
                 ResourceNotFoundException::builder().meta(meta).build(),
             ))
         } else {
-            MockResponse::Output(report(&tag, VideoJobStatus::Succeeded, None))
+            MockResponse::Output(report(&idempotency_key, VideoJobStatus::Succeeded, None))
         }
     })];
     resume(&store, &rekognition, &listening_sfn(&told), "succeeded").await.unwrap();
@@ -168,7 +174,7 @@ async fn a_completion_that_comes_before_its_job_is_visible_resumes_the_execution
 
 #[tokio::test(start_paused = true)]
 async fn a_forged_job_id_resumes_nobody() {
-    let (store, _) = waiting(&[waiter("one", "holiday.mp4")]);
+    let (store, _) = waiting(&[callback("one", "holiday.mp4")]);
     let told = Told::default();
     let unknown = vec![mock!(Rekognition::get_face_detection).then_error(|| {
         GetFaceDetectionError::ResourceNotFoundException(
@@ -182,16 +188,16 @@ async fn a_forged_job_id_resumes_nobody() {
 }
 
 #[tokio::test]
-async fn a_waiter_for_another_video_is_not_resumed() {
-    let (store, tag) = waiting(&[waiter("one", "holiday.mp4"), waiter("other", "other.mp4")]);
+async fn a_callback_for_another_video_is_not_resumed() {
+    let (store, idempotency_key) = waiting(&[callback("one", "holiday.mp4"), callback("other", "other.mp4")]);
     let told = Told::default();
-    let rekognition = answer(move || report(&tag, VideoJobStatus::Succeeded, None));
+    let rekognition = answer(move || report(&idempotency_key, VideoJobStatus::Succeeded, None));
     resume(&store, &rekognition, &listening_sfn(&told), "succeeded").await.unwrap();
     assert_eq!(told.lock().unwrap().iter().map(|(token, _)| token.as_str()).collect::<Vec<_>>(), ["token of one"]);
 }
 
 #[tokio::test]
-async fn late_and_invalid_tokens_are_benign_and_their_waiters_removed() {
+async fn late_and_invalid_tokens_are_benign_and_their_callbacks_removed() {
     let late = || {
         let meta = ErrorMetadata::builder().code("TaskTimedOut").build();
         SendTaskSuccessError::TaskTimedOut(TaskTimedOut::builder().meta(meta).build())
@@ -204,21 +210,21 @@ async fn late_and_invalid_tokens_are_benign_and_their_waiters_removed() {
         mock!(aws_sdk_sfn::Client::send_task_success).then_error(late),
         mock!(aws_sdk_sfn::Client::send_task_success).then_error(invalid),
     ] {
-        let (store, tag) = waiting(&[waiter("one", "holiday.mp4")]);
-        let rekognition = answer(move || report(&tag, VideoJobStatus::Succeeded, None));
+        let (store, idempotency_key) = waiting(&[callback("one", "holiday.mp4")]);
+        let rekognition = answer(move || report(&idempotency_key, VideoJobStatus::Succeeded, None));
         resume(&store, &rekognition, &[rule], "succeeded").await.unwrap();
-        assert_eq!(waiters(&store), Vec::<String>::new());
+        assert_eq!(callbacks(&store), Vec::<String>::new());
     }
 }
 
 #[tokio::test]
-async fn a_throttled_callback_fails_the_invocation_and_keeps_the_waiter() {
-    let (store, tag) = waiting(&[waiter("one", "holiday.mp4")]);
+async fn a_throttled_callback_fails_the_invocation_and_keeps_the_callback() {
+    let (store, idempotency_key) = waiting(&[callback("one", "holiday.mp4")]);
     let throttled = mock!(aws_sdk_sfn::Client::send_task_success).then_error(|| {
         SendTaskSuccessError::generic(ErrorMetadata::builder().code("ThrottlingException").message("slowly").build())
     });
-    let rekognition = answer(move || report(&tag, VideoJobStatus::Succeeded, None));
+    let rekognition = answer(move || report(&idempotency_key, VideoJobStatus::Succeeded, None));
     let error = resume(&store, &rekognition, &[throttled], "succeeded").await.unwrap_err();
     assert_eq!(error.error_name(), "Throttled");
-    assert_eq!(waiters(&store).len(), 1);
+    assert_eq!(callbacks(&store).len(), 1);
 }

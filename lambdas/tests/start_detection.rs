@@ -29,21 +29,21 @@ use serde_json::json;
 
 const VIDEO: &[u8] = b"\0\0\0\x20ftypisom and so on";
 
-/// The generations that were started, by their tags.
+/// The attempts that were started, by their keys.
 type Started = Arc<Mutex<Vec<String>>>;
 
 /// Rekognition whose n-th job (by tag) is named `job-n` and stands as told.
 fn jobs(started: &Started, statuses: &'static [VideoJobStatus]) -> Vec<Rule> {
-    let tags = started.clone();
+    let keys = started.clone();
     vec![
         mock!(Rekognition::start_face_detection).then_compute_output(move |request| {
-            let tag = request.job_tag().unwrap().to_owned();
-            assert_eq!(request.client_request_token(), Some(tag.as_str()));
-            let mut tags = tags.lock().unwrap();
-            if !tags.contains(&tag) {
-                tags.push(tag.clone());
+            let idempotency_key = request.job_tag().unwrap().to_owned();
+            assert_eq!(request.client_request_token(), Some(idempotency_key.as_str()));
+            let mut keys = keys.lock().unwrap();
+            if !keys.contains(&idempotency_key) {
+                keys.push(idempotency_key.clone());
             }
-            let number = tags.iter().position(|other| *other == tag).unwrap();
+            let number = keys.iter().position(|other| *other == idempotency_key).unwrap();
             StartFaceDetectionOutput::builder().job_id(number.to_string()).build()
         }),
         mock!(Rekognition::get_face_detection).then_compute_output(move |request| {
@@ -96,13 +96,13 @@ fn error_told(told: &Told) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_runs_leaves_a_waiter_and_no_answer() {
+async fn a_job_that_runs_leaves_a_callback_and_no_answer() {
     let (store, told, started) = (with_video(VIDEO), Told::default(), Started::default());
     start(&store, &jobs(&started, &[VideoJobStatus::InProgress]), &told, "one", "secret token").await;
-    let tag = started.lock().unwrap()[0].clone();
+    let idempotency_key = started.lock().unwrap()[0].clone();
     let keys = store.keys();
     assert_eq!(keys.len(), 2, "{keys:?}");
-    assert!(keys[1].starts_with(&format!("waiting/{tag}/one/")), "{keys:?}");
+    assert!(keys[1].starts_with(&format!("callbacks/{idempotency_key}/one/")), "{keys:?}");
     assert!(!keys[1].contains("secret"));
     assert!(store.text(&keys[1]).contains("secret token"));
     assert!(told.lock().unwrap().is_empty());
@@ -120,7 +120,7 @@ async fn a_job_that_was_already_done_answers_at_once_and_is_not_started_again() 
         [("one", true), ("two", true)]
     );
     assert_eq!(started.lock().unwrap().len(), 1);
-    let ended = format!("queue/ended/{}", started.lock().unwrap()[0]);
+    let ended = format!("queue/completed-jobs/{}", started.lock().unwrap()[0]);
     assert_eq!(store.keys(), ["holiday.mp4", &ended]);
 }
 
@@ -145,7 +145,7 @@ async fn a_failure_is_told_again_to_who_was_there_when_it_was_seen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_is_told_first_and_only_a_replay_starts_the_next_generation() {
+async fn a_failure_is_told_first_and_only_a_replay_starts_the_next_attempt() {
     let (store, told, started) = (with_video(VIDEO), Told::default(), Started::default());
     // It fails before anybody could look: no second job is paid for that.
     start(&store, &jobs(&started, &[VideoJobStatus::Failed]), &told, "one", "first token").await;
@@ -154,11 +154,11 @@ async fn a_failure_is_told_first_and_only_a_replay_starts_the_next_generation() 
 
     let rekognition = jobs(&started, &[VideoJobStatus::Failed, VideoJobStatus::InProgress]);
     replay(&store, &rekognition, &told, "replay", "second token").await;
-    let tags = started.lock().unwrap().clone();
-    assert_eq!((tags.len(), told.lock().unwrap().len()), (2, 1));
-    let waiting: Vec<_> = store.keys().into_iter().filter(|key| key.starts_with("waiting/")).collect();
+    let keys = started.lock().unwrap().clone();
+    assert_eq!((keys.len(), told.lock().unwrap().len()), (2, 1));
+    let waiting: Vec<_> = store.keys().into_iter().filter(|key| key.starts_with("callbacks/")).collect();
     assert_eq!(waiting.len(), 1, "{waiting:?}");
-    assert!(waiting[0].starts_with(&format!("waiting/{}/replay/", tags[1])), "{waiting:?}");
+    assert!(waiting[0].starts_with(&format!("callbacks/{}/replay/", keys[1])), "{waiting:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,7 +172,7 @@ async fn a_failure_whose_completion_was_lost_is_told_before_a_new_job_is_paid() 
     assert_eq!(told[0].0, "second token");
     assert_eq!(told[0].1.clone().unwrap_err().0, "JobFailed");
     assert_eq!(started.lock().unwrap().len(), 1);
-    assert!(!store.keys().iter().any(|key| key.starts_with("waiting/")), "{:?}", store.keys());
+    assert!(!store.keys().iter().any(|key| key.starts_with("callbacks/")), "{:?}", store.keys());
 }
 
 mod after_start {
@@ -199,9 +199,9 @@ mod after_start {
 
     const NOT_FOUND: Result<VideoJobStatus, &str> = Err("ResourceNotFoundException");
 
-    fn note_ending(store: &Store, tag: &str, job_id: &str, seen_ms: u64) {
-        let ending = json!({"job_id": job_id, "seen_ms": seen_ms});
-        store.put(&format!("queue/ended/{tag}"), ending.to_string());
+    fn note_ending(store: &Store, idempotency_key: &str, job_id: &str, seen_ms: u64) {
+        let completed = json!({"job_id": job_id, "seen_ms": seen_ms});
+        store.put(&format!("queue/completed-jobs/{idempotency_key}"), completed.to_string());
     }
 
     #[tokio::test(start_paused = true)]
@@ -212,7 +212,7 @@ mod after_start {
         start(&store, &rekognition, &told, "one", "token").await;
         assert_eq!(started.lock().unwrap().len(), 1);
         assert!(told.lock().unwrap().is_empty());
-        assert!(store.keys()[1].starts_with(&format!("waiting/{}/one/", started.lock().unwrap()[0])));
+        assert!(store.keys()[1].starts_with(&format!("callbacks/{}/one/", started.lock().unwrap()[0])));
     }
 
     #[tokio::test(start_paused = true)]
@@ -285,18 +285,18 @@ mod after_start {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_account_leaves_a_ticket_and_the_oldest_starts_first() {
+async fn a_full_account_leaves_a_entry_and_the_oldest_starts_first() {
     let (store, told, started) = (with_video(VIDEO), Told::default(), Started::default());
     start(&store, &[full_account()], &told, "one", "token").await;
-    let tickets = |store: &Store| store.keys().into_iter().filter(|key| key.starts_with("queue/")).collect::<Vec<_>>();
-    assert_eq!(tickets(&store), ["queue/tickets/1795369080123-one"]);
+    let entries = |store: &Store| store.keys().into_iter().filter(|key| key.starts_with("queue/")).collect::<Vec<_>>();
+    assert_eq!(entries(&store), ["queue/entries/1795369080123-one"]);
     assert!(told.lock().unwrap().is_empty());
 
-    // Whoever comes next starts the waiting ticket as well as its own.
+    // Whoever comes next starts the waiting entry as well as its own.
     start(&store, &jobs(&started, &[VideoJobStatus::InProgress]), &told, "two", "another token").await;
-    assert_eq!(tickets(&store), Vec::<String>::new());
+    assert_eq!(entries(&store), Vec::<String>::new());
     assert!(told.lock().unwrap().is_empty());
-    assert_eq!(store.keys().iter().filter(|key| key.starts_with("waiting/")).count(), 2);
+    assert_eq!(store.keys().iter().filter(|key| key.starts_with("callbacks/")).count(), 2);
 }
 
 #[tokio::test(start_paused = true)]

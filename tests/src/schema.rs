@@ -85,7 +85,7 @@ mod tests {
         let object = |name: &str| json!({"key": format!("results/k.mp4/t/{name}"), "bytes": 10});
         json!({
             "video": {"bucket": "uploads", "key": "k.mp4", "etag": "e", "bytes": 1},
-            "job": {"job_id": "j", "tag": "0".repeat(64), "generation": 0, "face_attributes": "DEFAULT"},
+            "job": {"job_id": "j", "idempotency_key": "0".repeat(64), "attempt": 0, "face_attributes": "DEFAULT"},
             "execution": "arn:aws:states:us-east-1:123456789012:execution:analyze-video:e",
             "faces": 0,
             "summary": object("summary.json"),

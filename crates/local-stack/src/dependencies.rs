@@ -189,7 +189,7 @@ pub(super) fn last_lines(text: &str, count: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::*;
+    use super::*;
 
     #[test]
     fn the_version_is_the_first_line() {

@@ -211,7 +211,7 @@ impl Intercept for RawBody {
 mod tests {
     use serde_json::json;
 
-    use crate::*;
+    use super::*;
 
     fn started_with(input: Value) -> Execution {
         let status = ExecutionStatus::Running;

@@ -127,7 +127,7 @@ fn binary_in(message: &str) -> Option<(String, PathBuf)> {
 mod tests {
     use std::io::{Read, Write};
 
-    use crate::*;
+    use super::*;
 
     #[test]
     fn only_messages_about_executables_name_a_binary() {

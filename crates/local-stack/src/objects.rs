@@ -206,7 +206,7 @@ fn below(dir: &Path, key: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use crate::*;
+    use super::*;
 
     #[test]
     fn a_key_becomes_a_file_inside_the_directory_or_none() {

@@ -271,7 +271,7 @@ impl Deployment {
 
 #[cfg(test)]
 mod tests {
-    use crate::*;
+    use super::*;
 
     #[test]
     fn every_placeholder_of_the_state_machine_is_filled() {

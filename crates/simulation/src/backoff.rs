@@ -2,11 +2,11 @@
 
 use aws_lambda_events::event::sns::SnsEvent;
 use lambdas::aws::Clients;
-use lambdas::completion::{self, Outcome};
+use lambdas::callbacks::{self, Outcome};
 use lambdas::job::{self, Job, JobStatus, StartError};
+use lambdas::pending_callbacks::{self, PendingCallback};
 use lambdas::start_detection::{Config, StartDetection, StartDetectionError};
 use lambdas::video::Video;
-use lambdas::waiters::{self, Waiter};
 use lambdas::{input, resume_execution::ResumeExecutionError};
 use serde_json::{Value, json};
 
@@ -37,24 +37,24 @@ pub(super) async fn start_detection(
 ) -> Result<(), StartDetectionError> {
     let StartDetection { task_token, execution, input } = request;
     let location = input::location(input).expect("an input of the story");
-    let video = Video::look(&clients.s3, &location).await?;
+    let video = Video::inspect(&clients.s3, &location).await?;
     let job = Job {
         video,
         face_attributes: config.face_attributes,
         topic_arn: config.completion_topic_arn.clone(),
         role_arn: config.publish_role_arn.clone(),
-        generation: 0,
+        attempt: 0,
     };
-    let waiter = Waiter { execution: execution.name, entered_ms: 0, task_token, job };
-    waiters::put(clients, RESULTS, &waiter).await?;
-    let error = match waiter.job.start(&clients.rekognition).await {
+    let callback = PendingCallback { execution: execution.name, entered_ms: 0, task_token, job };
+    pending_callbacks::put(clients, RESULTS, &callback).await?;
+    let error = match callback.job.start(&clients.rekognition).await {
         Ok(_) => return Ok(()),
         Err(StartError::LimitExceeded) => "LimitExceeded",
         Err(StartError::Aws(error)) => (&error).into(),
         Err(other) => panic!("{other}"),
     };
-    waiters::remove(clients, RESULTS, &waiter).await?;
-    completion::send_failure(clients, &waiter.task_token, error, "").await?;
+    pending_callbacks::remove(clients, RESULTS, &callback).await?;
+    callbacks::send_failure(clients, &callback.task_token, error, "").await?;
     Ok(())
 }
 
@@ -69,8 +69,8 @@ pub(super) async fn resume_execution(
         let job_id = message["JobId"].as_str().expect("a job");
         let report = job::report(&clients.rekognition, job_id).await?;
         let JobStatus::Succeeded(metadata) = report.status else { panic!("no job fails here") };
-        let waiting = waiters::list(clients, RESULTS, &report.tag.expect("ours"), None).await?;
-        completion::tell_all(clients, RESULTS, job_id, &Outcome::Succeeded(metadata), waiting).await?;
+        let waiting = pending_callbacks::list(clients, RESULTS, &report.idempotency_key.expect("ours"), None).await?;
+        callbacks::notify_all(clients, RESULTS, job_id, &Outcome::Succeeded(metadata), waiting).await?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ pub struct Batch {
     pub played: u64,
     /// How often each fault, error and redrive was met, over all seeds.
     pub met: BTreeMap<String, u64>,
-    /// Dead waiters that are left to the bucket's lifecycle rule.
+    /// Dead callbacks that are left to the bucket's lifecycle rule.
     pub left_to_expire: usize,
     /// The longest history of an execution, in events.
     pub most_events: u64,

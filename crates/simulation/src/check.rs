@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lambdas::job::{FaceAttributes, Job};
+use lambdas::pending_callbacks::PendingCallback;
 use lambdas::results::{Manifest, Summary};
 use lambdas::video::{Location, Video};
-use lambdas::waiters::Waiter;
 
 use crate::clock::{HOUR, Ms};
 use crate::content::Content;
@@ -38,7 +38,7 @@ const NAMED: &[&str] = &[
     "VideoUnreadable",
 ];
 
-/// Checks everything; returns how many waiters are left to the bucket's lifecycle rule.
+/// Checks everything; returns how many callbacks are left to the bucket's lifecycle rule.
 pub(super) fn all(world: &mut World, story: &Story) -> usize {
     let wrongs = [
         executions_end(world, story),
@@ -52,17 +52,17 @@ pub(super) fn all(world: &mut World, story: &Story) -> usize {
     for wrong in wrongs.into_iter().flatten() {
         world.wrong(wrong);
     }
-    world.s3.keys(RESULTS, "waiting/").count()
+    world.s3.keys(RESULTS, "callbacks/").count()
 }
 
 /// Every execution ends, in time, and in success or in an error that is the video's own fault.
 fn executions_end(world: &World, story: &Story) -> Vec<String> {
     let work: Ms = story.uploads.iter().map(|upload| upload.content.work() * upload.events.len() as Ms).sum();
     let longest = story.uploads.iter().map(|upload| upload.content.work()).max().unwrap_or_default();
-    let by_hand = story.by_hand.len() as Ms * longest;
+    let manual = story.manual.len() as Ms * longest;
     // After foul days it may be a heartbeat's longest interval until an execution asks again.
     let asks_again = if story.is_fair() { 0 } else { 4 * HOUR };
-    let limit = (work + by_hand) / story.slots as Ms + longest + 2 * HOUR + asks_again;
+    let limit = (work + manual) / story.slots as Ms + longest + 2 * HOUR + asks_again;
     let mut wrongs = Vec::new();
     for execution in &world.executions {
         let Execution { name, entered, ended, status, .. } = execution;
@@ -185,9 +185,9 @@ fn jobs_are_paid_once(world: &World) -> Vec<String> {
     }
     let mut wrongs = Vec::new();
     for job in world.rekognition.jobs.values() {
-        match identities.get(&job.tag) {
+        match identities.get(&job.idempotency_key) {
             Some(identity) => jobs.entry(*identity).or_default().push(job),
-            None => wrongs.push(format!("the tag {} of a job for {} is no content's", job.tag, job.key)),
+            None => wrongs.push(format!("the tag {} of a job for {} is no content's", job.idempotency_key, job.key)),
         }
     }
     for jobs in jobs.values_mut() {
@@ -208,21 +208,21 @@ fn jobs_are_paid_once(world: &World) -> Vec<String> {
     wrongs
 }
 
-/// Nobody waits any more. On fair days every waiter was removed as well; otherwise what is left is dead and expires: the
-/// waiter of an execution that failed and was not redriven, or whose teller was killed between telling and removing.
+/// Nobody waits any more. On fair days every callback was removed as well; otherwise what is left is dead and expires: the
+/// callback of an execution that failed and was not redriven, or whose teller was killed between telling and removing.
 fn nothing_is_left(world: &World, story: &Story) -> Vec<String> {
     let mut wrongs = Vec::new();
-    for (key, object) in world.s3.keys(RESULTS, "waiting/") {
-        let Ok(waiter) = serde_json::from_slice::<Waiter>(&object.body) else { continue };
-        if world.is_open(&waiter.task_token.0) {
+    for (key, object) in world.s3.keys(RESULTS, "callbacks/") {
+        let Ok(callback) = serde_json::from_slice::<PendingCallback>(&object.body) else { continue };
+        if world.is_open(&callback.task_token.0) {
             wrongs.push(format!("{key} waits for ever"));
         }
         if story.is_fair() && story.aborts.is_empty() {
             wrongs.push(format!("{key} is left"));
         }
     }
-    // A ticket never stays: whoever comes by next removes it.
-    wrongs.extend(world.s3.keys(RESULTS, "queue/tickets/").map(|(key, _)| format!("{key} is left")));
+    // A entry never stays: whoever comes by next removes it.
+    wrongs.extend(world.s3.keys(RESULTS, "queue/entries/").map(|(key, _)| format!("{key} is left")));
     wrongs
 }
 
@@ -237,7 +237,7 @@ fn identity(video: &Video) -> (String, Option<String>, String) {
 
 /// The tag of every job that may be started, with the number of its content.
 fn identities(world: &World) -> BTreeMap<String, usize> {
-    let mut tags = BTreeMap::new();
+    let mut keys = BTreeMap::new();
     let wanted: BTreeSet<_> = world.rekognition.jobs.values().map(|job| (&job.key, &job.topic)).collect();
     let mut uploaded: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (key, object) in &world.uploaded {
@@ -257,16 +257,16 @@ fn identities(world: &World) -> BTreeMap<String, usize> {
                 face_attributes: FaceAttributes::Default,
                 topic_arn: topic.clone(),
                 role_arn: "arn:aws:iam::123456789012:role/publish".to_owned(),
-                generation: 0,
+                attempt: 0,
             };
-            // Equal contents have equal tags: the first number counts.
-            while job.generation < 20 && !tags.contains_key(&job.tag()) {
-                tags.insert(job.tag(), index * 1000 + content);
-                job = job.next_generation();
+            // Equal contents have equal keys: the first number counts.
+            while job.attempt < 20 && !keys.contains_key(&job.idempotency_key()) {
+                keys.insert(job.idempotency_key(), index * 1000 + content);
+                job = job.next_attempt();
             }
         }
     }
-    tags
+    keys
 }
 
 impl Content {

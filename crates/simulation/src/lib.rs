@@ -57,7 +57,7 @@ pub struct Run {
     pub largest_payload: usize,
     /// How each execution ended.
     pub ends: Vec<End>,
-    /// Dead waiters that are left to the bucket's lifecycle rule.
+    /// Dead callbacks that are left to the bucket's lifecycle rule.
     pub left_to_expire: usize,
 }
 
@@ -67,7 +67,7 @@ pub struct PaidJob {
     /// The video's key.
     pub key: String,
     /// Our name of the job.
-    pub tag: String,
+    pub idempotency_key: String,
     /// When it was started.
     pub started: Ms,
 }

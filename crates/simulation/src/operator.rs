@@ -64,7 +64,7 @@ pub(super) async fn play(story: &Story) -> Run {
     }
     sleep(600 * SECOND).await;
     stage.replay_dead_letters(&functions).await;
-    // The next video on a calm day: whoever comes by the queue removes the tickets that nobody needs any more.
+    // The next video on a calm day: whoever comes by the queue removes the entries that nobody needs any more.
     let content = Content { id: u64::from(u32::MAX), kind: Kind::Video, faces: 1, job_ms: SECOND, failures: 0 };
     let next = Upload { at: 0, key: "the next video.mp4".to_owned(), content, events: vec![0] };
     Rc::clone(&stage).upload(story.uploads.len(), next).await;
@@ -76,7 +76,11 @@ pub(super) async fn play(story: &Story) -> Run {
     let left_to_expire = check::all(&mut world, story);
     let told = world.told();
     let jobs = world.rekognition.jobs.values();
-    let jobs = jobs.map(|job| PaidJob { key: job.key.clone(), tag: job.tag.clone(), started: job.started });
+    let jobs = jobs.map(|job| PaidJob {
+        key: job.key.clone(),
+        idempotency_key: job.idempotency_key.clone(),
+        started: job.started,
+    });
     let mut jobs: Vec<_> = jobs.collect();
     jobs.sort_by_key(|job| job.started);
     Run {
@@ -109,7 +113,7 @@ fn act(story: &Story, stage: &Rc<Stage>, functions: &Functions) -> Vec<JoinHandl
             world.s3.delete(UPLOADS, &key);
         }));
     }
-    for (index, (at, input)) in story.by_hand.iter().cloned().enumerate() {
+    for (index, (at, input)) in story.manual.iter().cloned().enumerate() {
         let stage = Rc::clone(stage);
         acts.push(spawn_local(async move {
             sleep(at).await;

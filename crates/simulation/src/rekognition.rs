@@ -39,7 +39,7 @@ pub(super) struct Rekognition {
 #[derive(Debug, Clone)]
 pub(super) struct Job {
     pub(super) id: String,
-    pub(super) tag: String,
+    pub(super) idempotency_key: String,
     request: Value,
     pub(super) bucket: String,
     pub(super) key: String,
@@ -147,9 +147,9 @@ impl World {
     fn start(&mut self, request: Value) -> Answer {
         let now = self.now();
         let text = |pointer: &str| request.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let (token, tag) = (text("/ClientRequestToken"), text("/JobTag"));
+        let (token, idempotency_key) = (text("/ClientRequestToken"), text("/JobTag"));
         let (bucket, key) = (text("/Video/S3Object/Bucket"), text("/Video/S3Object/Name"));
-        if token.len() != 64 || tag != token || bucket.is_empty() || text("/NotificationChannel/SNSTopicArn").is_empty()
+        if token.len() != 64 || idempotency_key != token || bucket.is_empty() || text("/NotificationChannel/SNSTopicArn").is_empty()
         {
             self.wrong(format!("StartFaceDetection was called with {request}"));
             return Answer::json_error("InvalidParameterException", "");
@@ -199,7 +199,7 @@ impl World {
         let late = Ms::from_str_radix(&id[..8], 16).expect("hexadecimal digits") % APPEARS_WITHIN;
         let job = Job {
             id: id.clone(),
-            tag,
+            idempotency_key,
             bucket,
             key,
             topic: text("/NotificationChannel/SNSTopicArn"),
@@ -211,7 +211,12 @@ impl World {
         };
         self.log(|| {
             let (ends, outcome) = (crate::clock::readable(job.ends), &job.outcome);
-            format!("job {}… of {} for tag {}… ends at {ends}: {outcome:?}", &id[..8], job.key, &job.tag[..8])
+            format!(
+                "job {}… of {} for tag {}… ends at {ends}: {outcome:?}",
+                &id[..8],
+                job.key,
+                &job.idempotency_key[..8]
+            )
         });
         self.meet("job");
         self.rekognition.running.insert((job.ends, id.clone()));
@@ -235,7 +240,7 @@ impl World {
             self.meet("job not visible yet");
             return Answer::json_error("ResourceNotFoundException", "could not find the job");
         }
-        let described = json!({ "JobId": job.id, "JobTag": job.tag,
+        let described = json!({ "JobId": job.id, "JobTag": job.idempotency_key,
             "Video": { "S3Object": { "Bucket": job.bucket, "Name": job.key } } });
         let believed = self.sabotage == Some(Sabotage::ReportsTooEarly);
         let hidden = self.sabotage == Some(Sabotage::HidesTheEnd) && request["MaxResults"] == 1;
@@ -299,6 +304,6 @@ pub(super) fn message(job: &Job) -> Value {
         Outcome::Fails(_) if job.ends.is_multiple_of(2) => "FAILED",
         Outcome::Fails(_) => "ERROR",
     };
-    json!({ "JobId": job.id, "Status": status, "API": "StartFaceDetection", "JobTag": job.tag,
+    json!({ "JobId": job.id, "Status": status, "API": "StartFaceDetection", "JobTag": job.idempotency_key,
         "Timestamp": epoch(job.ends), "Video": { "S3ObjectName": job.key, "S3Bucket": job.bucket } })
 }

@@ -178,7 +178,7 @@ impl World {
             },
             "PutObject" => self.s3_put(call),
             "DeleteObject" => {
-                let kept = self.sabotage == Some(Sabotage::KeepsWaiters) && call.key.starts_with("waiting/");
+                let kept = self.sabotage == Some(Sabotage::KeepsWaiters) && call.key.starts_with("callbacks/");
                 if !kept {
                     self.s3.delete(&call.bucket, &call.key);
                 }

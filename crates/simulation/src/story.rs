@@ -17,7 +17,7 @@ pub struct Story {
     /// Objects that are deleted.
     pub deletions: Vec<(Ms, String)>,
     /// Executions that a person starts by hand, with what as input.
-    pub by_hand: Vec<(Ms, Value)>,
+    pub manual: Vec<(Ms, Value)>,
     /// When someone stops an execution, if any runs.
     pub aborts: Vec<Ms>,
     /// Messages that someone else publishes in Rekognition's place; none is a lie about one of our jobs.
@@ -121,9 +121,9 @@ pub enum Sabotage {
     RewritesPages,
     /// A page is not there yet when its manifest is written.
     DelaysPages,
-    /// Waiters are never removed.
+    /// Callbacks are never removed.
     KeepsWaiters,
-    /// Waiters are stored a minute late: after their jobs have started.
+    /// Callbacks are stored a minute late: after their jobs have started.
     StoresWaitersLate,
     /// Rekognition's messages are lost on fair days.
     LosesMessages,
@@ -139,7 +139,7 @@ impl Story {
             seed,
             uploads: Vec::new(),
             deletions: Vec::new(),
-            by_hand: Vec::new(),
+            manual: Vec::new(),
             aborts: Vec::new(),
             forgeries: Vec::new(),
             litter: Vec::new(),
@@ -221,9 +221,9 @@ impl Story {
             let count = dice.usize(0..=most);
             (0..count).map(|_| dice.u64(0..calm_at)).collect()
         };
-        let by_hand = sometime(&mut dice, 2).into_iter();
+        let manual = sometime(&mut dice, 2).into_iter();
         let input = |key: &String| json!({ "bucket": UPLOADS, "key": key });
-        story.by_hand = by_hand.map(|at| (at, input(dice.choice(&keys).expect("some")))).collect();
+        story.manual = manual.map(|at| (at, input(dice.choice(&keys).expect("some")))).collect();
         if dice.u8(0..4) == 0 {
             let deletions = sometime(&mut dice, 2);
             story.deletions = deletions.into_iter().map(|at| (at, dice.choice(&keys).expect("some").clone())).collect();

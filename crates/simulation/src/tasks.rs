@@ -106,7 +106,7 @@ impl World {
             None => "is no job's".to_owned(),
             Some(job) if job.runs(now) => "is of a job that still runs".to_owned(),
             Some(job) if matches!(job.outcome, Outcome::Fails(_)) => "is of a job that failed".to_owned(),
-            Some(job) if job.tag != output["tag"] => "has another job's tag".to_owned(),
+            Some(job) if job.idempotency_key != output["idempotency_key"] => "has another job's tag".to_owned(),
             Some(job) if Some(&job.key) != wanted.as_ref() => format!("is of {}", job.key),
             // Who came after the end may have to wait for a turn in the queue.
             Some(job) if self.fair && (self.executions[execution].entered..now).contains(&(job.ends + PROMPT)) => {

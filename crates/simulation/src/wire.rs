@@ -248,7 +248,7 @@ impl HttpConnector for Wire {
         tokio::spawn(async move {
             let (fate, there, back) = cloud.lock().fate(&call);
             sleep(there).await;
-            if cloud.lock().sabotage == Some(Sabotage::StoresWaitersLate) && call.key.starts_with("waiting/") {
+            if cloud.lock().sabotage == Some(Sabotage::StoresWaitersLate) && call.key.starts_with("callbacks/") {
                 sender.send(Some(Answer::empty(200))).ok();
                 sleep(MINUTE).await;
                 cloud.lock().answer(&call, Fate::Answered);

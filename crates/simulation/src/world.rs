@@ -17,7 +17,7 @@ use crate::weather::{Outage, Service, Weather};
 
 /// The bucket that videos land in.
 pub(super) const UPLOADS: &str = "uploads";
-/// The bucket of results, waiters and tickets.
+/// The bucket of results, callbacks and entries.
 pub(super) const RESULTS: &str = "results";
 
 /// A handle to the one world. Everything runs on one thread: the lock is never waited for.

@@ -69,8 +69,8 @@ fn inputs_of_executions() {
         (json!({"bucket": "uploads", "key": "good.mp4/"}), "VideoNotFound", "s3://uploads/good.mp4/"),
         (json!({"bucket": "uploads", "key": "good.mp4", "version_id": "none"}), "VideoNotFound", "(version none)"),
     ];
-    let by_hand = rows.iter().map(|(input, ..)| (SECOND, input.clone())).collect();
-    let run = played(&Story { by_hand, ..story() });
+    let manual = rows.iter().map(|(input, ..)| (SECOND, input.clone())).collect();
+    let run = played(&Story { manual, ..story() });
     for (index, (input, error, cause)) in rows.iter().enumerate() {
         let end = end(&run, &format!("by-hand-{index}"));
         assert_eq!(end.error, *error, "{input}: {}", end.cause);
@@ -130,18 +130,18 @@ fn messages_of_the_topic() {
 }
 
 #[test]
-fn objects_among_the_waiters_and_tickets() {
-    let tag = &played(&story()).jobs[0].tag;
+fn objects_among_the_callbacks_and_entries() {
+    let idempotency_key = &played(&story()).jobs[0].idempotency_key;
     let nonsense = ["", "no JSON", "null", "{}", "{\"execution\":7}", "\u{1f3ac}"];
     for body in nonsense {
         let places = [
-            format!("waiting/{tag}/nobody/0"),
-            format!("waiting/{tag}/event-0_0/0"),
-            "queue/tickets/0000000000000-nobody".to_owned(),
-            "queue/tickets/".to_owned(),
+            format!("callbacks/{idempotency_key}/nobody/0"),
+            format!("callbacks/{idempotency_key}/event-0_0/0"),
+            "queue/entries/0000000000000-nobody".to_owned(),
+            "queue/entries/".to_owned(),
             "queue/lease".to_owned(),
             "queue/slot-freed".to_owned(),
-            format!("queue/ended/{tag}"),
+            format!("queue/completed-jobs/{idempotency_key}"),
         ];
         for place in places {
             let litter = vec![(place, body.to_owned())];

@@ -63,7 +63,7 @@ const MUST_BE_MET: &[&str] = &[
 fn fixed_seeds_hold() {
     let batch = Batch::play(0..FIXED_SEEDS, Limits::default());
     println!("{} seeds met {:#?}", batch.played, batch.met);
-    println!("dead waiters left to expire: {}; longest history: {}", batch.left_to_expire, batch.most_events);
+    println!("dead callbacks left to expire: {}; longest history: {}", batch.left_to_expire, batch.most_events);
     if let Some((seed, violations)) = batch.failures.first_key_value() {
         let seeds: Vec<_> = batch.failures.keys().collect();
         let told = run(&Story::generate(*seed)).told;
@@ -158,7 +158,7 @@ mod a_flaw_is_found {
     }
 
     #[test]
-    fn a_waiter_left_behind() {
+    fn a_callback_left_behind() {
         assert_found(Sabotage::KeepsWaiters, story(), "is left");
     }
 
@@ -168,7 +168,7 @@ mod a_flaw_is_found {
     }
 
     #[test]
-    fn waiters_stored_after_their_jobs_have_started() {
+    fn callbacks_stored_after_their_jobs_have_started() {
         let story = Story { uploads: vec![upload(0, "a.mp4", video(1, 5, MINUTE))], ..Story::calm(1) };
         assert_found(Sabotage::StoresWaitersLate, story, "waited for ever");
     }
@@ -200,8 +200,8 @@ mod regressions {
 
     #[test]
     fn a_failing_job_that_outlasts_heartbeats_is_paid_once() {
-        // Each heartbeat left a waiter behind whose token was dead; telling it counted as told, and the next attempt
-        // paid for the next generation: up to 20 jobs for one broken video.
+        // Each heartbeat left a callback behind whose token was dead; telling it counted as told, and the next attempt
+        // paid for the next attempt: up to 20 jobs for one broken video.
         for job_ms in [14 * MINUTE, 20 * MINUTE, 45 * MINUTE, 2 * HOUR] {
             assert_paid_once(&failing(1, job_ms));
         }
@@ -216,9 +216,9 @@ mod regressions {
     }
 
     #[test]
-    fn a_failing_job_is_paid_once_though_its_news_and_its_ticket_cross() {
-        // After a missed heartbeat the ticket waits for a slot. Another upload has it looked at just as the message
-        // tells the execution: the ticket's failure "was told", and a second job was paid for nobody.
+    fn a_failing_job_is_paid_once_though_its_news_and_its_entry_cross() {
+        // After a missed heartbeat the entry waits for a slot. Another upload has it looked at just as the message
+        // tells the execution: the entry's failure "was told", and a second job was paid for nobody.
         for seed in 0..100 {
             let mut story = failing(seed, 20 * MINUTE);
             let after = 20 * MINUTE + SECOND + seed * 25;
@@ -244,9 +244,9 @@ mod regressions {
     }
 
     #[test]
-    fn a_video_written_over_while_it_waits_for_a_slot_leaves_no_waiter() {
-        // Found by seed 3731: after a missed heartbeat the execution sees the new content, and takes a ticket for that.
-        // The waiter for the old one lay at a job that nobody would ever start, until it expired.
+    fn a_video_written_over_while_it_waits_for_a_slot_leaves_no_callback() {
+        // Found by seed 3731: after a missed heartbeat the execution sees the new content, and takes a entry for that.
+        // The callback for the old one lay at a job that nobody would ever start, until it expired.
         let uploads = vec![
             upload(0, "first.mp4", video(1, 5, 20 * MINUTE)),
             upload(MINUTE, "second.mp4", video(2, 5, MINUTE)),
@@ -262,8 +262,8 @@ mod regressions {
         let uploads = vec![upload(0, "a.mp4", video(1, 5, MINUTE)), upload(10 * MINUTE, "a.mp4", video(2, 7, MINUTE))];
         let run = run(&Story { uploads, versioning: Versioning::Suspended, ..Story::calm(1) });
         assert_holds(&run);
-        let tags: Vec<_> = run.jobs.iter().filter(|job| job.key == "a.mp4").map(|job| &job.tag).collect();
-        assert!(matches!(tags[..], [first, second] if first != second), "{tags:?}\n{}", run.told);
+        let keys: Vec<_> = run.jobs.iter().filter(|job| job.key == "a.mp4").map(|job| &job.idempotency_key).collect();
+        assert!(matches!(keys[..], [first, second] if first != second), "{keys:?}\n{}", run.told);
     }
 
     #[test]

@@ -132,8 +132,8 @@ fn made(summary: &Summary) -> Vec<(&'static str, String)> {
     vec![
         ("Rekognition job", job.job_id.clone()),
         ("Face attributes", job.face_attributes.as_str().to_owned()),
-        ("Tag", job.tag.clone()),
-        ("Generation", job.generation.to_string()),
+        ("Tag", job.idempotency_key.clone()),
+        ("Generation", job.attempt.to_string()),
     ]
 }
 

@@ -9,7 +9,7 @@ fn summary(key: &str, metadata: &Value, faces: usize) -> Summary {
     serde_json::from_value(json!({
         "video": {"bucket": "uploads", "key": key, "etag": "e", "bytes": 1_230_880},
         "metadata": metadata,
-        "job": {"job_id": "j1", "tag": "t1", "generation": 0, "face_attributes": "ALL"},
+        "job": {"job_id": "j1", "idempotency_key": "t1", "attempt": 0, "face_attributes": "ALL"},
         "faces": faces,
         "frames_with_faces": faces,
         "most_faces": (faces > 0).then(|| json!({"faces": 1, "timestamp_ms": 500})),
@@ -90,8 +90,8 @@ fn no_key_becomes_markup() {
         ["</title></script><img src=x onerror=alert(1)>.mp4", "\"'><svg onload=alert(1)>.mp4", "{{made}}&lt;.mp4"]
     {
         let html = of_key(key);
-        for tag in ["<img", "<svg onload", "<script", "</script"] {
-            assert!(!html.contains(tag), "{tag} came out of the key {key}");
+        for idempotency_key in ["<img", "<svg onload", "<script", "</script"] {
+            assert!(!html.contains(idempotency_key), "{idempotency_key} came out of the key {key}");
         }
         let plain = html.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&#39;", "'");
         assert!(plain.replace("&amp;", "&").contains(&format!("<dd>{key}</dd>")), "{key} reads otherwise");

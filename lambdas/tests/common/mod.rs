@@ -145,12 +145,12 @@ pub fn clients(store: &Store, rekognition: &[Rule], sfn: &[Rule]) -> Clients {
 }
 
 /// `GetFaceDetection`'s answer for a job as it stands.
-pub fn report(tag: &str, status: VideoJobStatus, message: Option<&str>) -> GetFaceDetectionOutput {
+pub fn report(idempotency_key: &str, status: VideoJobStatus, message: Option<&str>) -> GetFaceDetectionOutput {
     let object = aws_sdk_rekognition::types::S3Object::builder().bucket("uploads").name("holiday.mp4").build();
     GetFaceDetectionOutput::builder()
         .job_status(status)
         .set_status_message(message.map(str::to_owned))
-        .job_tag(tag)
+        .job_tag(idempotency_key)
         .video(aws_sdk_rekognition::types::Video::builder().s3_object(object).build())
         .build()
 }

@@ -45,7 +45,7 @@ impl<'a> Flow<'a> {
             if !reached.contains(name.as_str()) {
                 lint.find(&path, "no path from `StartAt` leads here");
             }
-            ending(lint, &path, state);
+            completed(lint, &path, state);
             for edge in edges(state) {
                 if !self.states.contains_key(edge.target) {
                     lint.find(&path, format!("`{}` names \"{}\", which is no state here", edge.field, edge.target));
@@ -98,7 +98,7 @@ impl<'a> Flow<'a> {
 }
 
 /// A state either goes on or ends; those that choose, succeed or fail do so by their type.
-fn ending(lint: &mut Lint<'_>, path: &str, state: &Value) {
+fn completed(lint: &mut Lint<'_>, path: &str, state: &Value) {
     if matches!(state["Type"].as_str(), Some("Choice" | "Succeed" | "Fail")) {
         return;
     }

@@ -211,7 +211,7 @@ mod tests {
         for path in ["/b", "/b/"] {
             assert_eq!(asked(Method::GET, &format!("{path}?list-type=2")), listing);
             let within = asked(Method::GET, &format!("{path}?list-type=2&max-keys=20&prefix=queue%2Ftickets%2F"));
-            assert_eq!(within, listing.clone().with("s3:prefix", "queue/tickets/"));
+            assert_eq!(within, listing.clone().with("s3:prefix", "queue/entries/"));
         }
     }
 

@@ -176,7 +176,7 @@ impl Rig {
         }
     }
 
-    /// Waits until no execution waits, no ticket is left and nobody holds the queue's lease.
+    /// Waits until no execution waits, no entry is left and nobody holds the queue's lease.
     ///
     /// # Panics
     /// When something stays; it is named.
@@ -184,7 +184,7 @@ impl Rig {
         let give_up = Instant::now() + LIMIT;
         loop {
             let mut left = Vec::new();
-            for prefix in ["waiting/", "queue/tickets/", "queue/lease"] {
+            for prefix in ["callbacks/", "queue/entries/", "queue/lease"] {
                 left.extend(self.result_keys(prefix).await);
             }
             if left.is_empty() {

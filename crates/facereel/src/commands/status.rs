@@ -14,8 +14,8 @@ use crate::deployed::{self, Deployed, Error, StateMachineArn};
 use crate::text::counted;
 use local_stack::Progress;
 
-/// Where the functions keep the tickets of those who wait for a slot: `<start of the execution, ms>-<its name>`.
-const TICKETS: &str = "queue/tickets/";
+/// Where the functions keep the entries of those who wait for a slot: `<start of the execution, ms>-<its name>`.
+const ENTRIES: &str = "queue/entries/";
 
 /// Those who wait that are named one by one.
 const NAMED: usize = 10;
@@ -60,9 +60,9 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// Reads a ticket's key.
+    /// Reads a entry's key.
     fn of(key: &str) -> Option<Self> {
-        let (millis, execution) = key.strip_prefix(TICKETS)?.split_once('-')?;
+        let (millis, execution) = key.strip_prefix(ENTRIES)?.split_once('-')?;
         let since = SystemTime::UNIX_EPOCH + Duration::from_millis(millis.parse().ok()?);
         Some(Self { execution: execution.to_owned(), since })
     }
@@ -117,7 +117,7 @@ async fn running(deployed: &Deployed) -> Result<Vec<SystemTime>, Error> {
 /// Who waits for a slot, in the order in which they get one.
 async fn waiting(deployed: &Deployed) -> Result<Vec<Waiting>, Error> {
     let bucket = deployed.results_bucket().await?;
-    let mut pages = deployed.s3.list_objects_v2().bucket(bucket).prefix(TICKETS).into_paginator().send();
+    let mut pages = deployed.s3.list_objects_v2().bucket(bucket).prefix(ENTRIES).into_paginator().send();
     let mut waiting = Vec::new();
     while let Some(page) = pages.try_next().await.map_err(Error::aws("s3:ListBucket"))? {
         waiting.extend(page.contents().iter().filter_map(|object| Waiting::of(object.key()?)));
@@ -182,26 +182,26 @@ impl fmt::Display for Overview {
 mod tests {
     use lambdas::{
         job::{FaceAttributes, Job},
-        queue::Ticket,
+        queue::QueueEntry,
         video::Video,
     };
 
     use super::*;
 
     #[test]
-    fn a_ticket_says_who_waits_and_since_when() {
+    fn a_entry_says_who_waits_and_since_when() {
         let video = Video { bucket: "b".into(), key: "k".into(), version_id: None, etag: "e".into(), bytes: 1 };
         let job = Job {
             video,
             face_attributes: FaceAttributes::Default,
             topic_arn: String::new(),
             role_arn: String::new(),
-            generation: 0,
+            attempt: 0,
         };
         let started_ms = 1_764_000_000_123;
-        let ticket = Ticket { execution: "6d2a-9f_x".to_owned(), started_ms, entered_ms: started_ms, job };
+        let entry = QueueEntry { execution: "6d2a-9f_x".to_owned(), started_ms, entered_ms: started_ms, job };
         let since = SystemTime::UNIX_EPOCH + Duration::from_millis(1_764_000_000_123);
-        assert_eq!(Waiting::of(&ticket.object_key()), Some(Waiting { execution: ticket.execution, since }));
+        assert_eq!(Waiting::of(&entry.object_key()), Some(Waiting { execution: entry.execution, since }));
         assert_eq!(Waiting::of("queue/lease"), None);
     }
 }

@@ -51,7 +51,7 @@ pub(super) async fn videos(deployed: &Deployed, source: &Source) -> Result<Vec<F
         videos.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| {
             let key = object.key?;
             let lower = key.to_ascii_lowercase();
-            ENDINGS.iter().any(|ending| lower.ends_with(ending)).then(|| Found {
+            ENDINGS.iter().any(|completed| lower.ends_with(completed)).then(|| Found {
                 key,
                 etag: object.e_tag.unwrap_or_default().trim_matches('"').to_owned(),
                 bytes: object.size.and_then(|size| size.try_into().ok()).unwrap_or_default(),
@@ -193,9 +193,9 @@ mod tests {
     #[test]
     fn results_lie_in_the_folder_of_their_video() {
         for key in ["holiday.mp4", "a b/c.mp4", &"k/".repeat(512)] {
-            let manifest = format!("{}manifest.json", results::prefix(key, "tag"));
-            let (found, tag) = manifest.strip_suffix(MANIFEST).unwrap().rsplit_once('/').unwrap();
-            assert_eq!((found, tag), (folder(key).as_str(), "tag"));
+            let manifest = format!("{}manifest.json", results::prefix(key, "idempotency_key"));
+            let (found, idempotency_key) = manifest.strip_suffix(MANIFEST).unwrap().rsplit_once('/').unwrap();
+            assert_eq!((found, idempotency_key), (folder(key).as_str(), "idempotency_key"));
         }
     }
 

@@ -479,7 +479,7 @@ mod tests {
         let summary: Summary = serde_json::from_value(json!({
             "video": { "bucket": "b", "key": "clip.mp4", "etag": "e", "bytes": 4 },
             "metadata": {},
-            "job": { "job_id": "j", "tag": "t", "generation": 0, "face_attributes": "DEFAULT" },
+            "job": { "job_id": "j", "idempotency_key": "t", "attempt": 0, "face_attributes": "DEFAULT" },
             "faces": 0, "frames_with_faces": 0, "most_faces": null, "timeline": [],
         }))
         .unwrap();

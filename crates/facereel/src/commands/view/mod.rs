@@ -36,7 +36,7 @@ Examples:
 
 In the page, press ? for the keys.")]
 pub struct View {
-    /// A directory with results, or their place in S3: `s3://<bucket>/results/<key>/<tag>/`.
+    /// A directory with results, or their place in S3: `s3://<bucket>/results/<key>/<idempotency key>/`.
     results: String,
     /// The video, where it is not found by itself: a file, or `s3://BUCKET/KEY`.
     video: Option<String>,

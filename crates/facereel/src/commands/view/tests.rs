@@ -12,7 +12,7 @@ const LINE: &str = "{\"Timestamp\":500,\"Face\":{\"Confidence\":99.5}}\n";
 fn results(key: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let video = json!({"bucket": "uploads", "key": key, "etag": "e", "bytes": VIDEO.len()});
-    let job = json!({"job_id": "j", "tag": "t", "generation": 0, "face_attributes": "DEFAULT"});
+    let job = json!({"job_id": "j", "idempotency_key": "t", "attempt": 0, "face_attributes": "DEFAULT"});
     let object = |name: &str| json!({"key": format!("results/{key}/t/{name}"), "bytes": 1});
     let page = json!({"key": "results/k/t/faces/00000.jsonl", "bytes": LINE.len(), "faces": 1, "first_ms": 500, "last_ms": 500});
     let manifest = json!({"video": video, "job": job, "execution": "arn", "faces": 1, "summary": object("summary.json"),

@@ -7,7 +7,7 @@ use super::*;
 /// A manifest as the workflow writes it.
 fn manifest(key: &str, bytes: u64) -> String {
     let object = json!({ "key": "results/k/t/x", "bytes": 1 });
-    let job = json!({ "job_id": "j", "tag": "t", "generation": 0, "face_attributes": "DEFAULT" });
+    let job = json!({ "job_id": "j", "idempotency_key": "t", "attempt": 0, "face_attributes": "DEFAULT" });
     json!({
         "video": { "bucket": "b", "key": key, "etag": "e", "bytes": bytes },
         "job": job, "execution": "arn", "faces": 1, "summary": object, "report": object, "pages": [],

@@ -7,17 +7,17 @@ use aws_sdk_sfn::{
 
 use crate::{
     aws::{AwsError, Clients},
-    ending::Ending,
+    completed_job::CompletedJob,
     job::{FinishedJob, VideoMetadata},
     metrics::{self, Metric},
-    waiters::{self, TaskToken, Waiter},
+    pending_callbacks::{self, PendingCallback, TaskToken},
 };
 
 /// Step Functions takes at most 32,768 characters as a cause
 /// (<https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskFailure.html>).
 const MAX_CAUSE_CHARS: usize = 32_768;
 
-/// How a job ended, as its waiters are told.
+/// How a job ended, as its callbacks are told.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     /// Its pages can be read.
@@ -36,64 +36,71 @@ pub enum Outcome {
     },
 }
 
-/// Tells each waiter how its job ended and removes it.
+/// Tells each callback how its job ended and removes it.
 ///
-/// Who came after a failure was seen is not told of it: it wants a new job, and its ticket is about to get it one.
+/// Who came after a failure was seen is not told of it: it wants a new job, and its entry is about to get it one.
 ///
 /// # Errors
-/// As [`tell_all`].
-pub async fn tell(
+/// As [`notify_all`].
+pub async fn notify(
     clients: &Clients,
     bucket: &str,
-    ending: &Ending,
+    completed: &CompletedJob,
     outcome: &Outcome,
-    mut waiters: Vec<Waiter>,
+    mut callbacks: Vec<PendingCallback>,
 ) -> Result<(), AwsError> {
     if matches!(outcome, Outcome::JobFailed { .. }) {
-        waiters.retain(|waiter| !ending.precedes(waiter.entered_ms));
+        callbacks.retain(|callback| !completed.precedes(callback.entered_ms));
     }
-    tell_all(clients, bucket, &ending.job_id, outcome, waiters).await
+    notify_all(clients, bucket, &completed.job_id, outcome, callbacks).await
 }
 
-/// Tells each of these waiters and removes it.
+/// Tells each of these callbacks and removes it.
 ///
-/// A waiter whose task has ended by itself (late, or told twice) is removed as well: nobody is left to tell.
+/// A callback whose task has ended by itself (late, or told twice) is removed as well: nobody is left to tell.
 ///
 /// # Errors
 /// The first [`AwsError`], after everyone who could be told was told. What is left is told at the next attempt.
-pub async fn tell_all(
+pub async fn notify_all(
     clients: &Clients,
     bucket: &str,
     job_id: &str,
     outcome: &Outcome,
-    waiters: Vec<Waiter>,
+    callbacks: Vec<PendingCallback>,
 ) -> Result<(), AwsError> {
     let mut first_error = None;
-    for waiter in waiters {
+    for callback in callbacks {
         let told = match outcome {
             Outcome::Succeeded(metadata) => {
-                send_success(clients, &waiter.task_token, &waiter.job.clone().finished(job_id, metadata)).await
+                send_success(clients, &callback.task_token, &callback.job.clone().finished(job_id, metadata)).await
             }
             Outcome::JobFailed { reason } => {
                 let cause = format!("{reason} (face detection job {job_id})");
-                send_failure(clients, &waiter.task_token, "JobFailed", &cause).await
+                send_failure(clients, &callback.task_token, "JobFailed", &cause).await
             }
-            Outcome::NotStarted { error, cause } => send_failure(clients, &waiter.task_token, error, cause).await,
+            Outcome::NotStarted { error, cause } => send_failure(clients, &callback.task_token, error, cause).await,
         };
         let told = match told {
-            Ok(delivery) => waiters::remove(clients, bucket, &waiter).await.map(|()| delivery),
+            Ok(delivery) => pending_callbacks::remove(clients, bucket, &callback).await.map(|()| delivery),
             Err(error) => Err(error),
         };
         match told {
             Ok(delivery) => {
                 if delivery == Delivery::TooLate {
-                    metrics::emit(clients, &[Metric::CallbacksTooLate(1)]);
+                    metrics::emit(clients, &[Metric::LateCallbacks(1)]);
                 }
-                let (tag, key) = (waiter.job.tag(), waiter.job.video.key);
-                tracing::info!(execution = waiter.execution, tag, key, job_id, ?delivery, "told a waiting execution");
+                let (idempotency_key, key) = (callback.job.idempotency_key(), callback.job.video.key);
+                tracing::info!(
+                    execution = callback.execution,
+                    idempotency_key,
+                    key,
+                    job_id,
+                    ?delivery,
+                    "told a waiting execution"
+                );
             }
             Err(error) => {
-                tracing::warn!(execution = waiter.execution, job_id, %error, "could not tell a waiting execution yet");
+                tracing::warn!(execution = callback.execution, job_id, %error, "could not tell a waiting execution yet");
                 first_error.get_or_insert(error);
             }
         }

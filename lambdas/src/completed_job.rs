@@ -1,6 +1,6 @@
-//! Endings: which job of a tag has ended, and when that was first seen, at `queue/ended/<tag>` in the work bucket.
+//! Endings: which job of a tag has ended, and when that was first seen, at `queue/completed-jobs/<idempotency key>` in the work bucket.
 //!
-//! An ending is noted before anyone hears of it. Who asks for the same content later finds a finished job without waiting
+//! An completed is noted before anyone hears of it. Who asks for the same content later finds a finished job without waiting
 //! for a turn; and who was started or redriven after a failure was seen wants a new job, and is the only one to get it.
 
 use aws_sdk_s3::error::ProvideErrorMetadata;
@@ -13,33 +13,38 @@ use crate::{
 
 /// A job that has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ending {
+pub struct CompletedJob {
     /// Rekognition's name of the job.
     pub job_id: String,
     /// When its end was first seen, in milliseconds since 1970.
     pub seen_ms: i64,
 }
 
-impl Ending {
+impl CompletedJob {
     /// Notes that a job has ended, and returns the note: an earlier one of the same job stays as it is.
     ///
     /// # Errors
     /// [`AwsError`] of `s3:PutObject` or `s3:GetObject`.
-    pub async fn note(clients: &Clients, bucket: &str, tag: &str, job_id: &str) -> Result<Self, AwsError> {
-        let ending = Self { job_id: job_id.to_owned(), seen_ms: clients.now_ms() };
-        let request = s3::put_json_request(clients, bucket, &object_key(tag), &ending);
+    pub async fn record(
+        clients: &Clients,
+        bucket: &str,
+        idempotency_key: &str,
+        job_id: &str,
+    ) -> Result<Self, AwsError> {
+        let completed = Self { job_id: job_id.to_owned(), seen_ms: clients.now_ms() };
+        let request = s3::put_json_request(clients, bucket, &object_key(idempotency_key), &completed);
         match request.if_none_match("*").send().await {
-            Ok(_) => return Ok(ending),
+            Ok(_) => return Ok(completed),
             // Someone else has noted it, or does so at this very moment.
             Err(error) if matches!(error.code(), Some("PreconditionFailed" | "ConditionalRequestConflict")) => {}
             Err(error) => return Err(AwsError::new("s3:PutObject", error)),
         }
-        match Self::of(clients, bucket, tag).await? {
+        match Self::find(clients, bucket, idempotency_key).await? {
             Some(noted) if noted.job_id == job_id => Ok(noted),
             // Of an earlier job, whose ClientRequestToken Rekognition has forgotten.
             _ => {
-                s3::put_json(clients, bucket, &object_key(tag), &ending).await?;
-                Ok(ending)
+                s3::put_json(clients, bucket, &object_key(idempotency_key), &completed).await?;
+                Ok(completed)
             }
         }
     }
@@ -54,12 +59,12 @@ impl Ending {
     ///
     /// # Errors
     /// [`AwsError`] of `s3:GetObject`.
-    pub async fn of(clients: &Clients, bucket: &str, tag: &str) -> Result<Option<Self>, AwsError> {
-        let body = s3::get(clients, bucket, &object_key(tag)).await?;
+    pub async fn find(clients: &Clients, bucket: &str, idempotency_key: &str) -> Result<Option<Self>, AwsError> {
+        let body = s3::get(clients, bucket, &object_key(idempotency_key)).await?;
         Ok(body.and_then(|body| serde_json::from_slice(&body).ok()))
     }
 }
 
-fn object_key(tag: &str) -> String {
-    format!("queue/ended/{tag}")
+fn object_key(idempotency_key: &str) -> String {
+    format!("queue/completed-jobs/{idempotency_key}")
 }

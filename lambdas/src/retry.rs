@@ -15,7 +15,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(8);
 ///
 /// # Errors
 /// What the last call met.
-pub(crate) async fn patiently<T, E: ErrorName>(mut call: impl AsyncFnMut() -> Result<T, E>) -> Result<T, E> {
+pub(crate) async fn while_throttled<T, E: ErrorName>(mut call: impl AsyncFnMut() -> Result<T, E>) -> Result<T, E> {
     let (mut pause, mut waited) = (Duration::from_secs(1), Duration::ZERO);
     loop {
         match call().await {
