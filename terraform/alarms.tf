@@ -23,7 +23,7 @@ locals {
       missing     = "notBreaching"
     }
     stuck = {
-      description = "An execution has been running for more than ${var.stuck_after_hours} hours. If the dashboard shows that videos are still being done, the queue is only long: wait, or raise the quota of concurrent stored video jobs. If none are, look at the errors of ${var.name}-resume-execution. No data means that nobody measures: see the state machine ${var.name}-gauge."
+      description = "An execution has been running for more than ${var.stuck_after_hours} hours. If the dashboard shows that videos are still being done, the queue is only long: wait, or raise the quota of concurrent stored video jobs. If none are, look at the errors of ${var.name}-resume-execution. No data means that nobody measures: see the state machine ${var.name}-running-executions."
       namespace   = local.namespace
       metric      = "OldestExecutionAge"
       dimensions  = { StateMachine = aws_sfn_state_machine.analyze_video.name }

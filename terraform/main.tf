@@ -8,8 +8,9 @@
 #   completions.tf    Rekognition's word that a job has ended
 #   encryption.tf     one key for everything, if asked for
 #   backfill.tf       videos that were there before
-#   gauge.tf          how many executions run, and for how long
-#   alarms.tf, dashboard.tf
+#   running_executions.tf  the number of running executions and the age of the oldest, as metrics
+#   alarms.tf              the alarms
+#   dashboard.tf           the dashboard
 
 provider "aws" {
   region = var.region
@@ -37,7 +38,7 @@ locals {
 
   # Put together rather than asked for: the functions may answer this state machine, and it may call them.
   state_machine_arns = {
-    for name in ["analyze-video", "backfill", "gauge"] :
+    for name in ["analyze-video", "backfill", "running-executions"] :
     name => "arn:${local.partition}:states:${var.region}:${local.account}:stateMachine:${var.name}-${name}"
   }
   state_machine_arn = local.state_machine_arns["analyze-video"]

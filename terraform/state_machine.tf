@@ -57,7 +57,7 @@ resource "aws_iam_role_policy" "state_machine" {
   })
 }
 
-# What every state machine has, those of backfill.tf and gauge.tf as well: a log, and a role that it alone takes.
+# What every state machine has, those of backfill.tf and running_executions.tf as well: a log, and a role that it alone takes.
 
 resource "aws_cloudwatch_log_group" "state_machine" {
   #checkov:skip=CKV_AWS_338:log_retention_days says how long; a year is for whoever needs it.

@@ -60,7 +60,7 @@ resource "aws_iam_role" "events" {
       Action    = "sts:AssumeRole"
       Condition = {
         StringEquals = { "aws:SourceAccount" = local.account }
-        ArnEquals    = { "aws:SourceArn" = [aws_cloudwatch_event_rule.uploads.arn, aws_cloudwatch_event_rule.gauge.arn] }
+        ArnEquals    = { "aws:SourceArn" = [aws_cloudwatch_event_rule.uploads.arn, aws_cloudwatch_event_rule.running_executions.arn] }
       }
     }]
   })
@@ -77,7 +77,7 @@ resource "aws_iam_role_policy" "events" {
         Sid      = "StartExecutions"
         Effect   = "Allow"
         Action   = "states:StartExecution"
-        Resource = [aws_sfn_state_machine.analyze_video.arn, aws_sfn_state_machine.gauge.arn]
+        Resource = [aws_sfn_state_machine.analyze_video.arn, aws_sfn_state_machine.running_executions.arn]
       }],
       local.key_statements.executions,
     )

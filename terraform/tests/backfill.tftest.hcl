@@ -62,7 +62,7 @@ run "the_key_encrypts_it_too" {
     condition = {
       for statement in jsondecode(aws_iam_role_policy.backfill.policy).Statement : statement.Sid => statement.Condition if startswith(statement.Sid, "UseKeyFor")
       } == {
-      UseKeyForExecutions  = { StringEquals = { "kms:EncryptionContext:aws:states:stateMachineArn" = ["arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-analyze-video", "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-backfill", "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-gauge"] } }
+      UseKeyForExecutions  = { StringEquals = { "kms:EncryptionContext:aws:states:stateMachineArn" = ["arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-analyze-video", "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-backfill", "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-running-executions"] } }
       UseKeyForLogDelivery = { StringLike = { "kms:EncryptionContext:SourceArn" = "arn:aws:logs:eu-west-1:123456789012:*" } }
       UseKeyForObjects     = { StringEquals = { "kms:ViaService" = "s3.eu-west-1.amazonaws.com" } }
     }

@@ -98,17 +98,17 @@ run "every_failure_raises_an_alarm" {
   }
 }
 
-run "the_gauge_measures_what_the_alarm_reads" {
+run "the_stuck_alarm_reads_the_published_running_executions_metric" {
   assert {
-    condition = anytrue([for metric in jsondecode(aws_sfn_state_machine.gauge.definition).States.Publish.Arguments.MetricData :
+    condition = anytrue([for metric in jsondecode(aws_sfn_state_machine.running_executions.definition).States.Publish.Arguments.MetricData :
       metric.MetricName == aws_cloudwatch_metric_alarm.alarm["stuck"].metric_name
       && tomap({ for dimension in metric.Dimensions : dimension.Name => dimension.Value }) == tomap(aws_cloudwatch_metric_alarm.alarm["stuck"].dimensions)
-    ]) && jsondecode(aws_sfn_state_machine.gauge.definition).States.Publish.Arguments.Namespace == aws_cloudwatch_metric_alarm.alarm["stuck"].namespace
+    ]) && jsondecode(aws_sfn_state_machine.running_executions.definition).States.Publish.Arguments.Namespace == aws_cloudwatch_metric_alarm.alarm["stuck"].namespace
     error_message = "The alarm reads a metric that nobody publishes."
   }
   assert {
-    condition     = strcontains(jsondecode(aws_sfn_state_machine.gauge.definition).States.ListRunning.Arguments, aws_sfn_state_machine.analyze_video.arn)
-    error_message = "The gauge looks at another state machine."
+    condition     = strcontains(jsondecode(aws_sfn_state_machine.running_executions.definition).States.ListRunning.Arguments, aws_sfn_state_machine.analyze_video.arn)
+    error_message = "ListRunning lists the executions of another state machine."
   }
 }
 

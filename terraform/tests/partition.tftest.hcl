@@ -53,14 +53,14 @@ variables {
 run "every_arn_is_of_the_stacks_partition" {
   assert {
     condition = alltrue([
-      for machine in [aws_sfn_state_machine.analyze_video, aws_sfn_state_machine.backfill, aws_sfn_state_machine.gauge] :
+      for machine in [aws_sfn_state_machine.analyze_video, aws_sfn_state_machine.backfill, aws_sfn_state_machine.running_executions] :
       toset(regexall("arn:[^:]*:", machine.definition)) == toset(["arn:aws-us-gov:"])
     ])
     error_message = "A definition holds an ARN of another partition."
   }
   assert {
     condition = toset(regexall("arn:[^:]*:", join("", concat(
-      [for policy in concat(values(aws_iam_role_policy.function), [aws_iam_role_policy.backfill, aws_iam_role_policy.events, aws_iam_role_policy.gauge, aws_iam_role_policy.publish, aws_iam_role_policy.state_machine]) : policy.policy],
+      [for policy in concat(values(aws_iam_role_policy.function), [aws_iam_role_policy.backfill, aws_iam_role_policy.events, aws_iam_role_policy.running_executions, aws_iam_role_policy.publish, aws_iam_role_policy.state_machine]) : policy.policy],
       [for role in concat(values(aws_iam_role.function), values(aws_iam_role.state_machine), [aws_iam_role.events, aws_iam_role.publish]) : role.assume_role_policy],
       [for policy in concat(values(aws_s3_bucket_policy.created), values(aws_sqs_queue_policy.undelivered), [aws_sns_topic_policy.completions, aws_kms_key.key[0]]) : policy.policy],
     )))) == toset(["arn:aws-us-gov:"])

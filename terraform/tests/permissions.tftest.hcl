@@ -13,7 +13,7 @@ variables {
 run "only_actions_without_resource_types_take_every_resource" {
   assert {
     condition = toset(flatten([
-      for policy in concat(values(aws_iam_role_policy.function), [aws_iam_role_policy.events, aws_iam_role_policy.state_machine, aws_iam_role_policy.gauge, aws_iam_role_policy.publish]) : [
+      for policy in concat(values(aws_iam_role_policy.function), [aws_iam_role_policy.events, aws_iam_role_policy.state_machine, aws_iam_role_policy.running_executions, aws_iam_role_policy.publish]) : [
         for statement in jsondecode(policy.policy).Statement : statement.Action if contains(flatten([statement.Resource]), "*")
       ]
       ])) == toset([
@@ -37,7 +37,7 @@ run "only_actions_without_resource_types_take_every_resource" {
   }
   assert {
     condition = !anytrue(flatten([
-      for policy in concat(values(aws_iam_role_policy.function), [aws_iam_role_policy.events, aws_iam_role_policy.state_machine, aws_iam_role_policy.gauge, aws_iam_role_policy.publish]) : [
+      for policy in concat(values(aws_iam_role_policy.function), [aws_iam_role_policy.events, aws_iam_role_policy.state_machine, aws_iam_role_policy.running_executions, aws_iam_role_policy.publish]) : [
         for statement in jsondecode(policy.policy).Statement : [for action in flatten([statement.Action]) : strcontains(action, "*")]
       ]
     ]))
@@ -77,11 +77,11 @@ run "nobody_else_takes_a_role" {
       for name, role in merge(aws_iam_role.state_machine, { publish = aws_iam_role.publish, events = aws_iam_role.events }) :
       name => [jsondecode(role.assume_role_policy).Statement[0].Principal.Service, jsondecode(role.assume_role_policy).Statement[0].Condition.StringEquals["aws:SourceAccount"]]
       } == {
-      publish       = ["rekognition.amazonaws.com", "123456789012"]
-      events        = ["events.amazonaws.com", "123456789012"]
-      analyze-video = ["states.amazonaws.com", "123456789012"]
-      backfill      = ["states.amazonaws.com", "123456789012"]
-      gauge         = ["states.amazonaws.com", "123456789012"]
+      publish            = ["rekognition.amazonaws.com", "123456789012"]
+      events             = ["events.amazonaws.com", "123456789012"]
+      analyze-video      = ["states.amazonaws.com", "123456789012"]
+      backfill           = ["states.amazonaws.com", "123456789012"]
+      running-executions = ["states.amazonaws.com", "123456789012"]
     }
     error_message = "A service takes a role on this account's behalf only."
   }
@@ -115,25 +115,25 @@ run "one_key_encrypts_everything" {
       [for queue in aws_sqs_queue.undelivered : queue.kms_master_key_id == aws_kms_key.key[0].arn],
       [for group in concat(values(aws_cloudwatch_log_group.function), values(aws_cloudwatch_log_group.state_machine)) : group.kms_key_id == aws_kms_key.key[0].arn],
       [for function in aws_lambda_function.function : function.kms_key_arn == aws_kms_key.key[0].arn],
-      [for machine in [aws_sfn_state_machine.analyze_video, aws_sfn_state_machine.gauge] : machine.encryption_configuration[0].kms_key_id == aws_kms_key.key[0].arn],
+      [for machine in [aws_sfn_state_machine.analyze_video, aws_sfn_state_machine.running_executions] : machine.encryption_configuration[0].kms_key_id == aws_kms_key.key[0].arn],
       [aws_sns_topic.completions.kms_master_key_id == aws_kms_key.key[0].arn, aws_kms_key.key[0].enable_key_rotation],
     ))
     error_message = "Something is not encrypted with the key."
   }
   assert {
     condition = jsonencode({
-      for name, policy in merge(aws_iam_role_policy.function, { events = aws_iam_role_policy.events, state-machine = aws_iam_role_policy.state_machine, gauge = aws_iam_role_policy.gauge, publish = aws_iam_role_policy.publish }) :
+      for name, policy in merge(aws_iam_role_policy.function, { events = aws_iam_role_policy.events, state-machine = aws_iam_role_policy.state_machine, running-executions = aws_iam_role_policy.running_executions, publish = aws_iam_role_policy.publish }) :
       name => sort([for statement in jsondecode(policy.policy).Statement : statement.Sid if startswith(statement.Sid, "UseKeyFor")])
       }) == jsonencode({
-      start-detection  = ["UseKeyForEnvironment", "UseKeyForExecutions", "UseKeyForObjects"]
-      resume-execution = ["UseKeyForEnvironment", "UseKeyForExecutions", "UseKeyForObjects", "UseKeyForQueues"]
-      list-pages       = ["UseKeyForEnvironment"]
-      fetch-page       = ["UseKeyForEnvironment", "UseKeyForObjects"]
-      summarize        = ["UseKeyForEnvironment", "UseKeyForObjects"]
-      events           = ["UseKeyForExecutions"]
-      state-machine    = ["UseKeyForExecutions", "UseKeyForLogDelivery"]
-      gauge            = ["UseKeyForExecutions", "UseKeyForLogDelivery"]
-      publish          = ["UseKeyForTopic"]
+      start-detection    = ["UseKeyForEnvironment", "UseKeyForExecutions", "UseKeyForObjects"]
+      resume-execution   = ["UseKeyForEnvironment", "UseKeyForExecutions", "UseKeyForObjects", "UseKeyForQueues"]
+      list-pages         = ["UseKeyForEnvironment"]
+      fetch-page         = ["UseKeyForEnvironment", "UseKeyForObjects"]
+      summarize          = ["UseKeyForEnvironment", "UseKeyForObjects"]
+      events             = ["UseKeyForExecutions"]
+      state-machine      = ["UseKeyForExecutions", "UseKeyForLogDelivery"]
+      running-executions = ["UseKeyForExecutions", "UseKeyForLogDelivery"]
+      publish            = ["UseKeyForTopic"]
     })
     error_message = "A role lacks its part of the key, or has one that it does not need."
   }

@@ -5,14 +5,14 @@ locals {
   namespace = "Facereel"
 }
 
-resource "aws_sfn_state_machine" "gauge" {
+resource "aws_sfn_state_machine" "running_executions" {
   #checkov:skip=CKV_AWS_284:It makes two calls; there is no trace to follow.
   #checkov:skip=CKV_AWS_285:Its errors are logged; its data are two numbers, which it publishes.
-  name     = "${var.name}-gauge"
+  name     = "${var.name}-running-executions"
   type     = "EXPRESS"
-  role_arn = aws_iam_role.state_machine["gauge"].arn
+  role_arn = aws_iam_role.state_machine["running-executions"].arn
 
-  definition = templatefile("${path.module}/gauge.asl.json", {
+  definition = templatefile("${path.module}/../statemachine/running-executions.asl.json", {
     partition         = local.partition
     namespace         = local.namespace
     state_machine     = aws_sfn_state_machine.analyze_video.name
@@ -20,7 +20,7 @@ resource "aws_sfn_state_machine" "gauge" {
   })
 
   logging_configuration {
-    log_destination = "${aws_cloudwatch_log_group.state_machine["gauge"].arn}:*"
+    log_destination = "${aws_cloudwatch_log_group.state_machine["running-executions"].arn}:*"
     level           = "ERROR"
   }
 
@@ -34,28 +34,28 @@ resource "aws_sfn_state_machine" "gauge" {
     }
   }
 
-  depends_on = [aws_iam_role_policy.gauge]
+  depends_on = [aws_iam_role_policy.running_executions]
 }
 
-resource "aws_cloudwatch_event_rule" "gauge" {
-  name                = "${var.name}-gauge"
+resource "aws_cloudwatch_event_rule" "running_executions" {
+  name                = "${var.name}-running-executions"
   description         = "Counts the running executions of ${var.name}-analyze-video"
   schedule_expression = "rate(5 minutes)"
 }
 
 # No dead letters: what is missed is measured again five minutes later.
-resource "aws_cloudwatch_event_target" "gauge" {
-  rule      = aws_cloudwatch_event_rule.gauge.name
-  target_id = "gauge"
-  arn       = aws_sfn_state_machine.gauge.arn
+resource "aws_cloudwatch_event_target" "running_executions" {
+  rule      = aws_cloudwatch_event_rule.running_executions.name
+  target_id = "running-executions"
+  arn       = aws_sfn_state_machine.running_executions.arn
   role_arn  = aws_iam_role.events.arn
 
   depends_on = [aws_iam_role_policy.events]
 }
 
-resource "aws_iam_role_policy" "gauge" {
+resource "aws_iam_role_policy" "running_executions" {
   name = "measure"
-  role = aws_iam_role.state_machine["gauge"].id
+  role = aws_iam_role.state_machine["running-executions"].id
 
   policy = jsonencode({
     Version = "2012-10-17"
