@@ -1,13 +1,14 @@
-# CloudWatch counts the executions that begin and end, but not those that run, nor since when. A tiny express state
-# machine asks every five minutes and publishes both: the alarm `stuck` and the dashboard need them.
+# Step Functions publishes metrics of executions that start and end, but neither the number of running executions nor their
+# age. An express state machine lists the running executions every five minutes and publishes both metrics, which the alarm
+# `stuck` and the dashboard read. The definition is ../statemachine/running-executions.asl.json.
 
 locals {
   namespace = "Facereel"
 }
 
 resource "aws_sfn_state_machine" "running_executions" {
-  #checkov:skip=CKV_AWS_284:It makes two calls; there is no trace to follow.
-  #checkov:skip=CKV_AWS_285:Its errors are logged; its data are two numbers, which it publishes.
+  #checkov:skip=CKV_AWS_284:It makes two calls, so a trace adds no information.
+  #checkov:skip=CKV_AWS_285:Its errors are logged; its data are the two numbers that it publishes.
   name     = "${var.name}-running-executions"
   type     = "EXPRESS"
   role_arn = aws_iam_role.state_machine["running-executions"].arn
@@ -39,11 +40,11 @@ resource "aws_sfn_state_machine" "running_executions" {
 
 resource "aws_cloudwatch_event_rule" "running_executions" {
   name                = "${var.name}-running-executions"
-  description         = "Counts the running executions of ${var.name}-analyze-video"
+  description         = "Publishes the number and the age of the running executions of ${var.name}-analyze-video"
   schedule_expression = "rate(5 minutes)"
 }
 
-# No dead letters: what is missed is measured again five minutes later.
+# No dead-letter queue: the next invocation, five minutes later, measures again.
 resource "aws_cloudwatch_event_target" "running_executions" {
   rule      = aws_cloudwatch_event_rule.running_executions.name
   target_id = "running-executions"
@@ -54,7 +55,7 @@ resource "aws_cloudwatch_event_target" "running_executions" {
 }
 
 resource "aws_iam_role_policy" "running_executions" {
-  name = "measure"
+  name = "publish-metrics"
   role = aws_iam_role.state_machine["running-executions"].id
 
   policy = jsonencode({
@@ -68,7 +69,7 @@ resource "aws_iam_role_policy" "running_executions" {
           Resource = local.state_machine_arn
         },
         {
-          # It has no resource types, but a condition.
+          # The action has no resource types; the condition limits it to the namespace.
           Sid       = "PublishMetrics"
           Effect    = "Allow"
           Action    = "cloudwatch:PutMetricData"

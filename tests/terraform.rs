@@ -36,7 +36,7 @@ const ENGINE_GAPS: [(&str, &str, &str); 7] = [
 
 /// What AWS itself does in a function's role, where no engine shows it: Lambda's own logs, traces and dead letters.
 const DONE_BY_LAMBDA: [&str; 5] = [
-    "KeepUndelivered: sqs:SendMessage on resource 1",
+    "SendToDeadLetterQueue: sqs:SendMessage on resource 1",
     "Trace: xray:PutTelemetryRecords on resource 1",
     "Trace: xray:PutTraceSegments on resource 1",
     "WriteLogs: logs:CreateLogStream on resource 1",
