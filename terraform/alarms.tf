@@ -1,11 +1,11 @@
-# Each alarm says one thing that somebody should look at. All go to alarm_topic_arn, if there is one.
+# Each alarm reports one condition that needs an operator. All alarms publish to alarm_topic_arn if it is set.
 
 locals {
   state_machine_dimension = { StateMachineArn = aws_sfn_state_machine.analyze_video.arn }
 
   alarms = {
     failed = {
-      description = "An execution failed. Open it in the console: its error and cause say why, and docs/operations.md what to do for each error; then Redrive it."
+      description = "An execution failed. Open it in the console and read its error and cause. docs/operations.md lists the remedy for each error. Apply it, then redrive the execution."
       namespace   = "AWS/States"
       metric      = "ExecutionsFailed"
       dimensions  = local.state_machine_dimension
@@ -14,7 +14,7 @@ locals {
       missing     = "notBreaching"
     }
     timed-out = {
-      description = "An execution ran out of time: 7 days have passed since its video landed. Start a new execution with the same input; if the alarm stuck was on before, do first what it says."
+      description = "An execution timed out 7 days after it started. If the alarm ${var.name}-stuck was raised before, follow its description first. Then start a new execution with the same input."
       namespace   = "AWS/States"
       metric      = "ExecutionsTimedOut"
       dimensions  = local.state_machine_dimension
@@ -23,7 +23,7 @@ locals {
       missing     = "notBreaching"
     }
     stuck = {
-      description = "An execution has been running for more than ${var.stuck_after_hours} hours. If the dashboard shows that videos are still being done, the queue is only long: wait, or raise the quota of concurrent stored video jobs. If none are, look at the errors of ${var.name}-resume-execution. No data means that nobody measures: see the state machine ${var.name}-gauge."
+      description = "An execution has been running for more than ${var.stuck_after_hours} hours. If the dashboard shows that executions still succeed, the queue is long: wait, or request a higher quota of concurrent stored-video jobs. If none succeed, check the errors of ${var.name}-resume-execution. Insufficient data means that the metric is not published: check the state machine ${var.name}-running-executions."
       namespace   = local.namespace
       metric      = "OldestExecutionAge"
       dimensions  = { StateMachine = aws_sfn_state_machine.analyze_video.name }
@@ -32,7 +32,7 @@ locals {
       missing     = "missing"
     }
     undelivered-uploads = {
-      description = "EventBridge could not start executions for uploads; their events wait for 14 days in the queue ${aws_sqs_queue.undelivered["uploads"].name}: start an execution with each as its input, then delete it."
+      description = "EventBridge could not start executions for uploads. The queue ${aws_sqs_queue.undelivered["uploads"].name} keeps their events for 14 days. Start an execution with each event as its input, then delete the message."
       namespace   = "AWS/SQS"
       metric      = "ApproximateNumberOfMessagesVisible"
       dimensions  = { QueueName = aws_sqs_queue.undelivered["uploads"].name }
@@ -41,7 +41,7 @@ locals {
       missing     = "notBreaching"
     }
     undelivered-completions = {
-      description = "Completions of jobs could not be handled; they wait in the queue ${aws_sqs_queue.undelivered["completions"].name}. Look at the errors of ${var.name}-resume-execution. Nothing is lost: the executions ask again by themselves, after 15 minutes at first and after 4 hours at most; then purge the queue."
+      description = "Completion messages of jobs could not be processed. They are in the queue ${aws_sqs_queue.undelivered["completions"].name}. Check the errors of ${var.name}-resume-execution. No result is lost: each execution reads the status of its job again after its heartbeat timeout, which is 15 minutes at first and 4 hours at most. Purge the queue when these executions have continued."
       namespace   = "AWS/SQS"
       metric      = "ApproximateNumberOfMessagesVisible"
       dimensions  = { QueueName = aws_sqs_queue.undelivered["completions"].name }
@@ -71,10 +71,10 @@ resource "aws_cloudwatch_metric_alarm" "alarm" {
   insufficient_data_actions = each.value.missing == "missing" ? var.alarm_topic_arn[*] : []
 }
 
-# Throttling here and there is retried; that it goes on for a quarter of an hour is a limit to be raised.
+# Single throttled calls are retried. Throttling in three consecutive periods of 5 minutes means that a quota is too low.
 resource "aws_cloudwatch_metric_alarm" "throttled" {
   alarm_name          = "${var.name}-throttled"
-  alarm_description   = "AWS has throttled Lambda functions, Step Functions or Rekognition for 15 minutes on end. Nothing is lost, all is tried again. The dashboard shows which; raise its quota in Service Quotas if this lasts."
+  alarm_description   = "AWS has throttled Lambda, Step Functions or Rekognition for 15 minutes. No work is lost: throttled calls are retried. The metrics of this alarm show which service is affected. If throttling continues, request a higher quota in Service Quotas."
   evaluation_periods  = 3
   comparison_operator = "GreaterThanThreshold"
   threshold           = 0

@@ -1,9 +1,10 @@
-# `facereel backfill` analyses videos that were there before, or were missed: it leaves their list in the results bucket,
-# and this state machine works it off. The definition is ../statemachine/backfill.asl.json.
+# `facereel backfill` analyses videos that were in the bucket before the deployment, or whose upload started no execution.
+# It writes a list of them to the results bucket, and this state machine processes the list. The definition is
+# ../statemachine/backfill.asl.json.
 
 resource "aws_sfn_state_machine" "backfill" {
-  #checkov:skip=CKV_AWS_284:Each video's own execution is traced; this one only starts them.
-  #checkov:skip=CKV_AWS_285:The executions that it starts are logged; which videos they are says its list in S3.
+  #checkov:skip=CKV_AWS_284:X-Ray traces the execution of each video; this state machine only starts those executions.
+  #checkov:skip=CKV_AWS_285:The executions that it starts are logged, and its list in S3 names their videos.
   name     = "${var.name}-backfill"
   role_arn = aws_iam_role.state_machine["backfill"].arn
 
@@ -40,7 +41,8 @@ resource "aws_iam_role_policy" "backfill" {
     Statement = concat(
       [
         {
-          # A distributed Map starts a child of this very state machine for each video, and that one the analysis.
+          # The distributed Map starts a child execution of this state machine for each video. The child execution starts an
+          # execution of analyze-video.
           Sid      = "StartExecutions"
           Effect   = "Allow"
           Action   = "states:StartExecution"
@@ -57,14 +59,15 @@ resource "aws_iam_role_policy" "backfill" {
           ]
         },
         {
-          Sid      = "RedriveChildren"
+          Sid      = "RedriveChildExecutions"
           Effect   = "Allow"
           Action   = "states:RedriveExecution"
           Resource = "${local.executions_arn}:${var.name}-backfill/*"
         },
         {
-          # How Step Functions hears that an execution that it waits for has ended.
-          Sid      = "HearOfEnds"
+          # Step Functions receives the end of an execution that it waits for (.sync) through this managed rule:
+          # https://docs.aws.amazon.com/step-functions/latest/dg/connect-stepfunctions.html
+          Sid      = "ManageExecutionEventsRule"
           Effect   = "Allow"
           Action   = ["events:DescribeRule", "events:PutRule", "events:PutTargets"]
           Resource = "arn:${local.partition}:events:${var.region}:${local.account}:rule/StepFunctionsGetEventsForStepFunctionsExecutionRule"

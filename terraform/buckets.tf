@@ -1,7 +1,7 @@
-# Videos land in the upload bucket. It is created here, or an existing one is used.
+# The upload bucket receives the videos. This module creates it, or uses the existing bucket var.upload_bucket.
 
-# The name stands in the provider's own message, which for a bucket of another Region is only "empty result" or
-# "moved permanently".
+# For a bucket in another Region the provider reports only "empty result" or "moved permanently", followed by the name of
+# the data source. The name therefore states the requirement.
 
 data "aws_s3_bucket" "upload_bucket_in_this_region" {
   count  = var.upload_bucket == null ? 0 : 1
@@ -9,25 +9,26 @@ data "aws_s3_bucket" "upload_bucket_in_this_region" {
 
   lifecycle {
     postcondition {
-      # Not its attribute for the Region, which provider 6 names otherwise than 5.
+      # The bucket's own attribute for the Region has different names in provider versions 5 and 6.
       condition     = strcontains(self.bucket_regional_domain_name, ".${var.region}.")
-      error_message = "The bucket ${var.upload_bucket} lies in another Region than ${var.region} (its address is ${self.bucket_regional_domain_name}). Rekognition reads videos in its own Region only: set region to the bucket's, or copy the videos."
+      error_message = "The bucket ${var.upload_bucket} is not in the Region ${var.region}: its endpoint is ${self.bucket_regional_domain_name}. Rekognition reads videos in its own Region only. Set region to the Region of the bucket, or copy the videos to a bucket in ${var.region}."
     }
   }
 }
 
 resource "aws_s3_bucket" "upload" {
-  #checkov:skip=CKV_AWS_18:Access logging needs a third bucket and a policy of the company; CloudTrail data events do without.
-  #checkov:skip=CKV_AWS_144:A copy in another Region would be analysed, and paid for, by nobody.
-  #checkov:skip=CKV_AWS_145:customer_managed_key encrypts with KMS; without it S3's own key does.
+  #checkov:skip=CKV_AWS_18:Access logging needs a third bucket and a company policy; CloudTrail data events need neither.
+  #checkov:skip=CKV_AWS_144:No stack analyses a replica in another Region, so a replica would only add cost.
+  #checkov:skip=CKV_AWS_145:With customer_managed_key the objects are encrypted with KMS, otherwise with the key of S3.
   count         = var.upload_bucket == null ? 1 : 0
   bucket        = local.upload_bucket
   force_destroy = var.force_destroy
 
-  # Terraform destroys against the direction of the dependencies. A bucket with objects in it cannot be destroyed, and
-  # what it depends on is then left: without this, the key's deletion would be scheduled all the same, and the objects
-  # would become unreadable. The bucket's own settings (policy, public access block, encryption, versioning and so on)
-  # depend on the bucket, since they cannot be created before it, and so they are removed before its destruction fails.
+  # Terraform destroys a resource before the resources that it depends on. S3 does not delete a bucket that has objects, and
+  # Terraform then keeps the dependencies of the bucket. Without this dependency, Terraform would still schedule the
+  # deletion of the key, and the objects would become unreadable. The settings of the bucket (policy, public access block,
+  # encryption, versioning and so on) depend on the bucket, because they cannot be created before it. Terraform therefore
+  # removes them before it fails to delete the bucket.
   depends_on = [aws_kms_key.key, aws_kms_alias.key]
 }
 
@@ -35,7 +36,7 @@ resource "aws_s3_bucket_versioning" "upload" {
   count  = length(aws_s3_bucket.upload)
   bucket = aws_s3_bucket.upload[count.index].id
 
-  # A video that is uploaded anew under the same key does not change the one that is being analysed.
+  # With versions, a second upload to the same key does not replace the video that is being analysed.
   versioning_configuration {
     status = "Enabled"
   }
@@ -46,7 +47,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "upload" {
   bucket = aws_s3_bucket.upload[count.index].id
 
   rule {
-    id     = "leftovers"
+    id     = "incomplete-uploads-and-noncurrent-versions"
     status = "Enabled"
 
     filter {}
@@ -56,7 +57,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "upload" {
     }
 
     noncurrent_version_expiration {
-      noncurrent_days = local.leftovers_expire_after_days
+      noncurrent_days = local.temporary_objects_expire_after_days
     }
   }
 
@@ -69,30 +70,30 @@ resource "aws_s3_bucket_notification" "upload" {
   eventbridge = true
 }
 
-# Results, and what the functions have to remember: waiting/ holds task tokens, queue/ the videos that wait for a job,
-# backfill/ lists of videos and what became of them.
+# The results bucket stores the results and the state of the functions: callbacks/ contains task tokens, queue/ the videos
+# that wait for a job and the lease, backfill/ the lists of videos and the outcome of each video.
 
 resource "aws_s3_bucket" "results" {
-  #checkov:skip=CKV_AWS_18:Access logging needs a third bucket and a policy of the company; CloudTrail data events do without.
-  #checkov:skip=CKV_AWS_21:Versions would keep task tokens that were deleted; results can be made anew from their video.
-  #checkov:skip=CKV_AWS_144:Results can be made anew from their video.
-  #checkov:skip=CKV_AWS_145:customer_managed_key encrypts with KMS; without it S3's own key does.
+  #checkov:skip=CKV_AWS_18:Access logging needs a third bucket and a company policy; CloudTrail data events need neither.
+  #checkov:skip=CKV_AWS_21:Versions would keep deleted task tokens; results can be created again from their video.
+  #checkov:skip=CKV_AWS_144:Results can be created again from their video.
+  #checkov:skip=CKV_AWS_145:With customer_managed_key the objects are encrypted with KMS, otherwise with the key of S3.
   bucket        = local.results_bucket
   force_destroy = var.force_destroy
 
-  # The key outlasts the bucket, as it does for the upload bucket.
+  # Terraform deletes the key after the bucket, for the reason given at the upload bucket.
   depends_on = [aws_kms_key.key, aws_kms_alias.key]
 
   lifecycle {
     precondition {
       condition     = local.results_bucket != local.upload_bucket
-      error_message = "results_bucket and upload_bucket are both ${local.results_bucket}. Give results a bucket of their own: results must not look like uploads."
+      error_message = "results_bucket and upload_bucket are both ${local.results_bucket}. Set results_bucket to the name of another bucket: objects in the upload bucket start executions."
     }
   }
 }
 
-# Consumers of results start on the creation of manifest.json. These events start nothing in this stack: the rule in
-# upload_events.tf matches the upload bucket's name only.
+# Consumers of results subscribe to the creation of manifest.json. These events start no execution: the rule in
+# upload_events.tf matches the name of the upload bucket only.
 
 resource "aws_s3_bucket_notification" "results" {
   bucket      = aws_s3_bucket.results.id
@@ -114,10 +115,10 @@ resource "aws_s3_bucket_lifecycle_configuration" "results" {
   }
 
   dynamic "rule" {
-    for_each = toset(["backfill", "queue", "waiting"])
+    for_each = toset(["backfill", "callbacks", "queue"])
 
     content {
-      id     = "${rule.value}-leftovers"
+      id     = "temporary-objects-${rule.value}"
       status = "Enabled"
 
       filter {
@@ -125,7 +126,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "results" {
       }
 
       expiration {
-        days = local.leftovers_expire_after_days
+        days = local.temporary_objects_expire_after_days
       }
     }
   }
@@ -148,7 +149,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "results" {
   }
 }
 
-# What both need, where they are made here.
+# Settings of both buckets; an existing upload bucket gets none of them.
 
 locals {
   created_buckets = merge(
@@ -188,7 +189,7 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "created" {
       kms_master_key_id = local.key_arn
     }
 
-    # One call to KMS for many objects.
+    # With a bucket key, S3 makes one call to KMS for many objects.
     bucket_key_enabled = var.customer_managed_key
   }
 }
@@ -200,7 +201,7 @@ resource "aws_s3_bucket_policy" "created" {
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
-      Sid       = "OnlyEncryptedConnections"
+      Sid       = "DenyUnencryptedConnections"
       Effect    = "Deny"
       Principal = "*"
       Action    = "s3:*"
@@ -212,6 +213,6 @@ resource "aws_s3_bucket_policy" "created" {
     }]
   })
 
-  # S3 refuses two changes of a bucket's access at once.
+  # S3 rejects concurrent changes of a bucket's access settings.
   depends_on = [aws_s3_bucket_public_access_block.created]
 }

@@ -1,9 +1,9 @@
-# Rekognition publishes to the topic that a job has ended; the topic hands it to resume-execution. Nobody believes the
-# message: resume-execution asks Rekognition itself.
+# Rekognition publishes a message to the topic when a job ends, and the topic invokes resume-execution. The message is a
+# hint: resume-execution reads the status of the job from GetFaceDetection.
 
 resource "aws_sns_topic" "completions" {
   name = "${var.name}-completions"
-  # AWS's own key for SNS cannot be used by another service.
+  # Other services cannot use the AWS managed key of SNS.
   kms_master_key_id = local.key_arn
 }
 
@@ -13,7 +13,7 @@ resource "aws_sns_topic_policy" "completions" {
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
-      Sid       = "OnlyRekognitionPublishes"
+      Sid       = "AllowRekognitionToPublish"
       Effect    = "Allow"
       Principal = { AWS = aws_iam_role.publish.arn }
       Action    = "sns:Publish"
@@ -53,13 +53,13 @@ resource "aws_lambda_function_event_invoke_config" "resume_execution" {
     }
   }
 
-  # Lambda tries the role's way to the queue when this is made.
+  # Lambda checks the role's permission to send to the queue when this resource is created.
   depends_on = [aws_iam_role_policy.function]
 }
 
 resource "aws_iam_role" "publish" {
   name        = "${var.name}-publish${local.role_suffix}"
-  description = "Rekognition publishes completions in it"
+  description = "Rekognition assumes this role to publish completion messages"
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"

@@ -1,4 +1,4 @@
-# Is it working, what is waiting, what went wrong.
+# Throughput, queueing and errors of the stack, in widgets of 5-minute periods.
 
 resource "aws_cloudwatch_dashboard" "dashboard" {
   dashboard_name = "${var.name}-${var.region}"
@@ -20,18 +20,18 @@ resource "aws_cloudwatch_dashboard" "dashboard" {
 locals {
   widgets = [
     {
-      title = "Videos: landed and done"
+      title = "Executions started / succeeded"
       metrics = [
-        ["AWS/States", "ExecutionsStarted", "StateMachineArn", local.state_machine_arn, { label = "Landed" }],
-        ["AWS/States", "ExecutionsSucceeded", "StateMachineArn", local.state_machine_arn, { label = "Done" }],
+        ["AWS/States", "ExecutionsStarted", "StateMachineArn", local.state_machine_arn, { label = "Started" }],
+        ["AWS/States", "ExecutionsSucceeded", "StateMachineArn", local.state_machine_arn, { label = "Succeeded" }],
       ]
     },
     {
-      title = "Videos waiting for their faces"
+      title = "Running executions"
       stat  = "Maximum"
       metrics = [
-        [local.namespace, "RunningExecutions", "StateMachine", aws_sfn_state_machine.analyze_video.name, { label = "Running executions" }],
-        [local.namespace, "OldestExecutionAge", "StateMachine", aws_sfn_state_machine.analyze_video.name, { label = "Age of the oldest, s", yAxis = "right" }],
+        [local.namespace, "RunningExecutions", "StateMachine", aws_sfn_state_machine.analyze_video.name, { label = "Running" }],
+        [local.namespace, "OldestExecutionAge", "StateMachine", aws_sfn_state_machine.analyze_video.name, { label = "Age of the oldest (s)", yAxis = "right" }],
       ]
     },
     {
@@ -42,62 +42,62 @@ locals {
           ["AWS/States", "ExecutionsTimedOut", "StateMachineArn", local.state_machine_arn, { label = "Executions timed out" }],
         ],
         [for name, function in aws_lambda_function.function :
-          ["AWS/Lambda", "Errors", "FunctionName", function.function_name, { label = "Errors of ${name}" }]
+          ["AWS/Lambda", "Errors", "FunctionName", function.function_name, { label = "${name} errors" }]
         ],
       )
     },
     {
-      title = "Undelivered"
+      title = "Undelivered messages"
       stat  = "Maximum"
-      metrics = [for of, queue in aws_sqs_queue.undelivered :
-        ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", queue.name, { label = title(of) }]
+      metrics = [for kind, queue in aws_sqs_queue.undelivered :
+        ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", queue.name, { label = title(kind) }]
       ]
     },
     {
-      title = "Pages"
+      title = "fetch-page invocations"
       metrics = [
-        ["AWS/Lambda", "Invocations", "FunctionName", aws_lambda_function.function["fetch-page"].function_name, { label = "Calls of fetch-page" }],
-        ["AWS/Lambda", "Duration", "FunctionName", aws_lambda_function.function["fetch-page"].function_name, { label = "Duration, ms", stat = "p90", yAxis = "right" }],
+        ["AWS/Lambda", "Invocations", "FunctionName", aws_lambda_function.function["fetch-page"].function_name, { label = "Invocations" }],
+        ["AWS/Lambda", "Duration", "FunctionName", aws_lambda_function.function["fetch-page"].function_name, { label = "Duration p90 (ms)", stat = "p90", yAxis = "right" }],
       ]
     },
     {
-      title = "Results"
+      title = "Results: videos, faces, pages"
       metrics = [for metric in ["Videos", "Faces", "Pages"] :
         [local.namespace, metric, "FunctionName", aws_lambda_function.function["summarize"].function_name, { label = metric }]
       ]
     },
     {
-      title = "Waited for a job slot, s"
+      title = "Wait for a job slot (s)"
       stat  = "Maximum"
       metrics = [for name in ["start-detection", "resume-execution"] :
         [local.namespace, "SecondsWaitedForSlot", "FunctionName", aws_lambda_function.function[name].function_name, { label = "Started by ${name}" }]
       ]
     },
     {
-      title = "Not paid again, and heard twice"
+      title = "Jobs found again / late callbacks"
       metrics = concat(
         [[local.namespace, "JobsReattached", "FunctionName", aws_lambda_function.function["start-detection"].function_name, { label = "Jobs found again" }]],
         [for name in ["start-detection", "resume-execution"] :
-          [local.namespace, "CallbacksTooLate", "FunctionName", aws_lambda_function.function[name].function_name, { label = "Late callbacks of ${name}" }]
+          [local.namespace, "LateCallbacks", "FunctionName", aws_lambda_function.function[name].function_name, { label = "Late callbacks from ${name}" }]
         ],
       )
     },
     {
-      title = "Time from upload to faces"
+      title = "Time from upload to result"
       metrics = [
-        ["AWS/States", "ExecutionTime", "StateMachineArn", local.state_machine_arn, { label = "Half of the videos, ms", stat = "p50" }],
-        ["AWS/States", "ExecutionTime", "StateMachineArn", local.state_machine_arn, { label = "Nine of ten, ms", stat = "p90" }],
+        ["AWS/States", "ExecutionTime", "StateMachineArn", local.state_machine_arn, { label = "p50 (ms)", stat = "p50" }],
+        ["AWS/States", "ExecutionTime", "StateMachineArn", local.state_machine_arn, { label = "p90 (ms)", stat = "p90" }],
       ]
     },
     {
-      title = "Rekognition"
+      title = "Rekognition calls"
       metrics = concat([for operation in ["StartFaceDetection", "GetFaceDetection"] : [
         ["AWS/Rekognition", "SuccessfulRequestCount", "Operation", operation, { label = operation }],
         ["AWS/Rekognition", "ThrottledCount", "Operation", operation, { label = "${operation} throttled" }],
       ]]...)
     },
     {
-      title = "Functions at once"
+      title = "Concurrent function invocations"
       stat  = "Maximum"
       metrics = [for name, function in aws_lambda_function.function :
         ["AWS/Lambda", "ConcurrentExecutions", "FunctionName", function.function_name, { label = name }]

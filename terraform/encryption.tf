@@ -1,10 +1,10 @@
-# One key for everything, where customer_managed_key asks for it. Roles get their part of it in their own policies; the
-# key's policy names only the services that come without a role.
+# With customer_managed_key, one KMS key encrypts all data of the stack. The roles' own policies grant its use to the roles.
+# The policy of the key grants it only to the services that use the key without a role.
 
 resource "aws_kms_key" "key" {
   count = var.customer_managed_key ? 1 : 0
 
-  description         = "Everything of the stack ${var.name}"
+  description         = "Encrypts all data of the stack ${var.name}"
   enable_key_rotation = true
   policy              = jsonencode({ Version = "2012-10-17", Statement = local.key_policy_statements })
 }
@@ -21,7 +21,7 @@ locals {
 
   key_policy_statements = [
     {
-      # The account's IAM policies decide: without this nobody could ever change the key.
+      # Lets the account's IAM policies grant access to the key. Without this statement no principal could manage the key.
       Sid       = "Account"
       Effect    = "Allow"
       Principal = { AWS = "arn:${local.partition}:iam::${local.account}:root" }
@@ -40,7 +40,7 @@ locals {
       ] } }
     },
     {
-      # Step Functions encrypts what it logs before CloudWatch does.
+      # Step Functions encrypts its logs before it delivers them to CloudWatch Logs.
       Sid       = "LogDelivery"
       Effect    = "Allow"
       Principal = { Service = "delivery.logs.amazonaws.com" }
@@ -58,7 +58,7 @@ locals {
     },
   ]
 
-  # What a role's policy takes for each kind of thing that is encrypted.
+  # The statements that a role's policy needs to use the key, by what is encrypted.
   key_statements = {
     for purpose, condition in {
       objects      = local.via.s3

@@ -1,14 +1,15 @@
-# The Lambda functions. scripts/build-lambdas makes their zips.
+# The Lambda functions. scripts/build-lambdas builds their zip files.
 
 locals {
   zips_directory = coalesce(var.zips_directory, "${path.module}/../target/lambda/${var.architecture}")
 
-  # Seconds: never longer than the state that calls the function waits for it. Memory in MB also buys processor time.
+  # timeout: in seconds, at most the TimeoutSeconds of the state that calls the function. memory: in MB; Lambda allocates
+  # processor time in proportion to it.
   functions = {
     start-detection = {
-      description = "Takes a video, leaves a task token waiting and starts Rekognition jobs while there are slots"
+      description = "Stores the task token, adds the video to the queue and starts Rekognition jobs while job slots are free"
       timeout     = 300
-      memory      = 256 # It needs 10 MB and waits for others; less would make every TLS handshake slower.
+      memory      = 256 # Uses 10 MB and mostly waits for AWS; with less memory every TLS handshake is slower.
       environment = {
         RESULTS_BUCKET       = local.results_bucket
         COMPLETION_TOPIC_ARN = aws_sns_topic.completions.arn
@@ -17,37 +18,37 @@ locals {
       }
     }
     resume-execution = {
-      description = "Tells the executions that wait for a job how it ended, and starts the next jobs"
+      description = "Sends the outcome of a job to the executions that wait for it, and starts the next jobs"
       timeout     = 300
-      memory      = 256 # As start-detection.
+      memory      = 256 # As for start-detection.
       environment = { RESULTS_BUCKET = local.results_bucket }
     }
     list-pages = {
-      description = "Walks the chain of a result's pages"
+      description = "Lists the page tokens of a result"
       timeout     = 300
-      memory      = 512 # A page of ALL attributes takes 5 ms of a processor: 20 here, one after the other, beside Rekognition's 300.
+      memory      = 512 # A page with ALL attributes needs 5 ms of a full processor, so 20 ms here, in sequence, while Rekognition takes 300 ms.
       environment = {}
     }
     fetch-page = {
-      description = "Writes pages of faces to S3"
+      description = "Fetches pages of faces from Rekognition and writes them to S3"
       timeout     = 900
-      memory      = 256 # It needs 20 MB; a page of ALL attributes takes 15 ms of a processor: 100 here, and twenty run side by side.
+      memory      = 256 # Uses 20 MB; a page with ALL attributes needs 15 ms of a full processor, so 100 ms here, and 20 invocations run in parallel.
       environment = { RESULTS_BUCKET = local.results_bucket }
     }
     summarize = {
-      description = "Counts the faces and writes summary, report and manifest"
+      description = "Counts the faces and writes the summary, the report and the manifest"
       timeout     = 900
-      memory      = 1024 # The largest result, 4,320 pages of ALL attributes, takes 90 s of a processor: under 3 minutes of the 15 here.
+      memory      = 1024 # The largest result, 4,320 pages with ALL attributes, needs 90 s of a full processor: less than 3 of the 15 minutes here.
       environment = { RESULTS_BUCKET = local.results_bucket }
     }
   }
 }
 
 resource "aws_lambda_function" "function" {
-  #checkov:skip=CKV_AWS_115:Reserving concurrency takes it from the account's other functions; Rekognition's job quota bounds these.
-  #checkov:skip=CKV_AWS_116:Step Functions calls four of them and sees their errors; resume-execution has an on-failure destination.
-  #checkov:skip=CKV_AWS_117:They call nothing but AWS's public APIs; a VPC would only add its endpoints' cost.
-  #checkov:skip=CKV_AWS_272:Zips are built from this repository by whoever deploys it.
+  #checkov:skip=CKV_AWS_115:Reserved concurrency reduces the account's pool for other functions; Rekognition's job quota limits these.
+  #checkov:skip=CKV_AWS_116:Step Functions invokes four functions and receives their errors; resume-execution has an on-failure destination.
+  #checkov:skip=CKV_AWS_117:The functions call only public AWS APIs; a VPC would add the cost of endpoints.
+  #checkov:skip=CKV_AWS_272:The person who deploys the stack builds the zip files from this repository.
   for_each = local.functions
 
   function_name    = "${var.name}-${each.key}"
@@ -80,13 +81,13 @@ resource "aws_lambda_function" "function" {
   lifecycle {
     precondition {
       condition     = fileexists("${local.zips_directory}/${each.key}.zip")
-      error_message = "${local.zips_directory}/${each.key}.zip is not there. Build the functions first: scripts/build-lambdas ${var.architecture}"
+      error_message = "${local.zips_directory}/${each.key}.zip does not exist. Build the functions first: scripts/build-lambdas ${var.architecture}"
     }
   }
 }
 
 resource "aws_cloudwatch_log_group" "function" {
-  #checkov:skip=CKV_AWS_338:log_retention_days says how long; a year is for whoever needs it.
+  #checkov:skip=CKV_AWS_338:log_retention_days sets the retention; set it to 365 or more if a year is required.
   for_each = local.functions
 
   name              = "/aws/lambda/${var.name}-${each.key}"

@@ -1,4 +1,5 @@
-# What each function may do: exactly what it does. The end-to-end tests record every call and compare.
+# The functions' roles. Each policy allows exactly the calls that its function makes: the end-to-end tests record every call
+# and compare it with the policy (tests/terraform.rs).
 
 resource "aws_iam_role" "function" {
   for_each = local.functions
@@ -29,7 +30,7 @@ resource "aws_iam_role_policy" "function" {
 }
 
 locals {
-  # Whoever starts a job: Rekognition reads the video with the caller's own permissions.
+  # The permissions of the two functions that start jobs. Rekognition reads the video with the permissions of the caller.
   start_jobs = concat(
     [
       {
@@ -39,43 +40,43 @@ locals {
         Resource = "${local.upload_bucket_arn}/${var.upload_prefix}*"
       },
       {
-        # Without it, S3 answers a missing video with "access denied".
-        Sid       = "TellMissingVideos"
+        # Without s3:ListBucket, S3 answers 403 (access denied) instead of 404 for a missing video.
+        Sid       = "DetectMissingVideos"
         Effect    = "Allow"
         Action    = "s3:ListBucket"
         Resource  = local.upload_bucket_arn
         Condition = { StringLikeIfExists = { "s3:prefix" = "${var.upload_prefix}*" } }
       },
       {
-        # These have no resource types.
+        # These actions have no resource types.
         Sid      = "DetectFaces"
         Effect   = "Allow"
         Action   = ["rekognition:GetFaceDetection", "rekognition:StartFaceDetection"]
         Resource = "*"
       },
       {
-        Sid       = "LetRekognitionPublish"
+        Sid       = "PassPublishRole"
         Effect    = "Allow"
         Action    = "iam:PassRole"
         Resource  = aws_iam_role.publish.arn
         Condition = { StringEquals = { "iam:PassedToService" = "rekognition.amazonaws.com" } }
       },
       {
-        Sid      = "KeepWaitersAndQueue"
+        Sid      = "ReadAndWriteCallbacksAndQueue"
         Effect   = "Allow"
         Action   = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
-        Resource = ["${local.results_bucket_arn}/queue/*", "${local.results_bucket_arn}/waiting/*"]
+        Resource = ["${local.results_bucket_arn}/callbacks/*", "${local.results_bucket_arn}/queue/*"]
       },
       {
-        # IfExists: reading an object that is not there asks for this too, without a prefix.
-        Sid       = "ListWaitersAndQueue"
+        # IfExists: S3 checks this permission also for GetObject of a missing object, and that request has no prefix.
+        Sid       = "ListCallbacksAndQueue"
         Effect    = "Allow"
         Action    = "s3:ListBucket"
         Resource  = local.results_bucket_arn
-        Condition = { StringLikeIfExists = { "s3:prefix" = ["queue/*", "waiting/*"] } }
+        Condition = { StringLikeIfExists = { "s3:prefix" = ["callbacks/*", "queue/*"] } }
       },
       {
-        Sid      = "AnswerTasks"
+        Sid      = "SendTaskResults"
         Effect   = "Allow"
         Action   = ["states:SendTaskFailure", "states:SendTaskSuccess"]
         Resource = local.state_machine_arn
@@ -87,7 +88,7 @@ locals {
   )
 
   read_job = [{
-    # It has no resource types.
+    # The action has no resource types.
     Sid      = "ReadFaces"
     Effect   = "Allow"
     Action   = "rekognition:GetFaceDetection"
@@ -117,8 +118,8 @@ locals {
           Resource = "${local.results_bucket_arn}/results/*"
         },
         {
-          # Without it, S3 answers a missing page with "access denied".
-          Sid       = "TellMissingPages"
+          # Without s3:ListBucket, S3 answers 403 (access denied) instead of 404 for a missing page.
+          Sid       = "DetectMissingPages"
           Effect    = "Allow"
           Action    = "s3:ListBucket"
           Resource  = local.results_bucket_arn
@@ -129,7 +130,7 @@ locals {
     )
   }
 
-  # What Lambda itself does with a function's role.
+  # The calls that the Lambda service makes with a function's role.
   runtime_statements = { for name in keys(local.functions) : name => concat(
     [
       {
@@ -139,7 +140,7 @@ locals {
         Resource = "${aws_cloudwatch_log_group.function[name].arn}:*"
       },
       {
-        # These have no resource types.
+        # These actions have no resource types.
         Sid      = "Trace"
         Effect   = "Allow"
         Action   = ["xray:PutTelemetryRecords", "xray:PutTraceSegments"]
@@ -147,7 +148,7 @@ locals {
       },
     ],
     [for queue in [aws_sqs_queue.undelivered["completions"].arn] : {
-      Sid      = "KeepUndelivered"
+      Sid      = "SendToDeadLetterQueue"
       Effect   = "Allow"
       Action   = "sqs:SendMessage"
       Resource = queue

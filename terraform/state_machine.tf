@@ -1,7 +1,8 @@
-# The state machine itself is drawn in ../statemachine/analyze-video.asl.json, for AWS and for one machine alike.
+# The state machine that analyses a video. AWS and the emulator run the same definition,
+# ../statemachine/analyze-video.asl.json.
 
 resource "aws_sfn_state_machine" "analyze_video" {
-  #checkov:skip=CKV_AWS_285:Execution data holds task tokens; log_execution_data logs it where that is wanted.
+  #checkov:skip=CKV_AWS_285:Execution data contains task tokens; log_execution_data switches its logging on.
   name     = "${var.name}-analyze-video"
   role_arn = aws_iam_role.state_machine["analyze-video"].arn
 
@@ -32,7 +33,7 @@ resource "aws_sfn_state_machine" "analyze_video" {
     }
   }
 
-  # Step Functions tries the role's way to the log when the state machine is made.
+  # Step Functions checks the role's permission to deliver logs when the state machine is created.
   depends_on = [aws_iam_role_policy.state_machine]
 }
 
@@ -57,13 +58,15 @@ resource "aws_iam_role_policy" "state_machine" {
   })
 }
 
-# What every state machine has, those of backfill.tf and gauge.tf as well: a log, and a role that it alone takes.
+# The log group and the role of every state machine, including those in backfill.tf and running_executions.tf. Only its own
+# state machine can assume a role.
 
 resource "aws_cloudwatch_log_group" "state_machine" {
-  #checkov:skip=CKV_AWS_338:log_retention_days says how long; a year is for whoever needs it.
+  #checkov:skip=CKV_AWS_338:log_retention_days sets the retention; set it to 365 or more if a year is required.
   for_each = local.state_machine_arns
 
-  # A name of this form needs no entry in the account's log resource policy, which is short of room.
+  # Log groups under /aws/vendedlogs/ need no entry of their own in the account's CloudWatch Logs resource policy, which
+  # is limited to 5,120 characters: https://docs.aws.amazon.com/step-functions/latest/dg/bp-cwl.html
   name              = "/aws/vendedlogs/states/${var.name}-${each.key}"
   retention_in_days = var.log_retention_days
   kms_key_id        = local.key_arn
@@ -89,7 +92,7 @@ resource "aws_iam_role" "state_machine" {
   })
 }
 
-# What Step Functions itself does with a state machine's role. None of these actions has a resource type.
+# The calls that the Step Functions service makes with a state machine's role. None of these actions has a resource type.
 
 locals {
   deliver_logs = [{

@@ -1,12 +1,12 @@
-# An upload starts an execution, however it arrives (PutObject, multipart, copy, form): EventBridge hands over the whole
-# event, since an input transformer breaks on keys that hold a quote.
+# Every upload starts an execution, whether by PutObject, multipart upload, copy or form. EventBridge passes the whole event
+# to the state machine, because an input transformer does not escape a quotation mark in the key.
 
 locals {
   video_suffixes = [".mp4", ".mov"]
 
-  # A `suffix` matches without regard to case, but EventBridge cannot join it with a prefix. A `wildcard` can hold both,
-  # and regards case. EventBridge refuses a rule with more than four or five wildcards ("Rule is too complex"), so that
-  # behind a prefix only the lower-case and the upper-case spelling match.
+  # A `suffix` pattern can ignore case, but EventBridge cannot combine it with a prefix. A `wildcard` pattern can contain
+  # both, but is case-sensitive. EventBridge rejects a rule with more than four or five wildcards ("Rule is too complex").
+  # With a prefix, the rule therefore matches the lower-case and the upper-case spelling only.
   video_keys = concat(
     [for suffix in local.video_suffixes : { suffix = { equals-ignore-case = suffix } } if var.upload_prefix == ""],
     [for suffix in flatten([for suffix in local.video_suffixes : [suffix, upper(suffix)]]) :
@@ -17,7 +17,7 @@ locals {
 
 resource "aws_cloudwatch_event_rule" "uploads" {
   name        = "${var.name}-uploads"
-  description = "Videos that land in ${local.upload_bucket}"
+  description = "Videos that are uploaded to ${local.upload_bucket}"
 
   event_pattern = jsonencode({
     source      = ["aws.s3"]
@@ -44,13 +44,13 @@ resource "aws_cloudwatch_event_target" "uploads" {
     arn = aws_sqs_queue.undelivered["uploads"].arn
   }
 
-  # The first upload may come at once.
+  # The first upload can follow immediately, and its execution needs these permissions.
   depends_on = [aws_iam_role_policy.events, aws_iam_role_policy.function]
 }
 
 resource "aws_iam_role" "events" {
   name        = "${var.name}-events${local.role_suffix}"
-  description = "EventBridge starts executions in it"
+  description = "EventBridge assumes this role to start executions"
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -60,7 +60,7 @@ resource "aws_iam_role" "events" {
       Action    = "sts:AssumeRole"
       Condition = {
         StringEquals = { "aws:SourceAccount" = local.account }
-        ArnEquals    = { "aws:SourceArn" = [aws_cloudwatch_event_rule.uploads.arn, aws_cloudwatch_event_rule.gauge.arn] }
+        ArnEquals    = { "aws:SourceArn" = [aws_cloudwatch_event_rule.uploads.arn, aws_cloudwatch_event_rule.running_executions.arn] }
       }
     }]
   })
@@ -77,15 +77,15 @@ resource "aws_iam_role_policy" "events" {
         Sid      = "StartExecutions"
         Effect   = "Allow"
         Action   = "states:StartExecution"
-        Resource = [aws_sfn_state_machine.analyze_video.arn, aws_sfn_state_machine.gauge.arn]
+        Resource = [aws_sfn_state_machine.analyze_video.arn, aws_sfn_state_machine.running_executions.arn]
       }],
       local.key_statements.executions,
     )
   })
 }
 
-# What could not be delivered waits here for a person: uploads whose execution EventBridge could not start, and
-# completions that neither SNS nor Lambda could hand to resume-execution.
+# Dead-letter queues for an operator: events of uploads for which EventBridge could not start an execution, and completion
+# messages that SNS could not deliver to resume-execution or that resume-execution failed to process.
 
 resource "aws_sqs_queue" "undelivered" {
   for_each = toset(["completions", "uploads"])
@@ -111,7 +111,7 @@ resource "aws_sqs_queue_policy" "undelivered" {
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
-      Sid       = "TakeWhatCouldNotBeDelivered"
+      Sid       = "ReceiveUndelivered"
       Effect    = "Allow"
       Principal = { Service = each.value.service }
       Action    = "sqs:SendMessage"

@@ -8,8 +8,8 @@ use lambdas::aws::AwsError;
 use serde_json::{Value, json};
 use tests::lint::{self, Deployment, Finding};
 
-/// What the deployment puts in: the partition into both, the functions' ARNs into `analyze-video`, the other two into
-/// `backfill`.
+/// The placeholders that the deployment replaces: the partition in every definition, the functions' ARNs in
+/// `analyze-video`, the next two in `backfill`, the last three in `running-executions`.
 const PLACEHOLDERS: &[&str] = &[
     "partition",
     "start_detection_arn",
@@ -18,6 +18,9 @@ const PLACEHOLDERS: &[&str] = &[
     "summarize_arn",
     "analyze_video_arn",
     "results_bucket",
+    "namespace",
+    "state_machine",
+    "state_machine_arn",
 ];
 
 /// What the lint finds in a definition that is deployed with our functions.
@@ -66,7 +69,7 @@ fn assert_found(findings: &[Finding], path: &str, message: &str) {
 
 #[test]
 fn the_definitions_are_clean() {
-    for name in ["analyze-video.asl.json", "backfill.asl.json"] {
+    for name in ["analyze-video.asl.json", "backfill.asl.json", "running-executions.asl.json"] {
         assert_eq!(findings(&definition(name)), [], "{name}");
     }
 }
@@ -553,6 +556,14 @@ mod integrations {
             at(machine, "/States/FetchPages")["ItemReader"] = json!({ "Resource": "arn:${partition}:states:::s3:listObjectsV2", "Arguments": { "Bucket": "videos" } });
         });
         assert_found(&found, "FetchPages", "`ItemReader` belongs to distributed Maps");
+    }
+
+    #[test]
+    fn an_unknown_argument_of_a_metric() {
+        let mut machine: Value = serde_json::from_str(&definition("running-executions.asl.json")).expect("JSON");
+        machine["States"]["Publish"]["Arguments"]["MetricDatum"] = json!([]);
+        let found = findings(&machine.to_string());
+        assert_found(&found, "Publish.Arguments", "`MetricDatum` is not a field here");
     }
 
     /// The backfill: a distributed Map over a list that starts one execution a video.

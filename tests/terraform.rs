@@ -36,7 +36,7 @@ const ENGINE_GAPS: [(&str, &str, &str); 7] = [
 
 /// What AWS itself does in a function's role, where no emulator shows it: Lambda's own logs, traces and dead letters.
 const DONE_BY_LAMBDA: [&str; 5] = [
-    "KeepUndelivered: sqs:SendMessage on resource 1",
+    "SendToDeadLetterQueue: sqs:SendMessage on resource 1",
     "Trace: xray:PutTelemetryRecords on resource 1",
     "Trace: xray:PutTraceSegments on resource 1",
     "WriteLogs: logs:CreateLogStream on resource 1",
@@ -81,7 +81,7 @@ async fn a_stack_from_apply_to_destroy() {
     let manifest = stack.a_video_becomes_a_result("holiday.mp4").await;
     stack.a_missing_page_is_told(outputs["functions"]["summarize"].as_str().unwrap(), manifest).await;
     stack.every_way_is_gone(&gates[0]).await;
-    stack.the_gauge_measures(&resources, &gates[1]).await;
+    stack.running_executions_are_measured(&resources, &gates[1]).await;
     // Everything that is found is told together: a run takes minutes.
     let mut findings = more_than_the_emulators_gaps(&terraform.plan().await);
     let own = uses(&recorders);
@@ -218,14 +218,14 @@ impl<'a> Stack<'a> {
         }
     }
 
-    /// The gauge sees the execution that runs, and how long it has been running.
-    async fn the_gauge_measures(&self, resources: &[Value], gate: &Gate) {
+    /// The state machine `running-executions` publishes the number of running executions and the age of the oldest.
+    async fn running_executions_are_measured(&self, resources: &[Value], gate: &Gate) {
         let held = self.upload("measured.mp4", video("hold-1")).await;
         sleep(Duration::from_secs(1)).await;
-        let arn = resource(resources, "aws_sfn_state_machine", "gauge", None)["arn"].as_str().unwrap().to_owned();
-        let gauge = Executions::of(self.emulator.aws(), arn);
-        let measured = gauge.start(&json!({})).await.unwrap();
-        assert!(gauge.wait(&measured).await.unwrap().has_succeeded());
+        let state_machine = resource(resources, "aws_sfn_state_machine", "running_executions", None);
+        let executions = Executions::of(self.emulator.aws(), state_machine["arn"].as_str().unwrap().to_owned());
+        let measured = executions.start(&json!({})).await.unwrap();
+        assert!(executions.wait(&measured).await.unwrap().has_succeeded());
         let alarm = &resource(resources, "aws_cloudwatch_metric_alarm", "alarm", Some("stuck"));
         let age = measurement(self.emulator, &alarm["namespace"], &alarm["metric_name"], &alarm["dimensions"]).await;
         assert!((1.0..LIMIT.as_secs_f64()).contains(&age), "the oldest began {age} s ago");
@@ -390,10 +390,13 @@ fn what_the_services_may(resources: &[Value]) -> Vec<String> {
     let analyze_video = text("aws_sfn_state_machine", "analyze_video", "arn");
     let done = [
         ("state_machine", calls_in(&text("aws_sfn_state_machine", "analyze_video", "definition"), &analyze_video)),
-        ("gauge", calls_in(&text("aws_sfn_state_machine", "gauge", "definition"), &analyze_video)),
+        (
+            "running_executions",
+            calls_in(&text("aws_sfn_state_machine", "running_executions", "definition"), &analyze_video),
+        ),
         (
             "events",
-            ["uploads", "gauge"]
+            ["uploads", "running_executions"]
                 .map(|rule| Use::of("states:StartExecution", text("aws_cloudwatch_event_target", rule, "arn")))
                 .into(),
         ),

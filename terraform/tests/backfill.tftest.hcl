@@ -1,4 +1,4 @@
-# The state machine that works off a list of videos.
+# The state machine that analyses every video in a list.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -9,24 +9,24 @@ variables {
   zips_directory = "tests/zips"
 }
 
-run "it_starts_the_analysis_and_reads_its_list" {
+run "the_definition_names_the_stacks_state_machine_and_results_bucket" {
   assert {
     condition     = !strcontains(aws_sfn_state_machine.backfill.definition, "$${")
-    error_message = "A place in the definition was not filled in."
+    error_message = "The definition still contains a template placeholder."
   }
   assert {
     condition     = jsondecode(aws_sfn_state_machine.backfill.definition).States.EachVideo.ItemProcessor.States.AnalyzeVideo.Arguments.StateMachineArn == aws_sfn_state_machine.analyze_video.arn
-    error_message = "It starts another state machine."
+    error_message = "The backfill must start executions of analyze-video."
   }
   assert {
     condition = alltrue([for field in ["ItemReader", "ResultWriter"] :
       jsondecode(aws_sfn_state_machine.backfill.definition).States.EachVideo[field].Arguments.Bucket == aws_s3_bucket.results.id
     ])
-    error_message = "The list and what became of it lie in the results bucket."
+    error_message = "The backfill must read its list from the results bucket and write its outcome there."
   }
 }
 
-run "it_may_do_that_and_no_more" {
+run "the_role_allows_only_what_the_backfill_does" {
   assert {
     condition = { for statement in jsondecode(aws_iam_role_policy.backfill.policy).Statement : statement.Sid => flatten([statement.Resource]) if statement.Sid != "DeliverLogs" } == {
       StartExecutions = ["arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-backfill", "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-analyze-video"]
@@ -35,37 +35,37 @@ run "it_may_do_that_and_no_more" {
         "arn:aws:states:eu-west-1:123456789012:execution:facereel-backfill:*",
         "arn:aws:states:eu-west-1:123456789012:execution:facereel-backfill/*",
       ]
-      RedriveChildren         = ["arn:aws:states:eu-west-1:123456789012:execution:facereel-backfill/*"]
-      HearOfEnds              = ["arn:aws:events:eu-west-1:123456789012:rule/StepFunctionsGetEventsForStepFunctionsExecutionRule"]
-      ReadListAndWriteResults = ["arn:aws:s3:::facereel-results-123456789012-eu-west-1/backfill/*"]
+      RedriveChildExecutions    = ["arn:aws:states:eu-west-1:123456789012:execution:facereel-backfill/*"]
+      ManageExecutionEventsRule = ["arn:aws:events:eu-west-1:123456789012:rule/StepFunctionsGetEventsForStepFunctionsExecutionRule"]
+      ReadListAndWriteResults   = ["arn:aws:s3:::facereel-results-123456789012-eu-west-1/backfill/*"]
     }
-    error_message = "The backfill starts and stops executions of two state machines, and reads and writes below backfill/ only."
+    error_message = "The role must allow executions of the two state machines only, and objects under backfill/ only."
   }
   assert {
     condition     = !anytrue(flatten([for statement in jsondecode(aws_iam_role_policy.backfill.policy).Statement : [for action in flatten([statement.Action]) : strcontains(action, "*")]]))
-    error_message = "An action must be spelled out."
+    error_message = "Actions must not contain wildcards."
   }
   assert {
     condition     = jsondecode(aws_iam_role.state_machine["backfill"].assume_role_policy).Statement[0].Condition == { ArnEquals = { "aws:SourceArn" = "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-backfill" }, StringEquals = { "aws:SourceAccount" = "123456789012" } }
-    error_message = "Only the state machine takes its role."
+    error_message = "Only the state machine backfill may assume its role."
   }
 }
 
-run "the_key_encrypts_it_too" {
+run "a_customer_managed_key_encrypts_the_backfill" {
   variables { customer_managed_key = true }
 
   assert {
     condition     = aws_sfn_state_machine.backfill.encryption_configuration[0].kms_key_id == aws_kms_key.key[0].arn && aws_cloudwatch_log_group.state_machine["backfill"].kms_key_id == aws_kms_key.key[0].arn
-    error_message = "Something is not encrypted with the key."
+    error_message = "The executions or the log of the backfill are not encrypted with the key."
   }
   assert {
     condition = {
       for statement in jsondecode(aws_iam_role_policy.backfill.policy).Statement : statement.Sid => statement.Condition if startswith(statement.Sid, "UseKeyFor")
       } == {
-      UseKeyForExecutions  = { StringEquals = { "kms:EncryptionContext:aws:states:stateMachineArn" = ["arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-analyze-video", "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-backfill", "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-gauge"] } }
+      UseKeyForExecutions  = { StringEquals = { "kms:EncryptionContext:aws:states:stateMachineArn" = ["arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-analyze-video", "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-backfill", "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-running-executions"] } }
       UseKeyForLogDelivery = { StringLike = { "kms:EncryptionContext:SourceArn" = "arn:aws:logs:eu-west-1:123456789012:*" } }
       UseKeyForObjects     = { StringEquals = { "kms:ViaService" = "s3.eu-west-1.amazonaws.com" } }
     }
-    error_message = "The backfill lacks its part of the key, or has one that it does not need."
+    error_message = "The role lacks a permission to use the key, or has one that it does not need."
   }
 }

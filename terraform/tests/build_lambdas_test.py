@@ -1,4 +1,4 @@
-"""scripts/build-lambdas: what it refuses, and that the same binary makes the same zip."""
+"""Tests scripts/build-lambdas: the binaries that it rejects, and that the same binary makes the same zip file."""
 
 import importlib.util
 import struct
@@ -18,7 +18,7 @@ loader.exec_module(build_lambdas)
 
 
 def binary(machine, *versions):
-    """The least of an ELF file that asks for these versions of these symbols' libraries."""
+    """A minimal ELF file that requires these symbol versions."""
     names = b"\0" + b"".join(version.encode() + b"\0" for version in versions)
     at = [names.index(version.encode() + b"\0") for version in versions]
     needed = b"".join(
@@ -42,36 +42,36 @@ def binary(machine, *versions):
 
 
 class Check(unittest.TestCase):
-    def test_a_binary_for_lambda_is_taken(self):
+    def test_a_binary_for_lambda_is_accepted(self):
         build_lambdas.check(binary(62, "GLIBC_2.2.5", "GLIBC_2.34", "GCC_3.0"), "x86_64")
         build_lambdas.check(binary(183, "GLIBC_2.17"), "arm64")
 
-    def test_a_newer_glibc_is_refused_wherever_it_is_asked_for(self):
+    def test_a_newer_glibc_is_rejected_at_every_position(self):
         for versions in (["GLIBC_2.35", "GLIBC_2.17"], ["GLIBC_2.17", "GLIBC_2.35"], ["GLIBC_3.0"]):
             with self.assertRaisesRegex(build_lambdas.Unusable, r"needs glibc (2\.35|3\.0), Lambda has 2\.34"):
                 build_lambdas.check(binary(62, *versions), "x86_64")
 
-    def test_another_architecture_is_refused(self):
+    def test_another_architecture_is_rejected(self):
         with self.assertRaisesRegex(build_lambdas.Unusable, "another architecture than arm64"):
             build_lambdas.check(binary(62, "GLIBC_2.17"), "arm64")
 
-    def test_what_is_no_linux_binary_is_refused(self):
+    def test_a_file_that_is_not_a_linux_binary_is_rejected(self):
         for other in (b"", b"\xcf\xfa\xed\xfe" + bytes(100), b"#!/bin/sh\n"):
             with self.assertRaisesRegex(build_lambdas.Unusable, "is no 64 bit little endian ELF file"):
                 build_lambdas.check(other, "arm64")
 
     @unittest.skipUnless(sys.platform == "linux", "this machine has no ELF files")
-    def test_a_real_binary_asks_for_glibc(self):
+    def test_the_glibc_versions_of_a_real_binary_are_read(self):
         versions = list(build_lambdas.glibc_versions(Path("/bin/sh").resolve().read_bytes()))
         self.assertTrue(all(major == 2 for major, _ in versions), versions)
 
 
 class Pack(unittest.TestCase):
-    def test_the_same_binary_makes_the_same_executable_bootstrap(self):
+    def test_the_same_binary_makes_the_same_zip_with_an_executable_bootstrap(self):
         with tempfile.TemporaryDirectory() as directory:
             first, second = (Path(directory) / name / "f.zip" for name in "ab")
             build_lambdas.pack(b"content" * 1000, first)
-            # A zip's clock ticks every other second.
+            # A zip file stores times with a resolution of two seconds, so the test advances the clock by an hour.
             later = time.time
             time.time = lambda: later() + 3600
             self.addCleanup(setattr, time, "time", later)

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Checks that `terraform destroy` reaches the customer-managed key last.
+"""Checks that `terraform destroy` deletes the customer-managed key after everything that it encrypts.
 
-Destroy runs against the direction of the dependencies, and where one resource fails, those that it depends on are left.
-A bucket with objects in it fails. If it did not depend on the key, Terraform would schedule the key's deletion all the
-same, and the objects would be unreadable."""
+Terraform destroys a resource before the resources that it depends on. If the destruction of a resource fails, Terraform
+keeps its dependencies. The destruction of a bucket that contains objects fails. If the bucket did not depend on the key,
+Terraform would still schedule the deletion of the key, and the objects would become unreadable."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ MODULE = Path(__file__).resolve().parent.parent
 KEY = "aws_kms_key.key"
 ALIAS = "aws_kms_alias.key"
 
-# What holds data that the key encrypts.
+# The types of resources that store data encrypted with the key.
 ENCRYPTED = {
     "aws_cloudwatch_log_group",
     "aws_lambda_function",
@@ -27,7 +27,7 @@ ENCRYPTED = {
 
 
 def dependencies():
-    """Each resource of the module with the resources that it depends on, directly or not."""
+    """Maps each resource of the module to its direct and indirect dependencies."""
     graph = subprocess.run(["terraform", "graph"], cwd=MODULE, check=True, capture_output=True, text=True).stdout
     direct = {resource: set() for resource in re.findall(r'^\s*"([^"]+)" \[', graph, re.M)}
     for resource, other in re.findall(r'^\s*"([^"]+)" -> "([^"]+)";', graph, re.M):
@@ -47,12 +47,12 @@ class DestroyOrder(unittest.TestCase):
     def setUpClass(cls):
         cls.dependencies = dependencies()
 
-    def test_everything_encrypted_goes_before_the_key(self):
+    def test_every_encrypted_resource_depends_on_the_key(self):
         encrypted = {resource for resource in self.dependencies if resource.split(".")[0] in ENCRYPTED}
         self.assertEqual({resource.split(".")[0] for resource in encrypted}, ENCRYPTED)
         self.assertEqual({resource for resource in encrypted if KEY not in self.dependencies[resource]}, set())
 
-    def test_the_keys_alias_stays_as_long_as_a_bucket(self):
+    def test_every_bucket_depends_on_the_alias_of_the_key(self):
         buckets = {resource for resource in self.dependencies if resource.startswith("aws_s3_bucket.")}
         self.assertEqual(buckets, {"aws_s3_bucket.results", "aws_s3_bucket.upload"})
         self.assertEqual({bucket for bucket in buckets if ALIAS not in self.dependencies[bucket]}, set())

@@ -1,4 +1,4 @@
-# Functions, state machine, alarms, dashboard and outputs.
+# The functions, the state machine, the alarms, the dashboard and the outputs.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -9,14 +9,14 @@ variables {
   zips_directory = "tests/zips"
 }
 
-run "functions_get_what_they_need" {
+run "functions_have_runtime_environment_and_log_retention" {
   assert {
     condition     = toset(keys(aws_lambda_function.function)) == toset(["start-detection", "resume-execution", "list-pages", "fetch-page", "summarize"])
-    error_message = "There are five functions."
+    error_message = "The stack must have exactly five functions."
   }
   assert {
     condition     = alltrue([for function in aws_lambda_function.function : function.runtime == "provided.al2023" && function.handler == "bootstrap" && function.architectures == tolist(["arm64"]) && function.logging_config[0].log_format == "JSON"])
-    error_message = "Every function is a bootstrap that logs JSON."
+    error_message = "Every function must run a bootstrap on provided.al2023 (arm64) and log JSON."
   }
   assert {
     condition = jsonencode({ for name, function in aws_lambda_function.function : name => keys(function.environment[0].variables) if length(function.environment[0].variables) > 0 }) == jsonencode({
@@ -25,52 +25,52 @@ run "functions_get_what_they_need" {
       fetch-page       = ["RESULTS_BUCKET"]
       summarize        = ["RESULTS_BUCKET"]
     })
-    error_message = "A function's environment is its Config in lambdas/src, no more and no less."
+    error_message = "The environment of a function must match its Config in lambdas/src."
   }
   assert {
     condition     = alltrue([for group in aws_cloudwatch_log_group.function : group.retention_in_days == 90])
-    error_message = "Every function's log ends some day."
+    error_message = "The log of every function must expire."
   }
 }
 
-run "no_state_gives_up_before_its_function" {
+run "a_function_times_out_no_later_than_its_state" {
   assert {
     condition = alltrue([for state, function in {
       ListPages = { state = jsondecode(aws_sfn_state_machine.analyze_video.definition).States.ListPages, function = "list-pages" }
       FetchPage = { state = jsondecode(aws_sfn_state_machine.analyze_video.definition).States.FetchPages.ItemProcessor.States.FetchPage, function = "fetch-page" }
       Summarize = { state = jsondecode(aws_sfn_state_machine.analyze_video.definition).States.Summarize, function = "summarize" }
     } : aws_lambda_function.function[function.function].timeout <= function.state.TimeoutSeconds])
-    error_message = "A function may run no longer than its state waits."
+    error_message = "The timeout of a function must be at most the TimeoutSeconds of its state."
   }
   assert {
     condition     = !strcontains(aws_sfn_state_machine.analyze_video.definition, "$${")
-    error_message = "A place in the state machine's definition was not filled in."
+    error_message = "The definition of analyze-video still contains a template placeholder."
   }
 }
 
 run "the_state_machine_logs_no_task_tokens" {
   assert {
     condition     = aws_sfn_state_machine.analyze_video.logging_configuration[0].level == "ALL" && !aws_sfn_state_machine.analyze_video.logging_configuration[0].include_execution_data
-    error_message = "Everything is logged but data."
+    error_message = "All events must be logged, without execution data."
   }
   assert {
     condition     = endswith(aws_sfn_state_machine.analyze_video.logging_configuration[0].log_destination, ":*")
-    error_message = "Step Functions takes a log group's ARN with :* at its end."
+    error_message = "Step Functions requires the ARN of the log group with the suffix :*."
   }
   assert {
     condition     = aws_sfn_state_machine.analyze_video.tracing_configuration[0].enabled
-    error_message = "X-Ray must be on."
+    error_message = "X-Ray tracing must be enabled."
   }
 }
 
-run "completions_are_never_lost" {
+run "undelivered_completion_messages_go_to_a_dead_letter_queue" {
   assert {
     condition     = jsondecode(aws_sns_topic_subscription.completions.redrive_policy).deadLetterTargetArn == aws_sqs_queue.undelivered["completions"].arn
-    error_message = "What SNS cannot deliver must be kept."
+    error_message = "Messages that SNS cannot deliver must go to the dead-letter queue."
   }
   assert {
     condition     = aws_lambda_function_event_invoke_config.resume_execution.destination_config[0].on_failure[0].destination == aws_sqs_queue.undelivered["completions"].arn
-    error_message = "What resume-execution cannot handle must be kept."
+    error_message = "Messages that resume-execution fails to process must go to the dead-letter queue."
   }
 }
 
@@ -86,46 +86,62 @@ run "every_failure_raises_an_alarm" {
   }
   assert {
     condition     = alltrue([for alarm in concat(values(aws_cloudwatch_metric_alarm.alarm), [aws_cloudwatch_metric_alarm.throttled]) : alarm.alarm_actions == toset(["arn:aws:sns:eu-west-1:123456789012:alarms"])])
-    error_message = "Every alarm must go to the topic."
+    error_message = "Every alarm must publish to the topic."
   }
   assert {
     condition     = aws_cloudwatch_metric_alarm.alarm["stuck"].threshold == 10800 && aws_cloudwatch_metric_alarm.alarm["stuck"].insufficient_data_actions == toset(["arn:aws:sns:eu-west-1:123456789012:alarms"])
-    error_message = "Stuck is 3 hours, or nobody measuring."
+    error_message = "The alarm stuck must be raised after 3 hours and when its metric is missing."
   }
   assert {
     condition     = length(aws_cloudwatch_metric_alarm.throttled.metric_query) == 9
-    error_message = "Throttled looks at five functions, the state machine and Rekognition's two calls."
+    error_message = "The alarm throttled must sum the five functions, the state machine and the two Rekognition calls, and have one expression."
   }
 }
 
-run "the_gauge_measures_what_the_alarm_reads" {
+run "the_stuck_alarm_reads_the_published_running_executions_metric" {
   assert {
-    condition = anytrue([for metric in jsondecode(aws_sfn_state_machine.gauge.definition).States.Publish.Arguments.MetricData :
+    condition = anytrue([for metric in jsondecode(aws_sfn_state_machine.running_executions.definition).States.Publish.Arguments.MetricData :
       metric.MetricName == aws_cloudwatch_metric_alarm.alarm["stuck"].metric_name
       && tomap({ for dimension in metric.Dimensions : dimension.Name => dimension.Value }) == tomap(aws_cloudwatch_metric_alarm.alarm["stuck"].dimensions)
-    ]) && jsondecode(aws_sfn_state_machine.gauge.definition).States.Publish.Arguments.Namespace == aws_cloudwatch_metric_alarm.alarm["stuck"].namespace
-    error_message = "The alarm reads a metric that nobody publishes."
+    ]) && jsondecode(aws_sfn_state_machine.running_executions.definition).States.Publish.Arguments.Namespace == aws_cloudwatch_metric_alarm.alarm["stuck"].namespace
+    error_message = "The alarm stuck must read a metric that running-executions publishes."
   }
   assert {
-    condition     = strcontains(jsondecode(aws_sfn_state_machine.gauge.definition).States.ListRunning.Arguments, aws_sfn_state_machine.analyze_video.arn)
-    error_message = "The gauge looks at another state machine."
+    condition     = strcontains(jsondecode(aws_sfn_state_machine.running_executions.definition).States.ListRunning.Arguments, aws_sfn_state_machine.analyze_video.arn)
+    error_message = "ListRunning must list the executions of analyze-video."
   }
 }
 
-run "the_dashboard_shows_what_matters" {
+run "the_dashboard_has_all_widgets" {
   assert {
-    condition     = [for widget in jsondecode(aws_cloudwatch_dashboard.dashboard.dashboard_body).widgets : widget.properties.title] == ["Videos: landed and done", "Videos waiting for their faces", "Failures", "Undelivered", "Pages", "Results", "Waited for a job slot, s", "Not paid again, and heard twice", "Time from upload to faces", "Rekognition", "Functions at once"]
-    error_message = "A widget is missing."
+    condition = [for widget in jsondecode(aws_cloudwatch_dashboard.dashboard.dashboard_body).widgets : widget.properties.title] == [
+      "Executions started / succeeded",
+      "Running executions",
+      "Failures",
+      "Undelivered messages",
+      "fetch-page invocations",
+      "Results: videos, faces, pages",
+      "Wait for a job slot (s)",
+      "Jobs found again / late callbacks",
+      "Time from upload to result",
+      "Rekognition calls",
+      "Concurrent function invocations",
+    ]
+    error_message = "The widgets of the dashboard have changed."
+  }
+  assert {
+    condition     = strcontains(aws_cloudwatch_dashboard.dashboard.dashboard_body, "\"LateCallbacks\"")
+    error_message = "The dashboard must show the metric LateCallbacks."
   }
 }
 
-run "outputs_lead_on" {
+run "outputs_name_the_upload_bucket_and_the_console_url" {
   assert {
     condition     = output.upload_command == "aws s3 cp VIDEO.mp4 s3://facereel-uploads-123456789012-eu-west-1/ --region eu-west-1"
-    error_message = "The upload command does not name the bucket."
+    error_message = "The upload command must name the upload bucket."
   }
   assert {
     condition     = output.state_machine_url == "https://eu-west-1.console.aws.amazon.com/states/home?region=eu-west-1#/statemachines/view/arn%3Aaws%3Astates%3Aeu-west-1%3A123456789012%3AstateMachine%3Afacereel-analyze-video"
-    error_message = "The console's address of the state machine is wrong."
+    error_message = "The URL of the state machine in the console is wrong."
   }
 }

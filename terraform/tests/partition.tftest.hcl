@@ -1,5 +1,5 @@
-# ARNs hold the partition: `aws` in most Regions, `aws-us-gov` and `aws-cn` in others. A definition or a policy that names
-# another one is accepted by terraform plan and fails in AWS.
+# An ARN contains the partition: `aws` in most Regions, `aws-us-gov` or `aws-cn` in the others. terraform plan accepts a
+# definition or a policy with another partition, and AWS rejects it.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -50,24 +50,24 @@ variables {
   customer_managed_key = true
 }
 
-run "every_arn_is_of_the_stacks_partition" {
+run "every_arn_has_the_partition_of_the_stack" {
   assert {
     condition = alltrue([
-      for machine in [aws_sfn_state_machine.analyze_video, aws_sfn_state_machine.backfill, aws_sfn_state_machine.gauge] :
+      for machine in [aws_sfn_state_machine.analyze_video, aws_sfn_state_machine.backfill, aws_sfn_state_machine.running_executions] :
       toset(regexall("arn:[^:]*:", machine.definition)) == toset(["arn:aws-us-gov:"])
     ])
-    error_message = "A definition holds an ARN of another partition."
+    error_message = "A definition contains an ARN with another partition."
   }
   assert {
     condition = toset(regexall("arn:[^:]*:", join("", concat(
-      [for policy in concat(values(aws_iam_role_policy.function), [aws_iam_role_policy.backfill, aws_iam_role_policy.events, aws_iam_role_policy.gauge, aws_iam_role_policy.publish, aws_iam_role_policy.state_machine]) : policy.policy],
+      [for policy in concat(values(aws_iam_role_policy.function), [aws_iam_role_policy.backfill, aws_iam_role_policy.events, aws_iam_role_policy.running_executions, aws_iam_role_policy.publish, aws_iam_role_policy.state_machine]) : policy.policy],
       [for role in concat(values(aws_iam_role.function), values(aws_iam_role.state_machine), [aws_iam_role.events, aws_iam_role.publish]) : role.assume_role_policy],
       [for policy in concat(values(aws_s3_bucket_policy.created), values(aws_sqs_queue_policy.undelivered), [aws_sns_topic_policy.completions, aws_kms_key.key[0]]) : policy.policy],
     )))) == toset(["arn:aws-us-gov:"])
-    error_message = "A policy holds an ARN of another partition."
+    error_message = "A policy contains an ARN with another partition."
   }
   assert {
     condition     = !strcontains(aws_cloudwatch_dashboard.dashboard.dashboard_body, "arn:aws:") && !strcontains(jsonencode([local.functions, output.backfill_command, output.state_machine_url]), "arn:aws:")
-    error_message = "The dashboard, a function's environment or an output holds an ARN of another partition."
+    error_message = "The dashboard, the environment of a function or an output contains an ARN with another partition."
   }
 }

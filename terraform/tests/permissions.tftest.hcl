@@ -1,5 +1,5 @@
-# Roles: who may take them, and the borders of what they allow. That they allow exactly what is done is tested end to
-# end, where every call is recorded (tests/terraform.rs).
+# The roles: which principals can assume them, and the resources that they are limited to. tests/terraform.rs records every
+# call end to end and checks that the roles allow exactly these calls.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -10,10 +10,10 @@ variables {
   zips_directory = "tests/zips"
 }
 
-run "only_actions_without_resource_types_take_every_resource" {
+run "only_actions_without_resource_types_are_allowed_on_all_resources" {
   assert {
     condition = toset(flatten([
-      for policy in concat(values(aws_iam_role_policy.function), [aws_iam_role_policy.events, aws_iam_role_policy.state_machine, aws_iam_role_policy.gauge, aws_iam_role_policy.publish]) : [
+      for policy in concat(values(aws_iam_role_policy.function), [aws_iam_role_policy.events, aws_iam_role_policy.state_machine, aws_iam_role_policy.running_executions, aws_iam_role_policy.publish]) : [
         for statement in jsondecode(policy.policy).Statement : statement.Action if contains(flatten([statement.Resource]), "*")
       ]
       ])) == toset([
@@ -33,80 +33,80 @@ run "only_actions_without_resource_types_take_every_resource" {
       "xray:PutTelemetryRecords",
       "xray:PutTraceSegments",
     ])
-    error_message = "A statement allows something on every resource that has resource types."
+    error_message = "A statement allows an action that has resource types on all resources."
   }
   assert {
     condition = !anytrue(flatten([
-      for policy in concat(values(aws_iam_role_policy.function), [aws_iam_role_policy.events, aws_iam_role_policy.state_machine, aws_iam_role_policy.gauge, aws_iam_role_policy.publish]) : [
+      for policy in concat(values(aws_iam_role_policy.function), [aws_iam_role_policy.events, aws_iam_role_policy.state_machine, aws_iam_role_policy.running_executions, aws_iam_role_policy.publish]) : [
         for statement in jsondecode(policy.policy).Statement : [for action in flatten([statement.Action]) : strcontains(action, "*")]
       ]
     ]))
-    error_message = "An action must be spelled out."
+    error_message = "Actions must not contain wildcards."
   }
 }
 
-run "functions_reach_only_their_own_places" {
+run "functions_can_access_only_their_own_prefixes" {
   variables { upload_prefix = "in/" }
 
   assert {
     condition = alltrue([for name in ["start-detection", "resume-execution"] :
-      { for statement in jsondecode(aws_iam_role_policy.function[name].policy).Statement : statement.Sid => [statement.Resource, try(statement.Condition, null)] if contains(["ReadVideos", "TellMissingVideos", "LetRekognitionPublish", "KeepWaitersAndQueue", "ListWaitersAndQueue", "AnswerTasks"], statement.Sid) }
+      { for statement in jsondecode(aws_iam_role_policy.function[name].policy).Statement : statement.Sid => [statement.Resource, try(statement.Condition, null)] if contains(["ReadVideos", "DetectMissingVideos", "PassPublishRole", "ReadAndWriteCallbacksAndQueue", "ListCallbacksAndQueue", "SendTaskResults"], statement.Sid) }
       == {
-        ReadVideos            = ["arn:aws:s3:::facereel-uploads-123456789012-eu-west-1/in/*", null]
-        TellMissingVideos     = ["arn:aws:s3:::facereel-uploads-123456789012-eu-west-1", { StringLikeIfExists = { "s3:prefix" = "in/*" } }]
-        LetRekognitionPublish = [aws_iam_role.publish.arn, { StringEquals = { "iam:PassedToService" = "rekognition.amazonaws.com" } }]
-        KeepWaitersAndQueue   = [["arn:aws:s3:::facereel-results-123456789012-eu-west-1/queue/*", "arn:aws:s3:::facereel-results-123456789012-eu-west-1/waiting/*"], null]
-        ListWaitersAndQueue   = ["arn:aws:s3:::facereel-results-123456789012-eu-west-1", { StringLikeIfExists = { "s3:prefix" = ["queue/*", "waiting/*"] } }]
-        AnswerTasks           = ["arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-analyze-video", null]
+        ReadVideos                    = ["arn:aws:s3:::facereel-uploads-123456789012-eu-west-1/in/*", null]
+        DetectMissingVideos           = ["arn:aws:s3:::facereel-uploads-123456789012-eu-west-1", { StringLikeIfExists = { "s3:prefix" = "in/*" } }]
+        PassPublishRole               = [aws_iam_role.publish.arn, { StringEquals = { "iam:PassedToService" = "rekognition.amazonaws.com" } }]
+        ReadAndWriteCallbacksAndQueue = [["arn:aws:s3:::facereel-results-123456789012-eu-west-1/callbacks/*", "arn:aws:s3:::facereel-results-123456789012-eu-west-1/queue/*"], null]
+        ListCallbacksAndQueue         = ["arn:aws:s3:::facereel-results-123456789012-eu-west-1", { StringLikeIfExists = { "s3:prefix" = ["callbacks/*", "queue/*"] } }]
+        SendTaskResults               = ["arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-analyze-video", null]
       }
     ])
-    error_message = "Who starts jobs reads videos below the prefix, keeps waiters and queue, passes one role to Rekognition and answers one state machine."
+    error_message = "The functions that start jobs must be limited to videos under the prefix, to callbacks/ and queue/, to the publish role and to the tasks of analyze-video."
   }
   assert {
     condition = alltrue([for name in ["fetch-page", "summarize"] : alltrue([
       for statement in jsondecode(aws_iam_role_policy.function[name].policy).Statement :
       statement.Resource == "arn:aws:s3:::facereel-results-123456789012-eu-west-1/results/*" if contains(["WritePages", "ReadPagesAndWriteSummary"], statement.Sid)
     ])])
-    error_message = "Results are written below results/ only: task tokens lie in the same bucket."
+    error_message = "fetch-page and summarize must be limited to results/, because the same bucket stores task tokens."
   }
 }
 
-run "nobody_else_takes_a_role" {
+run "only_the_intended_principal_can_assume_a_role" {
   assert {
     condition = {
       for name, role in merge(aws_iam_role.state_machine, { publish = aws_iam_role.publish, events = aws_iam_role.events }) :
       name => [jsondecode(role.assume_role_policy).Statement[0].Principal.Service, jsondecode(role.assume_role_policy).Statement[0].Condition.StringEquals["aws:SourceAccount"]]
       } == {
-      publish       = ["rekognition.amazonaws.com", "123456789012"]
-      events        = ["events.amazonaws.com", "123456789012"]
-      analyze-video = ["states.amazonaws.com", "123456789012"]
-      backfill      = ["states.amazonaws.com", "123456789012"]
-      gauge         = ["states.amazonaws.com", "123456789012"]
+      publish            = ["rekognition.amazonaws.com", "123456789012"]
+      events             = ["events.amazonaws.com", "123456789012"]
+      analyze-video      = ["states.amazonaws.com", "123456789012"]
+      backfill           = ["states.amazonaws.com", "123456789012"]
+      running-executions = ["states.amazonaws.com", "123456789012"]
     }
-    error_message = "A service takes a role on this account's behalf only."
+    error_message = "A service may assume a role on behalf of this account only."
   }
   assert {
     condition     = alltrue([for name, role in aws_iam_role.state_machine : jsondecode(role.assume_role_policy).Statement[0].Condition.ArnEquals["aws:SourceArn"] == "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-${name}"])
-    error_message = "Only the state machine takes its role."
+    error_message = "Only its own state machine may assume a role."
   }
   assert {
-    condition     = jsondecode(aws_sns_topic_policy.completions.policy).Statement == [{ Sid = "OnlyRekognitionPublishes", Effect = "Allow", Principal = { AWS = aws_iam_role.publish.arn }, Action = "sns:Publish", Resource = aws_sns_topic.completions.arn }]
-    error_message = "Only Rekognition's role publishes completions."
+    condition     = jsondecode(aws_sns_topic_policy.completions.policy).Statement == [{ Sid = "AllowRekognitionToPublish", Effect = "Allow", Principal = { AWS = aws_iam_role.publish.arn }, Action = "sns:Publish", Resource = aws_sns_topic.completions.arn }]
+    error_message = "Only the role that Rekognition assumes may publish to the topic."
   }
   assert {
     condition     = aws_lambda_permission.completions.source_arn == aws_sns_topic.completions.arn && aws_lambda_permission.completions.principal == "sns.amazonaws.com"
-    error_message = "Only the topic calls resume-execution."
+    error_message = "Only the topic may invoke resume-execution."
   }
 }
 
-run "buckets_refuse_open_connections" {
+run "buckets_deny_connections_without_tls" {
   assert {
     condition     = alltrue([for policy in aws_s3_bucket_policy.created : jsondecode(policy.policy).Statement[0].Effect == "Deny" && jsondecode(policy.policy).Statement[0].Condition.Bool["aws:SecureTransport"] == "false"])
-    error_message = "Buckets must refuse connections without TLS."
+    error_message = "The bucket policies must deny connections without TLS."
   }
 }
 
-run "one_key_encrypts_everything" {
+run "a_customer_managed_key_encrypts_everything" {
   variables { customer_managed_key = true }
 
   assert {
@@ -115,38 +115,38 @@ run "one_key_encrypts_everything" {
       [for queue in aws_sqs_queue.undelivered : queue.kms_master_key_id == aws_kms_key.key[0].arn],
       [for group in concat(values(aws_cloudwatch_log_group.function), values(aws_cloudwatch_log_group.state_machine)) : group.kms_key_id == aws_kms_key.key[0].arn],
       [for function in aws_lambda_function.function : function.kms_key_arn == aws_kms_key.key[0].arn],
-      [for machine in [aws_sfn_state_machine.analyze_video, aws_sfn_state_machine.gauge] : machine.encryption_configuration[0].kms_key_id == aws_kms_key.key[0].arn],
+      [for machine in [aws_sfn_state_machine.analyze_video, aws_sfn_state_machine.running_executions] : machine.encryption_configuration[0].kms_key_id == aws_kms_key.key[0].arn],
       [aws_sns_topic.completions.kms_master_key_id == aws_kms_key.key[0].arn, aws_kms_key.key[0].enable_key_rotation],
     ))
-    error_message = "Something is not encrypted with the key."
+    error_message = "A resource is not encrypted with the key."
   }
   assert {
     condition = jsonencode({
-      for name, policy in merge(aws_iam_role_policy.function, { events = aws_iam_role_policy.events, state-machine = aws_iam_role_policy.state_machine, gauge = aws_iam_role_policy.gauge, publish = aws_iam_role_policy.publish }) :
+      for name, policy in merge(aws_iam_role_policy.function, { events = aws_iam_role_policy.events, state-machine = aws_iam_role_policy.state_machine, running-executions = aws_iam_role_policy.running_executions, publish = aws_iam_role_policy.publish }) :
       name => sort([for statement in jsondecode(policy.policy).Statement : statement.Sid if startswith(statement.Sid, "UseKeyFor")])
       }) == jsonencode({
-      start-detection  = ["UseKeyForEnvironment", "UseKeyForExecutions", "UseKeyForObjects"]
-      resume-execution = ["UseKeyForEnvironment", "UseKeyForExecutions", "UseKeyForObjects", "UseKeyForQueues"]
-      list-pages       = ["UseKeyForEnvironment"]
-      fetch-page       = ["UseKeyForEnvironment", "UseKeyForObjects"]
-      summarize        = ["UseKeyForEnvironment", "UseKeyForObjects"]
-      events           = ["UseKeyForExecutions"]
-      state-machine    = ["UseKeyForExecutions", "UseKeyForLogDelivery"]
-      gauge            = ["UseKeyForExecutions", "UseKeyForLogDelivery"]
-      publish          = ["UseKeyForTopic"]
+      start-detection    = ["UseKeyForEnvironment", "UseKeyForExecutions", "UseKeyForObjects"]
+      resume-execution   = ["UseKeyForEnvironment", "UseKeyForExecutions", "UseKeyForObjects", "UseKeyForQueues"]
+      list-pages         = ["UseKeyForEnvironment"]
+      fetch-page         = ["UseKeyForEnvironment", "UseKeyForObjects"]
+      summarize          = ["UseKeyForEnvironment", "UseKeyForObjects"]
+      events             = ["UseKeyForExecutions"]
+      state-machine      = ["UseKeyForExecutions", "UseKeyForLogDelivery"]
+      running-executions = ["UseKeyForExecutions", "UseKeyForLogDelivery"]
+      publish            = ["UseKeyForTopic"]
     })
-    error_message = "A role lacks its part of the key, or has one that it does not need."
+    error_message = "A role lacks a permission to use the key, or has one that it does not need."
   }
 }
 
-run "without_a_key_nobody_uses_one" {
+run "without_a_customer_managed_key_no_policy_allows_kms" {
   assert {
     condition     = length(aws_kms_key.key) == 0 && !anytrue([for policy in aws_iam_role_policy.function : strcontains(policy.policy, "kms:")])
-    error_message = "Without a customer-managed key no role needs KMS."
+    error_message = "Without a customer-managed key, the policies must not allow KMS actions."
   }
 }
 
-run "an_existing_buckets_key_opens_its_videos" {
+run "functions_that_start_jobs_can_decrypt_videos_of_an_existing_bucket" {
   variables {
     upload_bucket                    = "videos"
     upload_bucket_take_notifications = false
@@ -157,6 +157,6 @@ run "an_existing_buckets_key_opens_its_videos" {
     condition = toset([for name, policy in aws_iam_role_policy.function : name if anytrue([
       for statement in jsondecode(policy.policy).Statement : statement.Resource == "arn:aws:kms:eu-west-1:123456789012:key/theirs" && statement.Action == ["kms:Decrypt"]
     ])]) == toset(["start-detection", "resume-execution"])
-    error_message = "Who starts jobs must be able to read encrypted videos."
+    error_message = "The functions that start jobs, and no others, must be able to decrypt the videos."
   }
 }

@@ -1,4 +1,4 @@
-# What cannot work is refused before anything is made.
+# Configurations that cannot work fail in the plan.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -9,7 +9,7 @@ variables {
   zips_directory = "tests/zips"
 }
 
-run "results_beside_uploads_would_loop" {
+run "results_in_the_upload_bucket_are_rejected" {
   command = plan
   variables {
     upload_bucket                    = "videos"
@@ -19,7 +19,7 @@ run "results_beside_uploads_would_loop" {
   expect_failures = [aws_s3_bucket.results]
 }
 
-run "a_bucket_of_another_region_cannot_be_read" {
+run "an_upload_bucket_in_another_region_is_rejected" {
   command = plan
   variables {
     upload_bucket                    = "videos"
@@ -32,7 +32,7 @@ run "a_bucket_of_another_region_cannot_be_read" {
   expect_failures = [data.aws_s3_bucket.upload_bucket_in_this_region]
 }
 
-run "functions_that_are_not_built_cannot_be_deployed" {
+run "missing_zip_files_are_rejected" {
   command = plan
   variables { zips_directory = "tests/nothing-built" }
   expect_failures = [aws_lambda_function.function]

@@ -1,4 +1,4 @@
-# Which uploads start an execution, and what happens to the bucket they land in.
+# Which uploads start an execution, and the settings of the buckets.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -9,22 +9,22 @@ variables {
   zips_directory = "tests/zips"
 }
 
-run "a_bucket_of_its_own_tells_eventbridge" {
+run "a_created_bucket_sends_uploads_to_the_state_machine" {
   assert {
     condition     = aws_s3_bucket.upload[0].bucket == "facereel-uploads-123456789012-eu-west-1"
-    error_message = "The upload bucket's name is made of name, account and Region."
+    error_message = "The name of the upload bucket must consist of name, account and Region."
   }
   assert {
     condition     = aws_s3_bucket_notification.upload[0].eventbridge
-    error_message = "The upload bucket must tell EventBridge."
+    error_message = "The upload bucket must send its events to EventBridge."
   }
   assert {
     condition     = aws_s3_bucket_versioning.upload[0].versioning_configuration[0].status == "Enabled"
-    error_message = "A video that is being analysed must not be replaced."
+    error_message = "The upload bucket must be versioned, so that an upload does not replace a video that is being analysed."
   }
   assert {
     condition     = toset(keys(aws_s3_bucket_public_access_block.created)) == toset(["results", "upload"])
-    error_message = "Both created buckets must be closed to the public."
+    error_message = "Both created buckets must block public access."
   }
   assert {
     condition = jsondecode(aws_cloudwatch_event_rule.uploads.event_pattern) == {
@@ -35,48 +35,48 @@ run "a_bucket_of_its_own_tells_eventbridge" {
         object = { key = [{ suffix = { equals-ignore-case = ".mp4" } }, { suffix = { equals-ignore-case = ".mov" } }] }
       }
     }
-    error_message = "The rule must match each way to create a video (no reason), in this bucket only."
+    error_message = "The rule must match videos in this bucket only, and must not filter by the reason of the event (PutObject, CopyObject and so on)."
   }
   assert {
     condition     = aws_cloudwatch_event_target.uploads.input == null && length(aws_cloudwatch_event_target.uploads.input_transformer) == 0
-    error_message = "The state machine takes the whole event."
+    error_message = "The target must pass the whole event to the state machine."
   }
   assert {
     condition     = aws_cloudwatch_event_target.uploads.dead_letter_config[0].arn == aws_sqs_queue.undelivered["uploads"].arn
-    error_message = "What cannot be started must be kept."
+    error_message = "Events that start no execution must go to the dead-letter queue."
   }
 }
 
-run "a_prefix_takes_lower_and_upper_case" {
+run "a_prefix_matches_lower_case_and_upper_case_suffixes" {
   variables { upload_prefix = "in/" }
 
   assert {
     condition     = [for key in jsondecode(aws_cloudwatch_event_rule.uploads.event_pattern).detail.object.key : key.wildcard] == ["in/*.mp4", "in/*.MP4", "in/*.mov", "in/*.MOV"]
-    error_message = "Behind a prefix, the rule must match each suffix in lower case and in upper case, and nothing else."
+    error_message = "With a prefix, the rule must match each suffix in lower case and in upper case only."
   }
   assert {
     condition     = output.upload_command == "aws s3 cp VIDEO.mp4 s3://facereel-uploads-123456789012-eu-west-1/in/ --region eu-west-1"
-    error_message = "The upload command must go to the prefix."
+    error_message = "The upload command must contain the prefix."
   }
 }
 
-# EventBridge refuses a rule with more than four or five wildcards ("Rule is too complex") and a pattern of more than
-# 2,048 characters, both only when the rule is created.
+# EventBridge rejects a rule with more than four or five wildcards ("Rule is too complex") and a pattern of more than
+# 2,048 characters. Both errors occur only when the rule is created.
 
-run "eventbridge_accepts_the_rule_of_the_shortest_prefix" {
+run "the_pattern_of_the_shortest_prefix_is_within_the_limits" {
   variables { upload_prefix = "i" }
 
   assert {
     condition     = length(regexall("[*]", aws_cloudwatch_event_rule.uploads.event_pattern)) <= 4
-    error_message = "A rule may hold four wildcards."
+    error_message = "A rule may have at most four wildcards."
   }
   assert {
     condition     = length(aws_cloudwatch_event_rule.uploads.event_pattern) <= 2048
-    error_message = "A pattern may hold 2,048 characters."
+    error_message = "A pattern may have at most 2,048 characters."
   }
 }
 
-run "eventbridge_accepts_the_rule_of_the_longest_prefix_and_bucket" {
+run "the_pattern_of_the_longest_prefix_and_bucket_is_within_the_limits" {
   variables {
     upload_bucket                    = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
     upload_bucket_take_notifications = false
@@ -89,15 +89,15 @@ run "eventbridge_accepts_the_rule_of_the_longest_prefix_and_bucket" {
   }
   assert {
     condition     = length(regexall("[*]", aws_cloudwatch_event_rule.uploads.event_pattern)) <= 4
-    error_message = "A rule may hold four wildcards."
+    error_message = "A rule may have at most four wildcards."
   }
   assert {
     condition     = length(aws_cloudwatch_event_rule.uploads.event_pattern) <= 2048
-    error_message = "A pattern may hold 2,048 characters."
+    error_message = "A pattern may have at most 2,048 characters."
   }
 }
 
-run "a_prefix_of_characters_that_json_escapes_fits_too" {
+run "the_pattern_of_a_prefix_that_json_escapes_is_within_the_limits" {
   variables {
     upload_bucket                    = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
     upload_bucket_take_notifications = false
@@ -106,11 +106,11 @@ run "a_prefix_of_characters_that_json_escapes_fits_too" {
 
   assert {
     condition     = length(jsonencode(var.upload_prefix)) == 398 && length(aws_cloudwatch_event_rule.uploads.event_pattern) <= 2048
-    error_message = "A pattern may hold 2,048 characters, and < is six of them."
+    error_message = "A pattern may have at most 2,048 characters, and < counts as six."
   }
 }
 
-run "an_existing_bucket_is_left_as_it_is" {
+run "an_existing_bucket_is_not_changed" {
   variables {
     upload_bucket                    = "videos"
     upload_bucket_take_notifications = false
@@ -118,7 +118,7 @@ run "an_existing_bucket_is_left_as_it_is" {
 
   assert {
     condition     = length(aws_s3_bucket.upload) == 0 && length(aws_s3_bucket_notification.upload) == 0 && toset(keys(aws_s3_bucket_policy.created)) == toset(["results"])
-    error_message = "Nothing of an existing bucket may be changed."
+    error_message = "The stack must not change an existing bucket."
   }
   assert {
     condition     = jsondecode(aws_cloudwatch_event_rule.uploads.event_pattern).detail.bucket.name == ["videos"]
@@ -126,7 +126,7 @@ run "an_existing_bucket_is_left_as_it_is" {
   }
 }
 
-run "an_existing_bucket_tells_eventbridge_if_asked" {
+run "an_existing_bucket_sends_events_if_its_notifications_are_taken" {
   variables {
     upload_bucket                    = "videos"
     upload_bucket_take_notifications = true
@@ -134,34 +134,34 @@ run "an_existing_bucket_tells_eventbridge_if_asked" {
 
   assert {
     condition     = aws_s3_bucket_notification.upload[0].bucket == "videos" && aws_s3_bucket_notification.upload[0].eventbridge
-    error_message = "EventBridge must be switched on."
+    error_message = "The existing bucket must send its events to EventBridge."
   }
 }
 
-run "leftovers_expire_and_results_stay" {
+run "temporary_objects_expire_and_results_do_not" {
   assert {
     condition = { for rule in aws_s3_bucket_lifecycle_configuration.results.rule : try(rule.filter[0].prefix, "") => rule.expiration[0].days if length(rule.expiration) > 0 } == {
-      "backfill/" = 15
-      "queue/"    = 15
-      "waiting/"  = 15
+      "backfill/"  = 15
+      "callbacks/" = 15
+      "queue/"     = 15
     }
-    error_message = "Only backfill/, queue/ and waiting/ expire, a day after the last redrive."
+    error_message = "Only backfill/, callbacks/ and queue/ must expire, one day after the last possible redrive."
   }
 }
 
-run "results_expire_if_asked" {
+run "results_expire_after_results_expiration_days" {
   variables { results_expiration_days = 30 }
 
   assert {
     condition     = { for rule in aws_s3_bucket_lifecycle_configuration.results.rule : rule.filter[0].prefix => rule.expiration[0].days if length(rule.expiration) > 0 }["results/"] == 30
-    error_message = "Results must expire after the days given."
+    error_message = "Results must expire after results_expiration_days."
   }
 }
 
-run "results_are_announced_and_start_nothing" {
+run "the_results_bucket_sends_events_that_start_no_execution" {
   assert {
     condition     = aws_s3_bucket_notification.results.eventbridge && aws_s3_bucket_notification.results.bucket == aws_s3_bucket.results.id
-    error_message = "The results bucket must send its events to EventBridge: docs/results.md lets consumers start on manifest.json."
+    error_message = "The results bucket must send its events to EventBridge: docs/results.md lets consumers subscribe to manifest.json."
   }
   assert {
     condition     = !contains(jsondecode(aws_cloudwatch_event_rule.uploads.event_pattern).detail.bucket.name, aws_s3_bucket.results.id)

@@ -1,4 +1,4 @@
-# What a variable must not be, each with its own refusal.
+# The validation of the variables.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -9,29 +9,29 @@ variables {
   zips_directory = "tests/zips"
 }
 
-run "defaults_are_enough" {
+run "a_region_alone_is_a_valid_configuration" {
   command = plan
 }
 
-run "a_region_is_a_code" {
+run "a_region_that_is_not_a_code_is_rejected" {
   command = plan
   variables { region = "Ireland" }
   expect_failures = [var.region]
 }
 
-run "a_name_fits_a_buckets_name" {
+run "a_name_with_capitals_is_rejected" {
   command = plan
   variables { name = "Facereel" }
   expect_failures = [var.name]
 }
 
-run "a_long_name_would_not_fit" {
+run "a_name_of_21_characters_is_rejected" {
   command = plan
-  variables { name = "a-name-of-twenty-one-" }
+  variables { name = "a-name-of-twenty-ones" }
   expect_failures = [var.name]
 }
 
-run "the_longest_name_and_region_fit" {
+run "names_of_buckets_and_roles_fit_the_longest_name_and_region" {
   command = plan
   variables {
     name   = "abcdefghijklmnopqrst"
@@ -40,21 +40,21 @@ run "the_longest_name_and_region_fit" {
 
   assert {
     condition     = alltrue([for bucket in [local.upload_bucket, local.results_bucket] : length(bucket) <= 63])
-    error_message = "A bucket's name is longer than S3 takes."
+    error_message = "The name of a bucket is longer than S3 allows."
   }
   assert {
     condition     = alltrue([for role in concat(values(aws_iam_role.function), values(aws_iam_role.state_machine), [aws_iam_role.events, aws_iam_role.publish]) : length(role.name) <= 64])
-    error_message = "A role's name is longer than IAM takes."
+    error_message = "The name of a role is longer than IAM allows."
   }
 }
 
-run "tags_of_aws_are_aws_own" {
+run "a_tag_with_the_reserved_prefix_aws_is_rejected" {
   command = plan
   variables { tags = { "aws:owner" = "me" } }
   expect_failures = [var.tags]
 }
 
-run "an_upload_bucket_is_a_name" {
+run "an_upload_bucket_that_is_an_arn_is_rejected" {
   command = plan
   variables {
     upload_bucket                    = "arn:aws:s3:::videos"
@@ -63,13 +63,13 @@ run "an_upload_bucket_is_a_name" {
   expect_failures = [var.upload_bucket]
 }
 
-run "an_existing_buckets_notifications_are_not_taken_unasked" {
+run "an_existing_bucket_without_a_choice_about_notifications_is_rejected" {
   command = plan
   variables { upload_bucket = "videos" }
   expect_failures = [var.upload_bucket_take_notifications]
 }
 
-run "a_key_is_no_alias" {
+run "the_alias_of_a_key_is_rejected" {
   command = plan
   variables {
     upload_bucket                    = "videos"
@@ -79,102 +79,102 @@ run "a_key_is_no_alias" {
   expect_failures = [var.upload_bucket_kms_key_arn]
 }
 
-run "a_created_bucket_has_no_other_key" {
+run "a_key_without_an_existing_bucket_is_rejected" {
   command = plan
   variables { upload_bucket_kms_key_arn = "arn:aws:kms:eu-west-1:123456789012:key/k" }
   expect_failures = [var.upload_bucket_kms_key_arn]
 }
 
-run "a_prefix_is_no_pattern" {
+run "a_prefix_with_a_wildcard_is_rejected" {
   command = plan
   variables { upload_prefix = "in*/" }
   expect_failures = [var.upload_prefix]
 }
 
-run "a_prefix_is_no_policy_variable" {
+run "a_prefix_with_a_policy_variable_is_rejected" {
   command = plan
   variables { upload_prefix = "$${aws:username}/" }
   expect_failures = [var.upload_prefix]
 }
 
-run "a_prefix_does_not_begin_with_a_slash" {
+run "a_prefix_that_begins_with_a_slash_is_rejected" {
   command = plan
   variables { upload_prefix = "/in/" }
   expect_failures = [var.upload_prefix]
 }
 
-run "a_prefix_leaves_room_for_the_rest_of_the_pattern" {
+run "a_prefix_that_makes_the_pattern_too_long_is_rejected" {
   command = plan
   variables { upload_prefix = "videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/vi" }
   expect_failures = [var.upload_prefix]
 }
 
-run "a_prefix_that_json_makes_too_long_is_refused" {
+run "a_prefix_that_json_escapes_make_too_long_is_rejected" {
   command = plan
   variables { upload_prefix = "<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<" }
   expect_failures = [var.upload_prefix]
 }
 
-run "a_prefix_is_of_characters_that_iam_takes" {
+run "a_prefix_with_characters_that_iam_rejects_is_rejected" {
   command = plan
   variables { upload_prefix = "видео/" }
   expect_failures = [var.upload_prefix]
 }
 
-run "a_prefix_may_be_of_latin_1" {
+run "a_prefix_in_latin_1_is_valid" {
   command = plan
   variables { upload_prefix = "Köln & Umgebung/" }
 }
 
-run "a_prefix_holds_no_backslash" {
+run "a_prefix_with_a_backslash_is_rejected" {
   command = plan
   variables { upload_prefix = "in\\" }
   expect_failures = [var.upload_prefix]
 }
 
-run "a_results_bucket_is_a_name" {
+run "a_results_bucket_that_is_a_url_is_rejected" {
   command = plan
   variables { results_bucket = "s3://results" }
   expect_failures = [var.results_bucket]
 }
 
-run "results_live_a_day_at_least" {
+run "an_expiration_of_zero_days_is_rejected" {
   command = plan
   variables { results_expiration_days = 0 }
   expect_failures = [var.results_expiration_days]
 }
 
-run "results_live_whole_days" {
+run "an_expiration_of_a_fraction_of_a_day_is_rejected" {
   command = plan
   variables { results_expiration_days = 1.5 }
   expect_failures = [var.results_expiration_days]
 }
 
-run "face_attributes_are_rekognitions" {
+run "unknown_face_attributes_are_rejected" {
   command = plan
   variables { face_attributes = "all" }
   expect_failures = [var.face_attributes]
 }
 
-run "an_architecture_is_lambdas" {
+run "an_architecture_that_lambda_does_not_support_is_rejected" {
   command = plan
   variables { architecture = "aarch64" }
   expect_failures = [var.architecture]
 }
 
-run "logs_are_kept_as_cloudwatch_can" {
+run "a_retention_that_cloudwatch_does_not_support_is_rejected" {
   command = plan
   variables { log_retention_days = 10 }
   expect_failures = [var.log_retention_days]
 }
 
-run "an_alarm_topic_is_an_arn" {
+run "an_alarm_topic_that_is_not_an_arn_is_rejected" {
   command = plan
   variables { alarm_topic_arn = "alarms" }
   expect_failures = [var.alarm_topic_arn]
 }
 
-run "stuck_is_before_the_end" {
+run "a_stuck_threshold_above_the_timeout_of_an_execution_is_rejected" {
   command = plan
   variables { stuck_after_hours = 200 }
   expect_failures = [var.stuck_after_hours]

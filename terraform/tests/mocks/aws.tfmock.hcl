@@ -1,4 +1,4 @@
-# What the mocked provider answers where a made-up value would not do: policies are compared ARN by ARN.
+# Fixed values for the mocked provider, because the tests compare policies by ARN and generated values are random.
 
 mock_data "aws_caller_identity" {
   defaults = { account_id = "123456789012" }

@@ -42,6 +42,16 @@ const TASKS: &[Integration] = &[
         arguments: START_EXECUTION,
         required: "StateMachineArn",
     },
+    Integration {
+        resource: "arn:${partition}:states:::aws-sdk:sfn:listExecutions",
+        arguments: &["MapRunArn", "MaxResults", "NextToken", "RedriveFilter", "StateMachineArn", "StatusFilter"],
+        required: "StateMachineArn",
+    },
+    Integration {
+        resource: "arn:${partition}:states:::aws-sdk:cloudwatch:putMetricData",
+        arguments: &["EntityMetricData", "MetricData", "Namespace", "StrictEntityValidation"],
+        required: "Namespace",
+    },
 ];
 
 const READERS: &[Integration] = &[
