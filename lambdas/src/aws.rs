@@ -1,4 +1,4 @@
-//! The AWS clients, and what an AWS error means to the workflow.
+//! The AWS clients, and the classes of AWS errors.
 
 use aws_config::{
     BehaviorVersion,
@@ -15,11 +15,10 @@ use aws_smithy_http_client::{
     tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
 
-/// The five roots that sign AWS's endpoints: Amazon Trust Services asks whoever keeps a trust store of their own to
-/// take all five (<https://www.amazontrust.com/repository/>).
+/// The five root certificates that sign AWS's endpoints. Amazon Trust Services asks that a custom trust store contains all five (<https://www.amazontrust.com/repository/>).
 const AMAZON_ROOTS: &str = include_str!("amazon-roots.pem");
 
-/// One client for each service that the functions call, and the clock they go by.
+/// The clients of the services that the functions call, and the clock.
 #[derive(Debug, Clone)]
 pub struct Clients {
     /// Face detection.
@@ -28,14 +27,14 @@ pub struct Clients {
     pub s3: aws_sdk_s3::Client,
     /// Task tokens.
     pub sfn: aws_sdk_sfn::Client,
-    /// What time it is.
+    /// The current time.
     pub clock: SharedTimeSource,
 }
 
 impl Clients {
-    /// Clients out of the function's environment.
+    /// Makes the clients from the environment of the function.
     pub async fn from_env() -> Self {
-        // Lambda gives region and credentials as variables: nothing else is asked, nor is what would ask it set up.
+        // Lambda sets the Region and the credentials as variables. The other providers are not set up, because that takes time.
         let config = aws_config::defaults(BehaviorVersion::latest())
             .region(EnvironmentVariableRegionProvider::new())
             .credentials_provider(EnvironmentVariableCredentialsProvider::new())
@@ -58,10 +57,10 @@ impl Clients {
     }
 }
 
-/// The SDK's own HTTP client, but that it trusts Amazon's roots alone.
+/// The SDK's HTTP client, which trusts Amazon's root certificates alone.
 ///
-/// To read the hundred and more roots of the machine is most of what an SDK client's start costs (`BENCHMARKS.md`).
-/// Who has a proxy with a certificate of its own sets `SSL_CERT_FILE` or `SSL_CERT_DIR`, and pays for reading it.
+/// Loading the more than one hundred root certificates of the system dominates the start-up time of an SDK client
+/// (`BENCHMARKS.md`). For a proxy with another certificate, set `SSL_CERT_FILE` or `SSL_CERT_DIR`; then the system's are loaded.
 fn http_client() -> SharedHttpClient {
     let own_roots = ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|name| std::env::var_os(name).is_some());
     let trust_store =
@@ -70,47 +69,47 @@ fn http_client() -> SharedHttpClient {
     Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(tls).build_https()
 }
 
-/// An AWS call that failed in a way that every function treats alike.
+/// An AWS call that failed, classified by what can be done about it.
 ///
-/// The variants' names are error names that the state machine's Retry matches.
-#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+/// The variants' names are the error names that the state machine's Retry matches.
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
 pub enum AwsError {
-    /// The function's role may not do this, or the object's owner forbids it.
-    #[error("{call} was denied; grant it to the function's role, and to the object's key if it has one: {}", DisplayErrorContext(source.as_ref()))]
+    /// The role of the function lacks a permission, or the owner of the object denies it.
+    #[error("{call} was denied; grant it to the role of the function, and in the policy of the object's KMS key if it has one: {}", DisplayErrorContext(source.as_ref()))]
     AccessDenied {
         /// The call, as IAM names it.
         call: &'static str,
-        /// What the SDK said.
+        /// The error of the SDK.
         source: BoxError,
     },
-    /// The service asks to come more slowly.
+    /// The service throttles the calls.
     #[error("{call} was throttled: {}", DisplayErrorContext(source.as_ref()))]
     Throttled {
         /// The call, as IAM names it.
         call: &'static str,
-        /// What the SDK said.
+        /// The error of the SDK.
         source: BoxError,
     },
-    /// The service failed or was out of reach.
-    #[error("{call} found the service unavailable: {}", DisplayErrorContext(source.as_ref()))]
+    /// The service failed or could not be reached.
+    #[error("the service did not answer {call}: {}", DisplayErrorContext(source.as_ref()))]
     ServiceUnavailable {
         /// The call, as IAM names it.
         call: &'static str,
-        /// What the SDK said.
+        /// The error of the SDK.
         source: BoxError,
     },
-    /// Any other answer: retrying would not change it.
+    /// Any other answer. A retry would not change it.
     #[error("{call} was refused: {}", DisplayErrorContext(source.as_ref()))]
     Refused {
         /// The call, as IAM names it.
         call: &'static str,
-        /// What the SDK said.
+        /// The error of the SDK.
         source: BoxError,
     },
 }
 
 impl AwsError {
-    /// Sorts an SDK error by what can be done about it. `call` is the action as IAM names it, for example
+    /// Classifies an SDK error. `call` is the action as IAM names it, for example
     /// `s3:GetObject`.
     pub fn new<E>(call: &'static str, error: SdkError<E, HttpResponse>) -> Self
     where
@@ -129,7 +128,7 @@ impl AwsError {
             | "SlowDown"
             | "TooManyRequestsException"
             | "RequestLimitExceeded" => Self::Throttled { call, source },
-            // S3 answers a conditional write that met another one with 409 and asks to try again.
+            // S3 answers a conditional write that conflicts with another one with 409, and asks to try again.
             "ConditionalRequestConflict" | "OperationAborted" => Self::ServiceUnavailable { call, source },
             _ if unanswered || status >= 500 => Self::ServiceUnavailable { call, source },
             _ if status == 429 => Self::Throttled { call, source },
@@ -152,7 +151,7 @@ impl ErrorName for AwsError {
     }
 }
 
-/// Implements [`ErrorName`] for a function's error enum: its variants' names, and those of the [`AwsError`] inside.
+/// Implements [`ErrorName`] for an error enum: the names of its variants, and of those of the [`AwsError`] inside.
 macro_rules! named_by_variant {
     ($error:ty) => {
         impl $crate::aws::ErrorName for $error {

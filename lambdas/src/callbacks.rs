@@ -1,4 +1,4 @@
-//! A finished job, told to everyone who waits for it.
+//! Callbacks: the end of a job, sent to the executions that wait for it.
 
 use aws_sdk_sfn::{
     config::http::HttpResponse,
@@ -10,119 +10,117 @@ use crate::{
     completed_job::CompletedJob,
     job::{FinishedJob, VideoMetadata},
     metrics::{self, Metric},
-    pending_callbacks::{self, PendingCallback, TaskToken},
+    pending_callbacks::{PendingCallback, TaskToken},
+    store::Store,
 };
 
-/// Step Functions takes at most 32,768 characters as a cause
+/// Step Functions takes a cause of at most 32,768 characters
 /// (<https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskFailure.html>).
 const MAX_CAUSE_CHARS: usize = 32_768;
 
-/// How a job ended, as its callbacks are told.
+/// How a job ended, as it is sent to the executions.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     /// Its pages can be read.
     Succeeded(VideoMetadata),
     /// It ended without a result.
     JobFailed {
-        /// Rekognition's own reason.
+        /// The reason that Rekognition gives.
         reason: String,
     },
     /// It could not be started.
     NotStarted {
         /// The stable name that Step Functions shows as `Error`.
         error: &'static str,
-        /// What Step Functions shows as `Cause`.
+        /// The sentence that Step Functions shows as `Cause`.
         cause: String,
     },
 }
 
-/// Tells each callback how its job ended and removes it.
-///
-/// Who came after a failure was seen is not told of it: it wants a new job, and its entry is about to get it one.
-///
-/// # Errors
-/// As [`notify_all`].
-pub async fn notify(
-    clients: &Clients,
-    bucket: &str,
-    completed: &CompletedJob,
-    outcome: &Outcome,
-    mut callbacks: Vec<PendingCallback>,
-) -> Result<(), AwsError> {
-    if matches!(outcome, Outcome::JobFailed { .. }) {
-        callbacks.retain(|callback| !completed.precedes(callback.entered_ms));
+impl Store<'_> {
+    /// Sends the end of a job to its callbacks and deletes them.
+    ///
+    /// An execution that was started or redriven after the end of a failed job was seen is left out: it wants a new job, and
+    /// its queue entry will start one.
+    ///
+    /// # Errors
+    /// As [`notify_all`](Self::notify_all).
+    pub async fn notify(
+        self,
+        completed: &CompletedJob,
+        outcome: &Outcome,
+        mut callbacks: Vec<PendingCallback>,
+    ) -> Result<(), AwsError> {
+        if matches!(outcome, Outcome::JobFailed { .. }) {
+            callbacks.retain(|callback| !completed.precedes(callback.entered_ms));
+        }
+        self.notify_all(&completed.job_id, outcome, callbacks).await
     }
-    notify_all(clients, bucket, &completed.job_id, outcome, callbacks).await
-}
 
-/// Tells each of these callbacks and removes it.
-///
-/// A callback whose task has ended by itself (late, or told twice) is removed as well: nobody is left to tell.
-///
-/// # Errors
-/// The first [`AwsError`], after everyone who could be told was told. What is left is told at the next attempt.
-pub async fn notify_all(
-    clients: &Clients,
-    bucket: &str,
-    job_id: &str,
-    outcome: &Outcome,
-    callbacks: Vec<PendingCallback>,
-) -> Result<(), AwsError> {
-    let mut first_error = None;
-    for callback in callbacks {
-        let told = match outcome {
+    /// Sends an outcome to each of these callbacks and deletes them.
+    ///
+    /// A callback whose task has ended (it was late, or sent twice) is deleted as well: no execution waits for it.
+    ///
+    /// # Errors
+    /// The first [`AwsError`], after every callback was tried. The callbacks that remain are sent by the next attempt.
+    pub async fn notify_all(
+        self,
+        job_id: &str,
+        outcome: &Outcome,
+        callbacks: Vec<PendingCallback>,
+    ) -> Result<(), AwsError> {
+        let mut first_error = None;
+        for callback in callbacks {
+            let execution_name = &callback.execution_name;
+            match self.send(job_id, outcome, &callback).await {
+                Ok(delivery) => {
+                    if delivery == Delivery::TooLate {
+                        metrics::emit(self.clients, &[Metric::LateCallbacks(1)]);
+                    }
+                    let (idempotency_key, key) = (callback.job.idempotency_key(), &callback.job.video().key);
+                    tracing::info!(execution_name, idempotency_key, key, job_id, ?delivery, "sent a callback");
+                }
+                Err(error) => {
+                    tracing::warn!(execution_name, job_id, %error, "a callback could not be sent yet");
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+
+    async fn send(self, job_id: &str, outcome: &Outcome, callback: &PendingCallback) -> Result<Delivery, AwsError> {
+        let token = &callback.task_token;
+        let delivery = match outcome {
             Outcome::Succeeded(metadata) => {
-                send_success(clients, &callback.task_token, &callback.job.clone().finished(job_id, metadata)).await
+                send_success(self.clients, token, &callback.job.finished(job_id, metadata)).await?
             }
             Outcome::JobFailed { reason } => {
                 let cause = format!("{reason} (face detection job {job_id})");
-                send_failure(clients, &callback.task_token, "JobFailed", &cause).await
+                send_failure(self.clients, token, "JobFailed", &cause).await?
             }
-            Outcome::NotStarted { error, cause } => send_failure(clients, &callback.task_token, error, cause).await,
+            Outcome::NotStarted { error, cause } => send_failure(self.clients, token, error, cause).await?,
         };
-        let told = match told {
-            Ok(delivery) => pending_callbacks::remove(clients, bucket, &callback).await.map(|()| delivery),
-            Err(error) => Err(error),
-        };
-        match told {
-            Ok(delivery) => {
-                if delivery == Delivery::TooLate {
-                    metrics::emit(clients, &[Metric::LateCallbacks(1)]);
-                }
-                let (idempotency_key, key) = (callback.job.idempotency_key(), callback.job.video.key);
-                tracing::info!(
-                    execution = callback.execution,
-                    idempotency_key,
-                    key,
-                    job_id,
-                    ?delivery,
-                    "told a waiting execution"
-                );
-            }
-            Err(error) => {
-                tracing::warn!(execution = callback.execution, job_id, %error, "could not tell a waiting execution yet");
-                first_error.get_or_insert(error);
-            }
-        }
+        self.delete_callback(callback).await?;
+        Ok(delivery)
     }
-    first_error.map_or(Ok(()), Err)
 }
 
-/// What became of a callback.
+/// The result of sending a callback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
-    /// The execution goes on.
+    /// The execution continues.
     Delivered,
-    /// The task had ended already: a late or second callback, which does no harm.
+    /// The task had ended: a late or second callback, which does no harm.
     TooLate,
-    /// Step Functions never gave out this token.
+    /// Step Functions has never issued this token.
     InvalidToken,
 }
 
 /// Sends `SendTaskFailure` with a stable error name.
 ///
 /// # Errors
-/// [`AwsError`]; a task that has ended already is no error.
+/// [`AwsError`]; a task that has ended is not an error.
 pub async fn send_failure(
     clients: &Clients,
     token: &TaskToken,
@@ -137,7 +135,7 @@ pub async fn send_failure(
 /// Sends `SendTaskSuccess` with a finished job.
 ///
 /// # Errors
-/// [`AwsError`]; a task that has ended already is no error.
+/// [`AwsError`]; a task that has ended is not an error.
 pub async fn send_success(clients: &Clients, token: &TaskToken, job: &FinishedJob) -> Result<Delivery, AwsError> {
     let output = serde_json::to_string(job).expect("a finished job is plain data");
     let sent = clients.sfn.send_task_success().task_token(&token.0).output(output).send().await;

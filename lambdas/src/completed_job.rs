@@ -1,70 +1,61 @@
-//! Endings: which job of a tag has ended, and when that was first seen, at `queue/completed-jobs/<idempotency key>` in the work bucket.
+//! Completed jobs: which job of an idempotency key has ended, and when that was first seen.
 //!
-//! An completed is noted before anyone hears of it. Who asks for the same content later finds a finished job without waiting
-//! for a turn; and who was started or redriven after a failure was seen wants a new job, and is the only one to get it.
+//! A completed job is recorded before its callbacks are sent. An execution for the same content that starts later reads
+//! the record and need not wait for a job slot. If the job failed, the time in the record decides: an execution that was
+//! started or redriven after it gets a new job, and every other execution gets the failure.
 
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    aws::{AwsError, Clients},
-    s3,
-};
+use crate::{aws::AwsError, layout, store::Store};
 
 /// A job that has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompletedJob {
-    /// Rekognition's name of the job.
+    /// The `JobId` of Rekognition.
     pub job_id: String,
-    /// When its end was first seen, in milliseconds since 1970.
+    /// When the end of the job was first seen, in milliseconds since 1970.
     pub seen_ms: i64,
 }
 
 impl CompletedJob {
-    /// Notes that a job has ended, and returns the note: an earlier one of the same job stays as it is.
+    /// Whether the end was seen before an execution was started or redriven: that execution does not want its failure.
+    #[must_use]
+    pub fn precedes(&self, entered_ms: i64) -> bool {
+        self.seen_ms < entered_ms
+    }
+}
+
+impl Store<'_> {
+    /// Records that a job has ended and returns the record. An earlier record of the same job stays unchanged.
     ///
     /// # Errors
     /// [`AwsError`] of `s3:PutObject` or `s3:GetObject`.
-    pub async fn record(
-        clients: &Clients,
-        bucket: &str,
-        idempotency_key: &str,
-        job_id: &str,
-    ) -> Result<Self, AwsError> {
-        let completed = Self { job_id: job_id.to_owned(), seen_ms: clients.now_ms() };
-        let request = s3::put_json_request(clients, bucket, &object_key(idempotency_key), &completed);
-        match request.if_none_match("*").send().await {
+    pub async fn record_completed_job(self, idempotency_key: &str, job_id: &str) -> Result<CompletedJob, AwsError> {
+        let completed = CompletedJob { job_id: job_id.to_owned(), seen_ms: self.clients.now_ms() };
+        let key = layout::completed_job(idempotency_key);
+        match self.put_json_request(&key, &completed).if_none_match("*").send().await {
             Ok(_) => return Ok(completed),
-            // Someone else has noted it, or does so at this very moment.
+            // Another invocation has recorded it, or is recording it now.
             Err(error) if matches!(error.code(), Some("PreconditionFailed" | "ConditionalRequestConflict")) => {}
             Err(error) => return Err(AwsError::new("s3:PutObject", error)),
         }
-        match Self::find(clients, bucket, idempotency_key).await? {
-            Some(noted) if noted.job_id == job_id => Ok(noted),
-            // Of an earlier job, whose ClientRequestToken Rekognition has forgotten.
+        match self.completed_job(idempotency_key).await? {
+            Some(recorded) if recorded.job_id == job_id => Ok(recorded),
+            // The record is of an earlier job, whose ClientRequestToken Rekognition has forgotten.
             _ => {
-                s3::put_json(clients, bucket, &object_key(idempotency_key), &completed).await?;
+                self.put_json(&key, &completed).await?;
                 Ok(completed)
             }
         }
     }
 
-    /// Whether it was seen before an execution was started or redriven: then a failure is not what that one wants to hear.
-    #[must_use]
-    pub fn precedes(&self, entered_ms: i64) -> bool {
-        self.seen_ms < entered_ms
-    }
-
-    /// The job of this tag that has ended, if one has. An object that is no note counts as none.
+    /// Reads the completed job of an idempotency key; `None` if none is recorded, or if the object is not a record.
     ///
     /// # Errors
     /// [`AwsError`] of `s3:GetObject`.
-    pub async fn find(clients: &Clients, bucket: &str, idempotency_key: &str) -> Result<Option<Self>, AwsError> {
-        let body = s3::get(clients, bucket, &object_key(idempotency_key)).await?;
+    pub async fn completed_job(self, idempotency_key: &str) -> Result<Option<CompletedJob>, AwsError> {
+        let body = self.get(&layout::completed_job(idempotency_key)).await?;
         Ok(body.and_then(|body| serde_json::from_slice(&body).ok()))
     }
-}
-
-fn object_key(idempotency_key: &str) -> String {
-    format!("queue/completed-jobs/{idempotency_key}")
 }

@@ -1,8 +1,8 @@
-//! A line of a page as it is read back: the parts of Rekognition's `FaceDetection` that are counted and drawn.
+//! A line of a page: the members of Rekognition's `FaceDetection` that are counted and drawn.
 
 use serde::Deserialize;
 
-/// A face at a moment (<https://docs.aws.amazon.com/rekognition/latest/APIReference/API_FaceDetection.html>).
+/// A face at a time (<https://docs.aws.amazon.com/rekognition/latest/APIReference/API_FaceDetection.html>).
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct FaceDetection {
@@ -11,7 +11,7 @@ pub(crate) struct FaceDetection {
     pub(crate) face: Face,
 }
 
-/// A face. Age and emotions are told when all attributes were asked for.
+/// A face. Rekognition returns the age and the emotions only with `FaceAttributes` ALL.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Face {
@@ -22,7 +22,7 @@ pub(crate) struct Face {
     pub(crate) emotions: Option<Vec<FeltEmotion>>,
 }
 
-/// Ratios of the frame's width and height; a box may lie partly outside of the frame.
+/// Ratios of the width and the height of the frame. A box may be partly outside of the frame.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct BoundingBox {
@@ -40,7 +40,7 @@ pub(crate) struct AgeRange {
     pub(crate) high: f64,
 }
 
-/// An emotion and how sure Rekognition is of it.
+/// An emotion and its confidence.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct FeltEmotion {
@@ -50,7 +50,7 @@ pub(crate) struct FeltEmotion {
     pub(crate) confidence: f64,
 }
 
-/// What a face seems to express; the order is that of the report's colours.
+/// The emotion that a face appears to express, in the order of the report's colours.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Deserialize, strum::EnumCount, strum::VariantArray, strum::IntoStaticStr,
 )]
@@ -65,13 +65,13 @@ pub(crate) enum Emotion {
     Fear,
     Disgusted,
     Angry,
-    /// And whatever a later API may add.
+    /// And any value that a later API may add.
     #[serde(other)]
     Unknown,
 }
 
 impl Face {
-    /// The emotion that Rekognition is most sure of.
+    /// The emotion with the highest confidence.
     pub(crate) fn emotion(&self) -> Option<Emotion> {
         let felt = self.emotions.iter().flatten();
         felt.max_by(|a, b| a.confidence.total_cmp(&b.confidence)).map(|felt| felt.kind)

@@ -1,54 +1,55 @@
-//! fetch-page: a page of faces becomes an S3 object of JSON Lines.
+//! fetch-page: writes pages of faces to S3 as JSON Lines.
 
-use aws_sdk_s3::primitives::ByteStream;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    aws::{AwsError, Clients},
+    aws::Clients,
     job::FinishedJob,
     list_pages::PageBatch,
     page::{Answer, Page, PageError, RawAnswer},
+    store::Store,
 };
 
-/// The function's environment.
+/// The environment of the function.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Config {
-    /// `RESULTS_BUCKET`: pages lie there.
+    /// `RESULTS_BUCKET`: the bucket of the pages.
     pub results_bucket: String,
 }
 
-/// What an iteration of the `FetchPages` state sends.
+/// The payload of one iteration of the `FetchPages` state.
 #[derive(Debug, Deserialize)]
 pub struct FetchPage {
-    /// The execution's name.
-    pub execution: String,
-    /// Whose pages.
+    /// The name of the execution.
+    pub execution_name: String,
+    /// The job whose pages are fetched.
     pub job: FinishedJob,
-    /// Which pages: one, but for the largest results.
-    pub run: PageBatch,
+    /// The pages to fetch.
+    pub batch: PageBatch,
 }
 
-/// What lies in S3 now.
+/// The pages that are in S3 now.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct FetchedPages {
-    /// The first page, from 0.
+    /// The first page, counted from 0.
     pub index: usize,
-    /// How many pages.
+    /// The number of pages.
     pub pages: usize,
-    /// Faces in them together.
+    /// The sum of their faces.
     pub faces: usize,
 }
 
-/// Fetches the pages of a run and writes each to its own place in S3, where a second fetch overwrites it with the same.
+/// Fetches the pages of a batch and writes each to S3. The key of a page is its number, so that a second fetch overwrites the page
+/// with the same bytes.
 ///
-/// A line is an element of Rekognition's `Faces`, to the letter: `{"Timestamp": …, "Face": {…}}`.
+/// Each line is an element of Rekognition's `Faces`, byte for byte: `{"Timestamp": …, "Face": {…}}`.
 ///
 /// # Errors
 /// [`PageError`].
-#[tracing::instrument(skip_all, fields(execution = request.execution, key = request.job.video.key, idempotency_key = request.job.idempotency_key))]
+#[tracing::instrument(skip_all, fields(execution_name = request.execution_name, key = request.job.video.key, idempotency_key = request.job.idempotency_key))]
 pub async fn fetch_page(clients: &Clients, config: &Config, request: FetchPage) -> Result<FetchedPages, PageError> {
-    let FetchPage { job, run: PageBatch { first, pages }, .. } = request;
+    let FetchPage { job, batch: PageBatch { first, pages }, .. } = request;
     let mut fetched = FetchedPages { index: first.index, pages: 0, faces: 0 };
     let mut next = Some(first);
     while let Some(page) = next.take_if(|_| fetched.pages < pages) {
@@ -60,7 +61,7 @@ pub async fn fetch_page(clients: &Clients, config: &Config, request: FetchPage) 
     Ok(fetched)
 }
 
-/// Fetches one page; returns how many faces it has and the token of the page after it.
+/// Fetches one page; returns the number of its faces and the token of the next page.
 async fn fetch_one(
     clients: &Clients,
     config: &Config,
@@ -70,16 +71,7 @@ async fn fetch_one(
     let answer = RawAnswer::of(clients, &job.job_id, page).await?;
     let Answer { next_token, faces, .. } = answer.read::<Vec<&RawValue>>()?;
     let key = job.page_key(page.index);
-    clients
-        .s3
-        .put_object()
-        .bucket(&config.results_bucket)
-        .key(&key)
-        .content_type("application/jsonl")
-        .body(ByteStream::from(json_lines(&faces)))
-        .send()
-        .await
-        .map_err(|error| AwsError::new("s3:PutObject", error))?;
+    Store::new(clients, &config.results_bucket).put(&key, "application/jsonl", json_lines(&faces)).await?;
     tracing::info!(page = page.index, faces = faces.len(), object = key, "wrote a page");
     Ok((faces.len(), next_token))
 }
@@ -87,7 +79,7 @@ async fn fetch_one(
 fn json_lines(faces: &[&RawValue]) -> Vec<u8> {
     let mut lines = Vec::with_capacity(faces.iter().map(|face| face.get().len() + 1).sum());
     for face in faces {
-        // JSON has line breaks only between its tokens, where they mean nothing.
+        // JSON has line breaks only between its tokens, where they have no meaning.
         face.get().lines().for_each(|part| lines.extend_from_slice(part.as_bytes()));
         lines.push(b'\n');
     }
@@ -99,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_face_is_a_line_to_the_letter() {
+    fn a_face_is_a_line_byte_for_byte() {
         let faces = br#"[{"Timestamp":0,"Face":{"Confidence":99.987654321,"New":{"Field":1}}},
             {
               "Timestamp": 500,

@@ -1,4 +1,4 @@
-//! What an execution is started with: the S3 event as EventBridge hands it over, or a person's two words.
+//! The input of an execution: the event of S3 as EventBridge delivers it, or the location that a person enters.
 
 use aws_lambda_events::event::eventbridge::EventBridgeEvent;
 use serde::{Deserialize, Serialize};
@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use crate::video::{Location, immutable_version};
 
-/// An input that names no video.
+/// The input does not name a video.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the execution's input names no video: {reason}; give an EventBridge \"Object Created\" event of S3, or {{\"bucket\": …, \"key\": …}}"
+    "the execution's input does not name a video: {reason}; enter an EventBridge \"Object Created\" event of S3, or {{\"bucket\": …, \"key\": …}}"
 )]
 pub struct InvalidInput {
     reason: String,
@@ -49,7 +49,7 @@ struct Manual {
 /// Finds the video in an execution's input.
 ///
 /// # Errors
-/// [`InvalidInput`] says which part is missing or wrong.
+/// [`InvalidInput`] names the member that is missing or invalid.
 pub fn location(input: Value) -> Result<Location, InvalidInput> {
     let location = if input.get("detail").is_some() {
         let event: EventBridgeEvent<ObjectCreated> = parse(input)?;
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_to_create_an_object_is_understood() {
+    fn every_event_of_a_created_object_names_the_video() {
         for name in ["put-object", "complete-multipart-upload", "copy-object", "post-object"] {
             let location = location(fixture(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(location.bucket, "amzn-s3-demo-bucket", "{name}");
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn the_reason_names_the_invalid_member() {
         for (input, expected) in [
             (json!({}), "missing field `bucket`"),
             (json!({"bucket": "b"}), "missing field `key`"),
@@ -153,7 +153,7 @@ mod tests {
         }
         for input in inputs {
             let error = location(input.clone()).unwrap_err().to_string();
-            let reason = error.strip_prefix("the execution's input names no video: ").unwrap();
+            let reason = error.strip_prefix("the execution's input does not name a video: ").unwrap();
             let names = ["struct", "Manual", "ObjectCreated", "Bucket", "EventBridgeEvent"];
             assert!(!names.iter().any(|name| reason.contains(name)), "{input}: {error}");
         }

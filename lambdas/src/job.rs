@@ -1,4 +1,4 @@
-//! The job: a Rekognition face-detection job, named by everything that went into it.
+//! The job: a Rekognition face-detection job, identified by all of its parameters.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::{aws::AwsError, video::Video};
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const MAX_PAUSE: Duration = Duration::from_secs(8);
 
-/// How much Rekognition tells of a face.
+/// The attributes that Rekognition returns for a face.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum FaceAttributes {
@@ -28,7 +28,7 @@ pub enum FaceAttributes {
 }
 
 impl FaceAttributes {
-    /// Rekognition's own word.
+    /// The value of the `FaceAttributes` parameter.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -38,39 +38,66 @@ impl FaceAttributes {
     }
 }
 
-/// A job as it is asked for. Equal jobs have equal keys, and so find each other again.
+/// The parameters of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Job {
-    /// What is analysed.
+pub struct JobParameters {
+    /// The video.
     pub video: Video,
-    /// How much Rekognition tells of a face.
+    /// The attributes that Rekognition returns for a face.
     pub face_attributes: FaceAttributes,
-    /// Where Rekognition reports the completion to.
+    /// The ARN of the topic to which Rekognition publishes the completion.
     pub topic_arn: String,
-    /// The role in which Rekognition publishes there.
+    /// The ARN of the role that Rekognition assumes to publish.
     pub role_arn: String,
-    /// 0 for the first job of this content; counted up past each one that failed or is forgotten.
+    /// 0 for the first job of this content; one more after each job that failed or expired.
     pub attempt: u32,
 }
 
-/// A finished job: what `StartDetection` hands to the states after it.
+/// A job to be started. Equal parameters give the same idempotency key, and so the same job of Rekognition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "JobParameters", into = "JobParameters")]
+pub struct Job {
+    parameters: JobParameters,
+    idempotency_key: String,
+}
+
+impl From<JobParameters> for Job {
+    fn from(parameters: JobParameters) -> Self {
+        let JobParameters { video, face_attributes, topic_arn, role_arn, attempt } = &parameters;
+        let Video { bucket, key, version_id, etag, bytes: _ } = video;
+        let content = version_id.as_ref().unwrap_or(etag);
+        // As JSON, because two different lists of strings never have the same JSON.
+        let identity =
+            serde_json::json!([bucket, key, content, face_attributes.as_str(), topic_arn, role_arn, attempt]);
+        let idempotency_key = hex::encode(Sha256::digest(identity.to_string()));
+        Self { parameters, idempotency_key }
+    }
+}
+
+impl From<Job> for JobParameters {
+    fn from(job: Job) -> Self {
+        job.parameters
+    }
+}
+
+/// A job that has succeeded: the output of the state `StartDetection`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FinishedJob {
-    /// Rekognition's name of the job.
+    /// The `JobId` of Rekognition.
     pub job_id: String,
-    /// Our name of the job.
+    /// See [`Job::idempotency_key`].
     pub idempotency_key: String,
-    /// See [`Job::attempt`].
+    /// See [`JobParameters::attempt`].
     pub attempt: u32,
-    /// How much Rekognition tells of a face.
+    /// The attributes that Rekognition returns for a face.
     pub face_attributes: FaceAttributes,
-    /// What was analysed.
+    /// The video.
     pub video: Video,
-    /// What Rekognition knows of the video.
+    /// The metadata of the video, as Rekognition reports it.
     pub metadata: VideoMetadata,
 }
 
-/// The facts of the video that Rekognition tells on every page.
+/// The metadata of the video that is on every page of Rekognition.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct VideoMetadata {
     /// For example `h264`.
@@ -89,10 +116,10 @@ pub struct VideoMetadata {
     pub color_range: Option<String>,
 }
 
-/// How a job stands, as Rekognition itself says.
+/// The status of a job, as Rekognition reports it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum JobStatus {
-    /// It runs, or waits to.
+    /// It is queued or runs.
     InProgress,
     /// Its pages can be read.
     Succeeded(VideoMetadata),
@@ -108,101 +135,104 @@ pub enum JobStatus {
     InvalidId,
 }
 
-/// What Rekognition says of a job.
+/// The answer of Rekognition about a job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobReport {
-    /// How it stands.
+    /// Its status.
     pub status: JobStatus,
-    /// The tag it was started with.
-    pub idempotency_key: Option<String>,
-    /// Bucket and key of its video.
+    /// The `JobTag` with which it was started: the idempotency key, if the job was started here.
+    pub job_tag: Option<String>,
+    /// The bucket and the key of its video.
     pub video: Option<(String, String)>,
 }
 
 /// Why a job could not be started.
 #[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
 pub enum StartError {
-    /// The account's concurrent jobs are used up.
-    #[error("every one of the account's Rekognition video jobs is taken; one more starts when one of them ends")]
+    /// The account's quota of concurrent jobs is used up.
+    #[error(
+        "the account's quota of concurrent Rekognition video jobs is used up; the job starts when another one ends"
+    )]
     LimitExceeded,
     /// Rekognition cannot read the object.
     #[error(
-        "Rekognition cannot read s3://{bucket}/{key}: the start-detection role needs s3:GetObject on it, the bucket must lie in the same Region, and an own key must allow kms:Decrypt: {source}"
+        "Rekognition cannot read s3://{bucket}/{key}: the start-detection role needs s3:GetObject on it, the bucket must be in the same Region, and a customer-managed key must allow kms:Decrypt: {source}"
     )]
     VideoUnreadable {
         /// The bucket.
         bucket: String,
         /// The key.
         key: String,
-        /// What Rekognition said.
+        /// The answer of Rekognition.
         source: BoxError,
     },
-    /// Rekognition finds the video too large.
-    #[error("Rekognition finds s3://{bucket}/{key} too large: it takes at most 10 GB and 6 hours; split it")]
+    /// The video is too large for Rekognition.
+    #[error("s3://{bucket}/{key} is too large for Rekognition, which takes at most 10 GB and 6 hours; split the video")]
     VideoTooLarge {
         /// The bucket.
         bucket: String,
         /// The key.
         key: String,
     },
-    /// Anything that every AWS call can meet.
+    /// An error that any AWS call can return.
     #[error(transparent)]
     Aws(#[from] AwsError),
 }
 
-/// Why an answer of Rekognition is of no use yet: the source of an [`AwsError::ServiceUnavailable`].
+/// Why an answer of Rekognition cannot be used yet: the source of an [`AwsError::ServiceUnavailable`].
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotReady {
-    /// Start has answered without an id.
+    /// The answer of Start has no id.
     #[error("the answer has no JobId; another attempt makes the same call again and starts no second job")]
     JobIdMissing,
-    /// The job cannot be asked for.
+    /// `GetFaceDetection` does not find the job.
     #[error(
         "the job {job_id} has been started but cannot be found yet; another attempt finds it and starts no second job"
     )]
     JobNotVisible {
-        /// Rekognition's name of the job.
+        /// The `JobId` of Rekognition.
         job_id: String,
     },
 }
 
 impl Job {
-    /// The job's name: 64 hex digits, a hash over every parameter of the Start call.
+    /// The SHA-256 over every parameter of the Start call, as 64 hexadecimal digits.
     ///
-    /// It is `ClientRequestToken` and `JobTag` at once, so that Rekognition itself answers a second Start for 7 days
-    /// with the first one's job (<https://docs.aws.amazon.com/rekognition/latest/APIReference/API_StartFaceDetection.html>).
+    /// It is the `ClientRequestToken` and the `JobTag` of the job. For 7 days, Rekognition answers a second Start with the
+    /// same token with the first one's job
+    /// (<https://docs.aws.amazon.com/rekognition/latest/APIReference/API_StartFaceDetection.html>).
     #[must_use]
-    pub fn idempotency_key(&self) -> String {
-        let Video { bucket, key, version_id, etag, bytes: _ } = &self.video;
-        let content = version_id.as_ref().unwrap_or(etag);
-        // As JSON, because no two different lists of strings have the same JSON.
-        let identity = serde_json::json!([
-            bucket,
-            key,
-            content,
-            self.face_attributes.as_str(),
-            self.topic_arn,
-            self.role_arn,
-            self.attempt
-        ]);
-        hex::encode(Sha256::digest(identity.to_string()))
+    pub fn idempotency_key(&self) -> &str {
+        &self.idempotency_key
     }
 
-    /// The same content's next job.
+    /// The video.
     #[must_use]
-    pub fn next_attempt(self) -> Self {
-        Self { attempt: self.attempt + 1, ..self }
+    pub fn video(&self) -> &Video {
+        &self.parameters.video
     }
 
-    /// This job, finished.
+    /// See [`JobParameters::attempt`].
     #[must_use]
-    pub fn finished(self, job_id: &str, metadata: &VideoMetadata) -> FinishedJob {
+    pub fn attempt(&self) -> u32 {
+        self.parameters.attempt
+    }
+
+    /// The next job for the same content.
+    #[must_use]
+    pub fn next_attempt(&self) -> Self {
+        JobParameters { attempt: self.attempt() + 1, ..self.parameters.clone() }.into()
+    }
+
+    /// This job after it has succeeded.
+    #[must_use]
+    pub fn finished(&self, job_id: &str, metadata: &VideoMetadata) -> FinishedJob {
         FinishedJob {
             job_id: job_id.to_owned(),
-            idempotency_key: self.idempotency_key(),
-            attempt: self.attempt,
-            face_attributes: self.face_attributes,
-            video: self.video,
+            idempotency_key: self.idempotency_key.clone(),
+            attempt: self.attempt(),
+            face_attributes: self.parameters.face_attributes,
+            video: self.video().clone(),
             metadata: metadata.clone(),
         }
     }
@@ -210,25 +240,25 @@ impl Job {
     /// Starts the job, or finds the one that was started before, and returns its `JobId`.
     ///
     /// # Errors
-    /// [`StartError`] says why no job runs now.
+    /// [`StartError`] says why the job does not run.
     pub async fn start(&self, rekognition: &aws_sdk_rekognition::Client) -> Result<String, StartError> {
-        let Video { bucket, key, version_id, .. } = &self.video;
-        let idempotency_key = self.idempotency_key();
+        let JobParameters { video, face_attributes, topic_arn, role_arn, .. } = &self.parameters;
+        let Video { bucket, key, version_id, .. } = video;
         let object = S3Object::builder().bucket(bucket).name(key).set_version(version_id.clone()).build();
         let channel = NotificationChannel::builder()
-            .sns_topic_arn(&self.topic_arn)
-            .role_arn(&self.role_arn)
+            .sns_topic_arn(topic_arn)
+            .role_arn(role_arn)
             .build()
             .map_err(|error| AwsError::Refused { call: "rekognition:StartFaceDetection", source: error.into() })?;
         let started = rekognition
             .start_face_detection()
-            .client_request_token(&idempotency_key)
-            .job_tag(&idempotency_key)
+            .client_request_token(&self.idempotency_key)
+            .job_tag(&self.idempotency_key)
             .video(RekognitionVideo::builder().s3_object(object).build())
-            .face_attributes(self.face_attributes.as_str().into())
+            .face_attributes(face_attributes.as_str().into())
             .notification_channel(channel)
             .customize()
-            // The SDK takes LimitExceeded for throttling and would try again within the second.
+            // The SDK classifies LimitExceeded as throttling and would retry within a second.
             .config_override(aws_sdk_rekognition::config::Builder::new().retry_config(RetryConfig::disabled()))
             .send()
             .await;
@@ -251,7 +281,7 @@ impl Job {
     }
 }
 
-/// Asks Rekognition how a job stands.
+/// Asks Rekognition for the status of a job.
 ///
 /// # Errors
 /// [`AwsError`]; for a job that Rekognition does not know, the status is [`JobStatus::NotFound`] or
@@ -259,7 +289,7 @@ impl Job {
 pub async fn report(rekognition: &aws_sdk_rekognition::Client, job_id: &str) -> Result<JobReport, AwsError> {
     match rekognition.get_face_detection().job_id(job_id).max_results(1).send().await {
         Ok(output) => Ok(JobReport {
-            idempotency_key: output.job_tag.clone(),
+            job_tag: output.job_tag.clone(),
             video: output.video.as_ref().and_then(|video| video.s3_object()).map(|object| {
                 (object.bucket().unwrap_or_default().to_owned(), object.name().unwrap_or_default().to_owned())
             }),
@@ -271,7 +301,7 @@ pub async fn report(rekognition: &aws_sdk_rekognition::Client, job_id: &str) -> 
                 Some("InvalidParameterException") => JobStatus::InvalidId,
                 _ => return Err(AwsError::new("rekognition:GetFaceDetection", error)),
             };
-            Ok(JobReport { status, idempotency_key: None, video: None })
+            Ok(JobReport { status, job_tag: None, video: None })
         }
     }
 }
@@ -304,7 +334,7 @@ fn status(output: &GetFaceDetectionOutput) -> JobStatus {
     match output.job_status() {
         Some(VideoJobStatus::Succeeded) => JobStatus::Succeeded(metadata(output)),
         Some(VideoJobStatus::InProgress) => JobStatus::InProgress,
-        // FAILED, and whatever a later API may add: no page can be read.
+        // FAILED, and any status that a later API may add: no page can be read.
         other => JobStatus::Failed {
             reason: output.status_message().map_or_else(
                 || format!("Rekognition gave no reason (status {})", other.map_or("absent", VideoJobStatus::as_str)),
@@ -331,8 +361,8 @@ fn metadata(output: &GetFaceDetectionOutput) -> VideoMetadata {
 pub(crate) mod tests {
     use super::*;
 
-    pub(crate) fn job() -> Job {
-        Job {
+    pub(crate) fn parameters() -> JobParameters {
+        JobParameters {
             video: Video {
                 bucket: "uploads".into(),
                 key: "holiday.mp4".into(),
@@ -347,16 +377,21 @@ pub(crate) mod tests {
         }
     }
 
+    pub(crate) fn job() -> Job {
+        parameters().into()
+    }
+
     #[test]
     fn an_idempotency_key_fits_client_request_token_and_job_tag() {
-        let idempotency_key = job().idempotency_key();
+        let job = job();
+        let idempotency_key = job.idempotency_key();
         assert_eq!(idempotency_key.len(), 64);
         assert!(idempotency_key.bytes().all(|byte| byte.is_ascii_hexdigit()));
     }
 
     #[test]
     fn every_parameter_of_the_start_call_is_in_the_idempotency_key() {
-        let job = job();
+        let job = parameters();
         let video = |change: fn(&mut Video)| {
             let mut job = job.clone();
             change(&mut job.video);
@@ -367,12 +402,13 @@ pub(crate) mod tests {
             video(|video| video.key = "other.mp4".into()),
             video(|video| video.etag = "other".into()),
             video(|video| video.version_id = Some("1".into())),
-            Job { face_attributes: FaceAttributes::All, ..job.clone() },
-            Job { topic_arn: "other".into(), ..job.clone() },
-            Job { role_arn: "other".into(), ..job.clone() },
-            job.clone().next_attempt(),
+            JobParameters { face_attributes: FaceAttributes::All, ..job.clone() },
+            JobParameters { topic_arn: "other".into(), ..job.clone() },
+            JobParameters { role_arn: "other".into(), ..job.clone() },
+            JobParameters { attempt: 1, ..job.clone() },
         ];
-        let mut keys: Vec<_> = others.iter().chain([&job]).map(Job::idempotency_key).collect();
+        let mut keys: Vec<_> =
+            others.iter().chain([&job]).map(|job| Job::from(job.clone()).idempotency_key().to_owned()).collect();
         keys.sort();
         keys.dedup();
         assert_eq!(keys.len(), others.len() + 1);
@@ -380,7 +416,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_idempotency_key_of_a_job_never_changes_between_releases() {
-        // A release that named jobs otherwise would pay once more for every video of the last 7 days.
+        // A release with another key would pay again for every video of the last 7 days.
         assert_eq!(job().idempotency_key(), "8e8e3edf0c89f19aaf7e87a36cc715026f5cab07b326d8e8a07e247c3e83036a");
     }
 }

@@ -1,6 +1,6 @@
 //! The Lambda functions of the `analyze-video` state machine.
 //!
-//! A module a function, each one public entry point that takes its clients, its config and its event:
+//! Each function is a module with one public entry point, which takes its clients, its configuration and its event:
 //!
 //! | function | module |
 //! |---|---|
@@ -10,18 +10,25 @@
 //! | fetch-page | [`fetch_page`] |
 //! | summarize | [`summarize`] |
 //!
-//! Between them lie the [`video`] (the object, looked at before anything is paid), the [`job`] (named by its content),
-//! the [`callbacks`] (task tokens that wait for a job), the [`queue`] (entries that wait for one of the account's job
-//! slots), the [`completion`] (a finished job told to its callbacks), the [`page`] (of faces, in Rekognition's own bytes), the
-//! [`results`] (where everything lies in S3) and the [`report`] (the result as a page for people).
+//! They share these modules:
+//!
+//! - [`input`] reads an execution's input, [`video`] inspects the object before a job is paid for.
+//! - [`job`] is a Rekognition job, identified by its parameters; [`page`] is a page of its faces, in Rekognition's own bytes.
+//! - [`store`] is the results bucket, with [`pending_callbacks`], [`completed_job`] and [`queue`] in it; [`layout`] has its keys.
+//! - [`callbacks`] sends the end of a job to the executions that wait for it.
+//! - [`results`] has the documents of a result, [`report`] the page for people.
+//! - [`functions`] and [`errors`] are the catalogues that the other packages are tested against.
 
 pub mod aws;
 pub mod callbacks;
 pub mod completed_job;
+pub mod errors;
 mod face;
 pub mod fetch_page;
+pub mod functions;
 pub mod input;
 pub mod job;
+pub mod layout;
 pub mod list_pages;
 pub mod metrics;
 pub mod page;
@@ -31,8 +38,8 @@ pub mod report;
 pub mod results;
 pub mod resume_execution;
 mod retry;
-mod s3;
 pub mod serve;
 pub mod start_detection;
+pub mod store;
 pub mod summarize;
 pub mod video;

@@ -1,4 +1,4 @@
-//! Metrics, as lines of the log that CloudWatch turns into metrics by itself: no call, no permission, no waiting
+//! Metrics, as log lines that CloudWatch turns into metrics: without a call, a permission or a delay
 //! (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>).
 //!
 //! Their namespace is `Facereel`, their only dimension the function's name.
@@ -7,20 +7,20 @@ use serde_json::{Map, Value, json};
 
 use crate::aws::Clients;
 
-/// Something that is counted or measured.
+/// A value of a metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Metric {
-    /// Videos whose result is complete.
+    /// Videos with a complete result.
     Videos(usize),
     /// Faces in complete results.
     Faces(usize),
     /// Pages of complete results.
     Pages(usize),
-    /// From an execution's start or redrive to its job's start.
+    /// The time from the start or redrive of an execution to the start of its job.
     SecondsWaitedForSlot(f64),
-    /// Executions for a content that was analysed already: nothing was paid.
+    /// Executions for which a job for the same content had succeeded before, so that nothing was billed.
     JobsReattached(usize),
-    /// Callbacks for a task that had ended already: late or second ones, which do no harm.
+    /// Callbacks for a task that had ended: late or second callbacks, which do no harm.
     LateCallbacks(usize),
 }
 
@@ -37,7 +37,7 @@ impl Metric {
     }
 }
 
-/// Writes metrics to standard output, inside a Lambda function; elsewhere nobody reads them.
+/// Writes metrics to standard output if the code runs in a Lambda function.
 pub fn emit(clients: &Clients, metrics: &[Metric]) {
     if let Ok(function) = std::env::var("AWS_LAMBDA_FUNCTION_NAME") {
         println!("{}", line(&function, clients.now_ms(), metrics));

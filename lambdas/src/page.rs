@@ -23,81 +23,83 @@ use crate::{
     retry::while_throttled,
 };
 
-/// Faces on a page: Rekognition's own default and maximum
+/// Faces on a page: the default and the maximum of Rekognition
 /// (<https://docs.aws.amazon.com/rekognition/latest/APIReference/API_GetFaceDetection.html>).
 const FACES_PER_PAGE: i32 = 1000;
 
 /// Which page of a job's result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
-    /// From 0.
+    /// The number of the page, from 0.
     pub index: usize,
-    /// What `GetFaceDetection` takes as `NextToken`; the first page has none.
+    /// The `NextToken` of `GetFaceDetection`; the first page has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
 }
 
 impl Page {
-    /// The page after this one.
+    /// The next page.
     pub(crate) fn next(&self, token: String) -> Self {
         Self { index: self.index + 1, token: Some(token) }
     }
 }
 
 /// Why a page cannot be read. The state machine sees the variant's name.
-#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
 pub enum PageError {
     /// The token of the page is older than 24 hours, or not of this job.
     #[error(
-        "page {index} of the job {job_id} cannot be read by its token any more (tokens live 24 hours); start a new execution with the same input: it lists the pages anew and pays nothing within 7 days"
+        "page {index} of the job {job_id} cannot be read, because its token has expired (tokens live 24 hours); start a new execution with the same input: it lists the pages again, and nothing is billed within 7 days"
     )]
     PageTokenExpired {
-        /// The page.
+        /// The number of the page, from 0.
         index: usize,
-        /// Rekognition's name of the job.
+        /// The `JobId` of Rekognition.
         job_id: String,
     },
-    /// Rekognition has forgotten the job.
+    /// Rekognition has deleted the results of the job.
     #[error(
-        "Rekognition does not know the job {job_id} any more (results live 7 days); start a new execution with the same input: it analyses the video anew, and that is billed"
+        "Rekognition no longer has the job {job_id} (results live 7 days); start a new execution with the same input: it starts a new job, which is billed"
     )]
     JobGone {
-        /// Rekognition's name of the job.
+        /// The `JobId` of Rekognition.
         job_id: String,
     },
     /// The job has no pages.
     #[error("the job {job_id} has no pages to read: its status is {status}")]
     JobNotSucceeded {
-        /// Rekognition's name of the job.
+        /// The `JobId` of Rekognition.
         job_id: String,
-        /// Rekognition's word.
+        /// The status that Rekognition reports.
         status: String,
     },
-    /// Rekognition's answer was no page.
-    #[error("Rekognition's answer for page {index} of the job {job_id} is no page of faces: {source}")]
+    /// The answer of Rekognition is not a page.
+    #[error(
+        "Rekognition's answer for page {index} of the job {job_id} is not a page of faces: {source}; start a new execution with the same input"
+    )]
     PageUnreadable {
-        /// The page.
+        /// The number of the page, from 0.
         index: usize,
-        /// Rekognition's name of the job.
+        /// The `JobId` of Rekognition.
         job_id: String,
-        /// What is wrong with it.
+        /// The reason.
         source: serde_json::Error,
     },
-    /// Anything that every AWS call can meet.
+    /// An error that any AWS call can return.
     #[error(transparent)]
     Aws(#[from] AwsError),
 }
 named_by_variant!(PageError);
 
-/// What a page's answer says, `Faces` being as much of its faces as the reader wants to know.
+/// The answer for a page. `Faces` is the type into which the reader wants its faces read.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase", bound(deserialize = "Faces: Deserialize<'de> + Default"))]
 pub(crate) struct Answer<Faces> {
     #[serde(default = "absent")]
     job_status: String,
-    /// The next page's, unless this is the last.
+    /// The token of the next page, unless this is the last page.
     pub next_token: Option<String>,
-    /// A video without faces has none.
+    /// Absent in the answer for a video without faces.
     #[serde(default)]
     pub faces: Faces,
 }
@@ -106,8 +108,10 @@ fn absent() -> String {
     "absent".to_owned()
 }
 
-/// The answer for a page in its own bytes: they are up to 3.3 MB, of which the SDK would make thousands of values that
-/// nobody asks for, and lose what it does not know.
+/// The bytes of the answer for a page.
+///
+/// They are up to 3.3 MB. The SDK would parse them into thousands of values that are not needed, and would drop the members that it
+/// does not know.
 pub(crate) struct RawAnswer<'a> {
     job_id: &'a str,
     index: usize,
@@ -115,7 +119,7 @@ pub(crate) struct RawAnswer<'a> {
 }
 
 impl<'a> RawAnswer<'a> {
-    /// Asks Rekognition for a page; where others use up the account's rate, again and again.
+    /// Asks Rekognition for a page, again while the call is throttled.
     ///
     /// # Errors
     /// [`PageError`].
@@ -124,7 +128,7 @@ impl<'a> RawAnswer<'a> {
     }
 
     async fn ask(clients: &Clients, job_id: &'a str, page: &Page) -> Result<Self, PageError> {
-        let unread = RawBody::default();
+        let raw_body = RawBody::default();
         clients
             .rekognition
             .get_face_detection()
@@ -132,7 +136,7 @@ impl<'a> RawAnswer<'a> {
             .max_results(FACES_PER_PAGE)
             .set_next_token(page.token.clone())
             .customize()
-            .interceptor(unread.clone())
+            .interceptor(raw_body.clone())
             .send()
             .await
             .map_err(|error| match error.code() {
@@ -142,10 +146,10 @@ impl<'a> RawAnswer<'a> {
                 Some("ResourceNotFoundException") => PageError::JobGone { job_id: job_id.to_owned() },
                 _ => AwsError::new("rekognition:GetFaceDetection", error).into(),
             })?;
-        Ok(Self { job_id, index: page.index, body: unread.take() })
+        Ok(Self { job_id, index: page.index, body: raw_body.take() })
     }
 
-    /// Reads it.
+    /// Parses the answer.
     ///
     /// # Errors
     /// [`PageError`].
@@ -164,13 +168,13 @@ impl<'a> RawAnswer<'a> {
     }
 }
 
-/// Takes the place of the SDK's own deserializer when a call succeeds, and keeps the body instead.
+/// Replaces the SDK's deserializer for calls that succeed, and keeps the body.
 #[derive(Debug, Clone, Default)]
 struct RawBody(Arc<Mutex<Option<SdkBody>>>);
 
 impl RawBody {
     fn take(&self) -> SdkBody {
-        self.0.lock().expect("nobody panics while holding it").take().unwrap_or_else(SdkBody::empty)
+        self.0.lock().expect("no code panics while it holds the lock").take().unwrap_or_else(SdkBody::empty)
     }
 }
 
@@ -186,7 +190,7 @@ impl Intercept for RawBody {
         _components: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        // What is refused the SDK reads itself.
+        // The SDK parses the answers of refused calls.
         if context.response().status().is_success() {
             config.interceptor_state().store_put(SharedResponseDeserializer::new(self.clone()));
         }
@@ -197,10 +201,10 @@ impl Intercept for RawBody {
 impl DeserializeResponse for RawBody {
     fn deserialize_nonstreaming_with_config(&self, response: &HttpResponse, _config: &ConfigBag) -> OutputOrError {
         if !response.status().is_success() {
-            // A body broke off, and the next attempt was refused: what is put into the config stays there.
+            // The body of the first attempt broke off and the next attempt was refused. The config keeps this deserializer.
             return Err(OrchestratorError::response("refused after an answer that broke off".into()));
         }
-        *self.0.lock().expect("nobody panics while holding it") = response.body().try_clone();
+        *self.0.lock().expect("no code panics while it holds the lock") = response.body().try_clone();
         Ok(Output::erase(GetFaceDetectionOutput::builder().build()))
     }
 }
@@ -217,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_tells_its_faces_and_the_next_page() {
+    fn a_page_has_its_faces_and_the_token_of_the_next_page() {
         let answer = answer(r#"{"JobStatus":"SUCCEEDED","Faces":[{"Timestamp":0},{"Timestamp":500}],"NextToken":"t"}"#);
         let page: Answer<Vec<&RawValue>> = answer.read().unwrap();
         assert_eq!(
@@ -245,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_an_error() {
+    fn bytes_that_are_not_an_answer_are_an_error() {
         for body in ["", "<html>", r#"{"Faces":[{]}"#, r#"{"JobStatus":"SUCCEEDED","Faces":{}}"#] {
             let error = answer(body).read::<Vec<&RawValue>>().unwrap_err();
             assert_eq!(error.error_name(), "PageUnreadable", "{body}");
@@ -253,10 +257,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_after_an_answer_that_broke_off_is_no_page() {
+    fn a_refusal_after_an_answer_that_broke_off_is_an_error() {
         let refused = HttpResponse::new(400.try_into().unwrap(), SdkBody::from(r#"{"__type":"ThrottlingException"}"#));
-        let unread = RawBody::default();
-        assert!(unread.deserialize_nonstreaming_with_config(&refused, &ConfigBag::base()).is_err());
-        assert!(unread.0.lock().unwrap().is_none());
+        let raw_body = RawBody::default();
+        assert!(raw_body.deserialize_nonstreaming_with_config(&refused, &ConfigBag::base()).is_err());
+        assert!(raw_body.0.lock().unwrap().is_none());
     }
 }

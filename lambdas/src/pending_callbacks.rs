@@ -1,20 +1,16 @@
-//! Callbacks: the task tokens of the executions that wait for a job, in the work bucket under the job's tag.
+//! Pending callbacks: the task tokens of the executions that wait for a job, in the results bucket.
 //!
-//! A callback is stored before its job is started, so that no completion can come too early, and any number of
-//! executions can wait for one job. It lies at `callbacks/<idempotency key>/<execution name>/<hash of its token>`: a new attempt never
-//! overwrites an older one's, and so nobody who removes an old callback can remove a new one. Who tells a callback removes
-//! it; what is left over expires by the bucket's lifecycle.
+//! A callback is stored before its job is started, so that no completion can arrive too early. Several executions can wait
+//! for one job. The key holds the job's idempotency key, the execution's name and a hash of the token: a new attempt of
+//! the task has a new token and so a new key, and whoever deletes an old callback cannot delete a newer one. A callback is
+//! deleted when it was sent; what remains expires by the bucket's lifecycle rule.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{
-    aws::{AwsError, Clients},
-    job::Job,
-    s3,
-};
+use crate::{aws::AwsError, job::Job, layout, store::Store};
 
-/// A task token. It never reaches a log: its `Debug` shows nothing.
+/// A task token. Its `Debug` does not show it, so that it never reaches a log.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TaskToken(pub String);
@@ -28,89 +24,82 @@ impl std::fmt::Debug for TaskToken {
 /// An execution that waits for a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingCallback {
-    /// The execution's name.
-    pub execution: String,
-    /// When it was started or last redriven, in milliseconds since 1970.
+    /// The name of the execution.
+    pub execution_name: String,
+    /// When the execution was started or last redriven, in milliseconds since 1970.
     pub entered_ms: i64,
-    /// What resumes it.
+    /// The token that resumes the execution.
     pub task_token: TaskToken,
-    /// What it waits for.
+    /// The job that it waits for.
     pub job: Job,
 }
 
 impl PendingCallback {
-    /// Where the callback lies.
+    /// The key of the callback in the results bucket.
     #[must_use]
     pub fn object_key(&self) -> String {
-        let token = hex::encode(Sha256::digest(&self.task_token.0));
-        format!("{}{}", prefix(&self.job.idempotency_key(), Some(&self.execution)), &token[..16])
+        let hash = hex::encode(Sha256::digest(&self.task_token.0));
+        format!("{}{}", layout::callbacks(self.job.idempotency_key(), Some(&self.execution_name)), &hash[..16])
     }
 }
 
-fn prefix(idempotency_key: &str, execution: Option<&str>) -> String {
-    execution.map_or_else(
-        || format!("callbacks/{idempotency_key}/"),
-        |execution| format!("callbacks/{idempotency_key}/{execution}/"),
-    )
-}
+impl Store<'_> {
+    /// Stores a callback and deletes those of earlier attempts of the same execution, whose tokens are closed.
+    ///
+    /// # Errors
+    /// [`AwsError`] of `s3:PutObject`, `s3:ListBucket` or `s3:DeleteObject`.
+    pub async fn put_callback(self, callback: &PendingCallback) -> Result<(), AwsError> {
+        let key = callback.object_key();
+        self.put_json(&key, callback).await?;
+        self.delete_callbacks(callback.job.idempotency_key(), &callback.execution_name, Some(&key)).await
+    }
 
-/// Stores a callback and removes those of the same execution's earlier attempts, whose tokens are dead.
-///
-/// # Errors
-/// [`AwsError`] of `s3:PutObject`, `s3:ListBucket` or `s3:DeleteObject`.
-pub async fn put(clients: &Clients, bucket: &str, callback: &PendingCallback) -> Result<(), AwsError> {
-    let key = callback.object_key();
-    s3::put_json(clients, bucket, &key, callback).await?;
-    remove_attempts(clients, bucket, &callback.job.idempotency_key(), &callback.execution, Some(&key)).await
-}
-
-/// Removes what an execution's attempts have left at the job with this idempotency_key, but for the object `keep`.
-///
-/// # Errors
-/// [`AwsError`] of `s3:ListBucket` or `s3:DeleteObject`.
-pub async fn remove_attempts(
-    clients: &Clients,
-    bucket: &str,
-    idempotency_key: &str,
-    execution: &str,
-    keep: Option<&str>,
-) -> Result<(), AwsError> {
-    for attempt in s3::list(clients, bucket, &prefix(idempotency_key, Some(execution))).await? {
-        if keep != Some(attempt.as_str()) {
-            s3::delete(clients, bucket, &attempt).await?;
+    /// Deletes the callbacks of one execution for a job, except the object `keep`.
+    ///
+    /// # Errors
+    /// [`AwsError`] of `s3:ListBucket` or `s3:DeleteObject`.
+    pub async fn delete_callbacks(
+        self,
+        idempotency_key: &str,
+        execution_name: &str,
+        keep: Option<&str>,
+    ) -> Result<(), AwsError> {
+        for key in self.list(&layout::callbacks(idempotency_key, Some(execution_name))).await? {
+            if keep != Some(key.as_str()) {
+                self.delete(&key).await?;
+            }
         }
+        Ok(())
     }
-    Ok(())
-}
 
-/// All who wait for the job with this idempotency_key, or only the callbacks of one execution among them.
-///
-/// An object that is no callback is logged and passed over: nobody could be resumed by it.
-///
-/// # Errors
-/// [`AwsError`] of `s3:ListBucket` or `s3:GetObject`.
-pub async fn list(
-    clients: &Clients,
-    bucket: &str,
-    idempotency_key: &str,
-    execution: Option<&str>,
-) -> Result<Vec<PendingCallback>, AwsError> {
-    let mut callbacks = Vec::new();
-    for key in s3::list(clients, bucket, &prefix(idempotency_key, execution)).await? {
-        // None: someone else has told and removed it since the listing.
-        let Some(body) = s3::get(clients, bucket, &key).await? else { continue };
-        match serde_json::from_slice(&body) {
-            Ok(callback) => callbacks.push(callback),
-            Err(error) => tracing::error!(key, %error, "an object among the callbacks is none"),
+    /// Reads the callbacks that wait for a job, or those of one execution among them.
+    ///
+    /// An object that cannot be read as a callback is logged and skipped, because it could not resume an execution.
+    ///
+    /// # Errors
+    /// [`AwsError`] of `s3:ListBucket` or `s3:GetObject`.
+    pub async fn callbacks(
+        self,
+        idempotency_key: &str,
+        execution_name: Option<&str>,
+    ) -> Result<Vec<PendingCallback>, AwsError> {
+        let mut callbacks = Vec::new();
+        for key in self.list(&layout::callbacks(idempotency_key, execution_name)).await? {
+            // `None`: another invocation has sent and deleted it since the listing.
+            let Some(body) = self.get(&key).await? else { continue };
+            match serde_json::from_slice(&body) {
+                Ok(callback) => callbacks.push(callback),
+                Err(error) => tracing::error!(key, %error, "skipped an object that is not a pending callback"),
+            }
         }
+        Ok(callbacks)
     }
-    Ok(callbacks)
-}
 
-/// Removes a callback that was told.
-///
-/// # Errors
-/// [`AwsError`] of `s3:DeleteObject`; a callback that is already gone is no error.
-pub async fn remove(clients: &Clients, bucket: &str, callback: &PendingCallback) -> Result<(), AwsError> {
-    s3::delete(clients, bucket, &callback.object_key()).await
+    /// Deletes a callback.
+    ///
+    /// # Errors
+    /// [`AwsError`] of `s3:DeleteObject`; a callback that does not exist is not an error.
+    pub async fn delete_callback(self, callback: &PendingCallback) -> Result<(), AwsError> {
+        self.delete(&callback.object_key()).await
+    }
 }

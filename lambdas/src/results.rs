@@ -1,36 +1,25 @@
-//! Where the results of a job lie, and what they look like.
+//! The results of a job: their objects and documents.
 //!
-//! `results/<key>/<idempotency key>/faces/00000.jsonl`, … one object a page; `summary.json`; `report.html`, the same for people; and
-//! `manifest.json`, which is written last: its presence means that everything it names is there. A job has its own folder, so that no job overwrites
-//! another's results, and a page that is fetched twice overwrites itself.
+//! A result is a folder: `faces/00000.jsonl` and so on, one object a page; `summary.json`; `report.html`, the summary as a page; and
+//! `manifest.json`, which is written last, so that its presence means that every object that it names is complete. Each job has
+//! its own folder, so that a job never overwrites the results of another. A page that is fetched twice overwrites itself.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     job::{FaceAttributes, FinishedJob, VideoMetadata},
+    layout,
     video::Video,
 };
-
-/// S3 keys have at most 1024 bytes; this much of the video's key leaves room for the rest.
-const MAX_KEY_BYTES: usize = 900;
-
-/// The folder of a job's results, with a `/` at its end.
-///
-/// A very long key is cut at a character's border: the tag alone makes the folder unique.
-#[must_use]
-pub fn prefix(key: &str, idempotency_key: &str) -> String {
-    let end = (0..=MAX_KEY_BYTES.min(key.len())).rev().find(|&end| key.is_char_boundary(end)).unwrap_or(0);
-    format!("results/{}/{idempotency_key}/", &key[..end])
-}
 
 impl FinishedJob {
     /// The folder of this job's results, with a `/` at its end.
     #[must_use]
     pub fn results_prefix(&self) -> String {
-        prefix(&self.video.key, &self.idempotency_key)
+        layout::result(&self.video.key, &self.idempotency_key)
     }
 
-    /// The object of a page.
+    /// The key of a page. `index` counts from 0.
     #[must_use]
     pub fn page_key(&self, index: usize) -> String {
         format!("{}faces/{index:05}.jsonl", self.results_prefix())
@@ -40,12 +29,12 @@ impl FinishedJob {
 /// `manifest.json`: everything that belongs to a complete result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// What was analysed.
+    /// The video.
     pub video: Video,
-    /// By which job.
+    /// The job.
     pub job: JobFacts,
-    /// The ARN of the execution that wrote this.
-    pub execution: String,
+    /// The ARN of the execution that wrote this result.
+    pub execution_arn: String,
     /// Faces in all pages together.
     pub faces: usize,
     /// The summary's object.
@@ -59,13 +48,13 @@ pub struct Manifest {
 /// The job behind a result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobFacts {
-    /// Rekognition's name of the job.
+    /// The `JobId` of Rekognition.
     pub job_id: String,
-    /// Our name of the job.
+    /// See [`Job::idempotency_key`](crate::job::Job::idempotency_key).
     pub idempotency_key: String,
-    /// 0 for the content's first job.
+    /// 0 for the first job of this content.
     pub attempt: u32,
-    /// How much Rekognition told of a face.
+    /// The attributes that Rekognition returned for a face.
     pub face_attributes: FaceAttributes,
 }
 
@@ -83,20 +72,20 @@ impl From<&FinishedJob> for JobFacts {
 /// An object of the result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectFacts {
-    /// In the results bucket.
+    /// Its key in the results bucket.
     pub key: String,
-    /// Its size.
+    /// Its size in bytes.
     pub bytes: usize,
 }
 
 /// A page's object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageFacts {
-    /// In the results bucket.
+    /// Its key in the results bucket.
     pub key: String,
-    /// Its size.
+    /// Its size in bytes.
     pub bytes: usize,
-    /// Lines, one a face.
+    /// The number of its lines: one a face.
     pub faces: usize,
     /// The first face's timestamp in milliseconds; absent on a page without faces.
     pub first_ms: Option<i64>,
@@ -104,29 +93,29 @@ pub struct PageFacts {
     pub last_ms: Option<i64>,
 }
 
-/// `summary.json`: the video's faces in numbers.
+/// `summary.json`: the numbers of faces in the video.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// What was analysed.
+    /// The video.
     pub video: Video,
-    /// What Rekognition knows of the video.
+    /// The metadata of the video, as Rekognition reports it.
     pub metadata: VideoMetadata,
-    /// By which job.
+    /// The job.
     pub job: JobFacts,
-    /// Faces in all frames together.
+    /// The sum of the faces over all frames.
     pub faces: usize,
     /// Sampled frames that show at least one face.
     pub frames_with_faces: usize,
-    /// The busiest moment; absent where there is no face.
+    /// The frame with the most faces; absent if there is no face.
     pub most_faces: Option<Moment>,
     /// One entry for each second that has a face, in order.
     pub timeline: Vec<Second>,
 }
 
-/// A frame and its faces.
+/// A frame and its number of faces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moment {
-    /// Faces at once.
+    /// The faces in the frame.
     pub faces: usize,
     /// Milliseconds from the video's start.
     pub timestamp_ms: i64,
@@ -135,33 +124,14 @@ pub struct Moment {
 /// One second of the video.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Second {
-    /// From the video's start.
+    /// The second, counted from the start of the video.
     pub second: i64,
-    /// Faces in all of its frames together.
+    /// The sum of the faces over its frames.
     pub faces: usize,
-    /// Its frames that show a face.
+    /// Its frames with at least one face.
     pub frames: usize,
-    /// Most faces in one of its frames.
+    /// The most faces in one of its frames.
     pub most_faces: usize,
-    /// Of its faces, 0 to 100.
+    /// The mean confidence of its faces, from 0 to 100.
     pub mean_confidence: f64,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_result_lies_under_its_videos_own_name() {
-        assert_eq!(prefix("a b+c%2F/🎬.mp4", "idempotency_key"), "results/a b+c%2F/🎬.mp4/tag/");
-    }
-
-    #[test]
-    fn the_longest_key_leaves_room_for_the_longest_name() {
-        let idempotency_key = "f".repeat(64);
-        for key in ["k".repeat(1024), "🎬".repeat(256), format!("x{}", "é".repeat(511))] {
-            let longest = format!("{}faces/00000.jsonl", prefix(&key, &idempotency_key));
-            assert!(longest.len() <= 1024, "{} bytes", longest.len());
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! resume-execution: Rekognition's completion, read from SNS, resumes every execution that waits for the job.
+//! resume-execution: reads the completion of a job from SNS and resumes every execution that waits for the job.
 
 use std::time::Duration;
 
@@ -8,54 +8,54 @@ use tracing::{Span, field::Empty};
 
 use crate::{
     aws::{AwsError, Clients, named_by_variant},
-    callbacks::{self, Outcome},
-    completed_job::CompletedJob,
+    callbacks::Outcome,
     job::{self, JobStatus},
-    pending_callbacks, queue,
     retry::while_throttled,
+    store::Store,
+    video::Video,
 };
 
-/// How long, pauses alone, a job is asked for that is not found: the completion of a job of seconds can come before the job
-/// is visible. It is short because a forged or outdated message names a job that never is.
+/// How long a job that is not found is asked for again, counting the pauses alone: the completion of a job of a few seconds can
+/// arrive before the job is visible. It is short because a forged or outdated message names a job that never becomes visible.
 const VISIBLE_WITHIN: Duration = Duration::from_secs(5);
 
-/// The function's environment.
+/// The environment of the function.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Config {
-    /// `RESULTS_BUCKET`: callbacks lie there.
+    /// `RESULTS_BUCKET`: the bucket of the pending callbacks and of the queue.
     pub results_bucket: String,
 }
 
-/// Why an event should be delivered again.
-#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+/// Why the event has to be delivered again.
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
 pub enum ResumeExecutionError {
-    /// The message came before the end of the job could be seen.
+    /// The message arrived before `GetFaceDetection` reported the end of the job.
     #[error("the job {job_id} was reported as finished but is still in progress; the event is to be delivered again")]
     JobNotFinished {
-        /// Rekognition's name of the job.
+        /// The `JobId` of Rekognition.
         job_id: String,
     },
-    /// Anything that every AWS call can meet.
+    /// An error that any AWS call can return.
     #[error(transparent)]
     Aws(#[from] AwsError),
 }
 named_by_variant!(ResumeExecutionError);
 
-/// The only part of Rekognition's message that is used, and it is only believed to be a question.
+/// The only member of Rekognition's message that is used. It is a hint that such a job may have ended.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Completion {
     job_id: String,
 }
 
-/// Resumes whoever waits for the jobs in this event.
+/// Resumes the executions that wait for the jobs in this event.
 ///
-/// Nothing in a message is believed but that there may be such a job: Rekognition itself is asked how it stands, and the
-/// idempotency_key in its answer names the callbacks. A message that makes no sense is logged and left.
+/// A message is a hint. The status of the job comes from `GetFaceDetection`, and the `JobTag` in its answer identifies the
+/// callbacks. A message that cannot be read is logged and ignored.
 ///
 /// # Errors
-/// [`ResumeExecutionError`], after every record was tried: Lambda then delivers the whole event again, and what was
-/// told already is no longer waiting.
+/// [`ResumeExecutionError`], after every record was tried. Lambda then delivers the whole event again; callbacks that were
+/// sent are no longer stored, and so are not sent twice.
 pub async fn resume_execution(clients: &Clients, config: &Config, event: SnsEvent) -> Result<(), ResumeExecutionError> {
     let mut first_error = None;
     for record in event.records {
@@ -67,7 +67,7 @@ pub async fn resume_execution(clients: &Clients, config: &Config, event: SnsEven
                     first_error.get_or_insert(error);
                 }
             }
-            Err(error) => tracing::error!(message_id, %error, "ignored a message that is no completion of a job"),
+            Err(error) => tracing::error!(message_id, %error, "ignored a message that is not the completion of a job"),
         }
     }
     first_error.map_or(Ok(()), Err)
@@ -75,10 +75,10 @@ pub async fn resume_execution(clients: &Clients, config: &Config, event: SnsEven
 
 #[tracing::instrument(skip_all, fields(job_id = job_id, key = Empty, idempotency_key = Empty))]
 async fn resume(clients: &Clients, config: &Config, job_id: &str) -> Result<(), ResumeExecutionError> {
-    // Lambda itself would try again only twice, and then the completion waits for a heartbeat.
+    // Lambda retries the event only twice. After that, the execution would wait for its heartbeat.
     let report =
         while_throttled(async || job::report_once_visible(&clients.rekognition, job_id, VISIBLE_WITHIN).await).await?;
-    let Some(idempotency_key) = report.idempotency_key else {
+    let Some(idempotency_key) = report.job_tag else {
         tracing::error!(status = ?report.status, "ignored the completion of a job that was not started here");
         return Ok(());
     };
@@ -95,26 +95,24 @@ async fn resume(clients: &Clients, config: &Config, job_id: &str) -> Result<(), 
             return Ok(());
         }
     };
-    let bucket = &config.results_bucket;
-    let mut waiting = pending_callbacks::list(clients, bucket, &idempotency_key, None).await?;
-    waiting.retain(|callback| {
-        let same = report
-            .video
-            .as_ref()
-            .is_some_and(|(bucket, key)| *bucket == callback.job.video.bucket && *key == callback.job.video.key);
+    let store = Store::new(clients, &config.results_bucket);
+    let mut callbacks = store.callbacks(&idempotency_key, None).await?;
+    callbacks.retain(|callback| {
+        let Video { bucket, key, .. } = callback.job.video();
+        let same = report.video.as_ref().is_some_and(|video| (&video.0, &video.1) == (bucket, key));
         if !same {
-            tracing::error!(execution = callback.execution, "a callback waits for another video than the job's");
+            tracing::error!(execution_name = callback.execution_name, "a callback is for another video than the job's");
         }
         same
     });
-    if waiting.is_empty() {
-        tracing::info!("nobody waits for this job any more");
+    if callbacks.is_empty() {
+        tracing::info!("no execution waits for this job");
     }
-    let told = match CompletedJob::record(clients, bucket, &idempotency_key, job_id).await {
-        Ok(completed) => callbacks::notify(clients, bucket, &completed, &outcome, waiting).await,
+    let notified = match store.record_completed_job(&idempotency_key, job_id).await {
+        Ok(completed) => store.notify(&completed, &outcome, callbacks).await,
         Err(error) => Err(error),
     };
-    // The job's slot is free, whether or not everyone could be told.
-    queue::on_job_finished(clients, bucket, job_id).await?;
-    Ok(told?)
+    // The slot of the job is free, whether or not every callback could be sent.
+    store.on_job_finished(job_id).await?;
+    Ok(notified?)
 }

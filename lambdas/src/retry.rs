@@ -1,25 +1,27 @@
-//! Calls that wait for the account's rate.
+//! Retries inside a function, for calls that the account's rate quota throttles.
 
 use std::time::Duration;
 
 use crate::aws::ErrorName;
 
-/// How long, pauses alone, a throttled call is repeated: the functions end after 5 minutes.
-const PATIENCE: Duration = Duration::from_mins(2);
+/// How long a throttled call is repeated, counting the pauses alone. The functions time out after 5 minutes.
+const LIMIT: Duration = Duration::from_mins(2);
 
 /// The longest pause.
 const MAX_PAUSE: Duration = Duration::from_secs(8);
 
-/// Repeats a call that is throttled: the SDK's three attempts are over in seconds, and at five calls a second the pages of
-/// twenty large results take many minutes. After two it is for whoever called the function to try again.
+/// Repeats a call while it is throttled, for up to two minutes.
+///
+/// The SDK's three attempts end within seconds, and at five calls a second the pages of twenty large results take many
+/// minutes. After two minutes the caller of the function has to retry.
 ///
 /// # Errors
-/// What the last call met.
+/// The error of the last call.
 pub(crate) async fn while_throttled<T, E: ErrorName>(mut call: impl AsyncFnMut() -> Result<T, E>) -> Result<T, E> {
     let (mut pause, mut waited) = (Duration::from_secs(1), Duration::ZERO);
     loop {
         match call().await {
-            Err(error) if error.error_name() == "Throttled" && waited < PATIENCE => {
+            Err(error) if error.error_name() == "Throttled" && waited < LIMIT => {
                 tokio::time::sleep(pause).await;
                 waited += pause;
                 pause = MAX_PAUSE.min(2 * pause);

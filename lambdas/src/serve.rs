@@ -1,27 +1,27 @@
-//! What every function's `main` does around its one library function.
+//! The part of `main` that all functions share.
 
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn, tracing};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::aws::Clients;
 
-/// The environment of a function that needs nothing from it.
+/// The configuration of a function that needs none.
 #[derive(Debug, Deserialize)]
 pub struct NoConfig {}
 
-/// The environment is not what the function needs.
+/// The environment does not have the variables that the function needs.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "an environment variable of the function is missing or wrong (a field's variable is its name in upper case): {0}"
+    "an environment variable of the function is missing or invalid (the variable of a field is its name in upper case): {0}"
 )]
 pub struct ConfigError(#[from] serde_json::Error);
 
-/// Serves a function until Lambda ends it: logs, clients and config are set up once, before the first event.
+/// Serves a function until Lambda ends the process. Logs, clients and configuration are set up once, before the first event.
 ///
-/// On one thread: Lambda hands over one event at a time, and what takes long is to wait for others.
+/// One thread is enough: Lambda sends one event at a time, and the function mostly waits for other services.
 ///
 /// # Errors
-/// The environment lacks a variable that the config needs, or the Runtime API is out of reach.
+/// The environment lacks a variable that the configuration needs, or the Runtime API cannot be reached.
 pub fn serve<Config, Request, Response, Failure>(
     function: impl AsyncFn(&Clients, &Config, Request) -> Result<Response, Failure>,
 ) -> Result<(), Error>
@@ -37,17 +37,17 @@ where
         let clients = Clients::from_env().await;
         let (function, config, clients) = (&function, &config, &clients);
         lambda_runtime::run(service_fn(async move |event: LambdaEvent<Request>| {
-            // Boxed: the compiler measures the whole call at once otherwise, and gives up on its depth.
+            // Boxed, because the compiler otherwise computes the layout of the whole call and exceeds its recursion limit.
             Box::pin(function(clients, config, event.payload)).await
         }))
         .await
     })
 }
 
-/// Reads a config out of environment variables: the field `results_bucket` is the variable `RESULTS_BUCKET`.
+/// Reads a configuration from environment variables: the field `results_bucket` is the variable `RESULTS_BUCKET`.
 ///
 /// # Errors
-/// [`ConfigError`] names the field that is missing or wrong.
+/// [`ConfigError`] names the field that is missing or invalid.
 pub fn config_from<Config: DeserializeOwned>(
     variables: impl Iterator<Item = (String, String)>,
 ) -> Result<Config, ConfigError> {
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_environment_lacks_is_named() {
+    fn a_missing_or_invalid_variable_is_named() {
         let error = config_from::<start_detection::Config>(variables("ALL").skip(1)).unwrap_err().to_string();
         assert!(error.ends_with("missing field `results_bucket`"), "{error}");
         let error = config_from::<start_detection::Config>(variables("all")).unwrap_err().to_string();

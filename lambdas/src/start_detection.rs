@@ -1,4 +1,4 @@
-//! start-detection: looks at the video, leaves a callback and a entry for its job, and starts whatever can be started.
+//! start-detection: inspects the video, stores a pending callback and a queue entry, and starts the jobs that can start.
 
 use aws_smithy_types::date_time::Format;
 use serde::Deserialize;
@@ -7,63 +7,56 @@ use tracing::{Span, field::Empty};
 
 use crate::{
     aws::{AwsError, Clients, ErrorName, named_by_variant},
-    callbacks,
-    completed_job::CompletedJob,
-    input,
-    job::{self, FaceAttributes, FinishedJob, Job, JobStatus},
+    callbacks, input,
+    job::{self, FaceAttributes, FinishedJob, Job, JobParameters, JobStatus},
     metrics::{self, Metric},
-    pending_callbacks::{self, PendingCallback, TaskToken},
-    queue::{self, QueueEntry},
+    pending_callbacks::{PendingCallback, TaskToken},
+    queue::QueueEntry,
+    store::Store,
     video::{InspectError, Video},
 };
 
-/// The function's environment.
+/// The environment of the function.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Config {
-    /// `RESULTS_BUCKET`: callbacks lie there.
+    /// `RESULTS_BUCKET`: the bucket of the pending callbacks and of the queue.
     pub results_bucket: String,
-    /// `COMPLETION_TOPIC_ARN`: where Rekognition reports completions to.
+    /// `COMPLETION_TOPIC_ARN`: the topic to which Rekognition publishes completions.
     pub completion_topic_arn: String,
-    /// `PUBLISH_ROLE_ARN`: the role in which Rekognition publishes.
+    /// `PUBLISH_ROLE_ARN`: the role that Rekognition assumes to publish.
     pub publish_role_arn: String,
     /// `FACE_ATTRIBUTES`: `DEFAULT` or `ALL`.
     pub face_attributes: FaceAttributes,
 }
 
-/// What the `StartDetection` state sends.
+/// The payload of the `StartDetection` state.
 #[derive(Debug, Deserialize)]
 pub struct StartDetection {
-    /// Resumes the state.
+    /// The token that resumes the state.
     pub task_token: TaskToken,
-    /// Who waits.
-    pub execution: Execution,
-    /// The execution's input: [`input::location`] reads it.
+    /// The name of the execution, unique within the state machine.
+    pub execution_name: String,
+    /// When the execution started: its position in the queue.
+    pub started: Timestamp,
+    /// When the execution was started or last redriven. If a job for the content failed before, the execution wants a new one.
+    pub entered: Timestamp,
+    /// The input of the execution: [`input::location`] reads it.
     pub input: Value,
 }
 
-/// The execution that asks.
-#[derive(Debug, Deserialize)]
-pub struct Execution {
-    /// Unique within the state machine.
-    pub name: String,
-    /// When it started, in ISO 8601: its place in the queue.
-    pub started: Moment,
-    /// When it was started or last redriven, in ISO 8601: a job that has failed by then is not good enough for it.
-    pub entered: Moment,
-}
-
-/// A moment in ISO 8601, as Step Functions writes it.
+/// A time in ISO 8601, as Step Functions writes it.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Moment(aws_smithy_types::DateTime);
+pub struct Timestamp(aws_smithy_types::DateTime);
 
-impl Moment {
+impl Timestamp {
+    /// In milliseconds since 1970.
     fn millis(self) -> i64 {
         self.0.to_millis().unwrap_or_default()
     }
 }
 
-impl TryFrom<String> for Moment {
+impl TryFrom<String> for Timestamp {
     type Error = aws_smithy_types::date_time::DateTimeParseError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
@@ -71,25 +64,25 @@ impl TryFrom<String> for Moment {
     }
 }
 
-/// Why the video is not being analysed. The state machine sees the variant's name.
-#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+/// Why the video is not analysed. The state machine sees the variant's name.
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
 pub enum StartDetectionError {
-    /// The input names no video.
+    /// The input does not name a video.
     #[error(transparent)]
     InvalidInput(#[from] input::InvalidInput),
-    /// Nothing lies there, or no longer.
+    /// The object does not exist.
     #[error("{0}")]
     VideoNotFound(InspectError),
     /// The object has no bytes.
     #[error("{0}")]
     VideoEmpty(InspectError),
-    /// The object is larger than Rekognition takes, or the video longer.
+    /// The object is larger, or the video is longer, than Rekognition accepts.
     #[error("{0}")]
     VideoTooLarge(InspectError),
-    /// The object is no MP4 or MOV file.
+    /// The object is not an MP4 or MOV file.
     #[error("{0}")]
     NotAVideo(InspectError),
-    /// Anything that every AWS call can meet.
+    /// An error that any AWS call can return.
     #[error(transparent)]
     Aws(#[from] AwsError),
 }
@@ -107,22 +100,22 @@ impl From<InspectError> for StartDetectionError {
     }
 }
 
-/// Sees to it that the video in the execution's input is analysed, and that the execution is told.
+/// Makes sure that the video in the execution's input is analysed and that the execution is resumed.
 ///
-/// Every answer goes through the task token: success or failure at once where the job has ended already, a stable error
-/// name where the video cannot be analysed, and nothing yet where the job runs or waits for a slot: the job's completion
-/// will answer.
+/// Every answer goes through the task token. If a job for the content has ended, its result is sent immediately. If the
+/// video cannot be analysed, a failure with a stable error name is sent. If the job runs or waits for a slot, nothing is
+/// sent yet: the completion of the job will resume the execution.
 ///
 /// # Errors
-/// Only when the answer itself could not be sent; the state's Retry then comes again.
-#[tracing::instrument(skip_all, fields(execution = request.execution.name, key = Empty, idempotency_key = Empty))]
+/// Only if the answer could not be sent. Then the state's Retry calls the function again.
+#[tracing::instrument(skip_all, fields(execution_name = request.execution_name, key = Empty, idempotency_key = Empty))]
 pub async fn start_detection(
     clients: &Clients,
     config: &Config,
     request: StartDetection,
 ) -> Result<(), StartDetectionError> {
-    let StartDetection { task_token, execution, input } = request;
-    match enqueue(clients, config, &task_token, execution, input).await {
+    let task_token = request.task_token.clone();
+    match enqueue(clients, config, request).await {
         Ok(()) => Ok(()),
         Err(error) => {
             tracing::warn!(error = error.error_name(), cause = %error, "the video is not analysed");
@@ -132,78 +125,59 @@ pub async fn start_detection(
     }
 }
 
-async fn enqueue(
-    clients: &Clients,
-    config: &Config,
-    task_token: &TaskToken,
-    execution: Execution,
-    input: Value,
-) -> Result<(), StartDetectionError> {
-    let bucket = &config.results_bucket;
+async fn enqueue(clients: &Clients, config: &Config, request: StartDetection) -> Result<(), StartDetectionError> {
+    let StartDetection { task_token, execution_name, started, entered, input } = request;
+    let store = Store::new(clients, &config.results_bucket);
     let location = input::location(input)?;
     Span::current().record("key", &location.key);
-    let video = Video::inspect(&clients.s3, &location).await?;
-    let job = Job {
-        video,
+    let job = Job::from(JobParameters {
+        video: Video::inspect(&clients.s3, &location).await?,
         face_attributes: config.face_attributes,
         topic_arn: config.completion_topic_arn.clone(),
         role_arn: config.publish_role_arn.clone(),
         attempt: 0,
-    };
+    });
     Span::current().record("idempotency_key", job.idempotency_key());
-    let Execution { name: execution, started, entered } = execution;
     let (started_ms, entered_ms) = (started.millis(), entered.millis());
-    let callback =
-        PendingCallback { execution: execution.clone(), entered_ms, task_token: task_token.clone(), job: job.clone() };
-    let entry = QueueEntry { execution, started_ms, entered_ms, job };
-    if let Some(finished) = finished_job(clients, bucket, &callback).await? {
-        tracing::info!(job_id = finished.job_id, "this content is analysed already");
+    let callback = PendingCallback { execution_name: execution_name.clone(), entered_ms, task_token, job: job.clone() };
+    let entry = QueueEntry { execution_name, started_ms, entered_ms, job };
+    if let Some(finished) = finished_job(store, &callback).await? {
+        tracing::info!(job_id = finished.job_id, "a job for this content has succeeded before");
         metrics::emit(clients, &[Metric::JobsReattached(1)]);
-        queue::remove(clients, bucket, &entry).await?;
-        callbacks::send_success(clients, task_token, &finished).await?;
+        store.delete_entry(&entry).await?;
+        callbacks::send_success(clients, &callback.task_token, &finished).await?;
         return Ok(());
     }
-    let queued = queue_up(clients, bucket, &callback, &entry).await;
+    let queued = wait_for_slot(store, &callback, &entry).await;
     if queued.is_err() {
-        // The execution is about to be told that it failed: nobody is to pay for it meanwhile. What cannot be withdrawn
-        // now is removed by the next attempt, or expires.
-        let withdrawn =
-            (pending_callbacks::remove(clients, bucket, &callback).await, queue::remove(clients, bucket, &entry).await);
-        tracing::warn!(?withdrawn, "withdrew from the queue");
+        // The execution is about to receive a failure, and so no job may be paid for it meanwhile. What cannot be deleted
+        // now is deleted by the next attempt, or expires.
+        let withdrawn = (store.delete_callback(&callback).await, store.delete_entry(&entry).await);
+        tracing::warn!(?withdrawn, "withdrew the callback and the queue entry");
     }
     Ok(queued?)
 }
 
-/// The job of this content that has succeeded, if there is one: nobody has to wait for a turn to read it.
+/// Finds the job of this content that has succeeded, if there is one. Its result can be read without a job slot.
 ///
-/// Callbacks that this execution's earlier attempts have left at it, or at those that failed before it, are removed.
-async fn finished_job(
-    clients: &Clients,
-    bucket: &str,
-    callback: &PendingCallback,
-) -> Result<Option<FinishedJob>, AwsError> {
+/// The callbacks that earlier attempts of this execution have stored for that job, or for failed jobs before it, are deleted.
+async fn finished_job(store: Store<'_>, callback: &PendingCallback) -> Result<Option<FinishedJob>, AwsError> {
     let mut job = callback.job.clone();
-    while let Some(CompletedJob { job_id, .. }) = CompletedJob::find(clients, bucket, &job.idempotency_key()).await? {
-        pending_callbacks::remove_attempts(clients, bucket, &job.idempotency_key(), &callback.execution, None).await?;
-        match job::report(&clients.rekognition, &job_id).await?.status {
-            JobStatus::Succeeded(metadata) => return Ok(Some(job.finished(&job_id, &metadata))),
-            // Without a result to read: it failed, or the results have expired. Whether another job is started for it is
-            // decided after Start alone.
+    while let Some(completed) = store.completed_job(job.idempotency_key()).await? {
+        store.delete_callbacks(job.idempotency_key(), &callback.execution_name, None).await?;
+        match job::report(&store.clients.rekognition, &completed.job_id).await?.status {
+            JobStatus::Succeeded(metadata) => return Ok(Some(job.finished(&completed.job_id, &metadata))),
+            // It failed, or its results have expired. Whether another job is started is decided after Start alone.
             _ => job = job.next_attempt(),
         }
     }
     Ok(None)
 }
 
-async fn queue_up(
-    clients: &Clients,
-    bucket: &str,
-    callback: &PendingCallback,
-    entry: &QueueEntry,
-) -> Result<(), AwsError> {
-    // Stored before the job is started: however soon the completion comes, it finds the callback.
-    pending_callbacks::put(clients, bucket, callback).await?;
-    queue::put(clients, bucket, entry).await?;
-    tracing::info!(bytes = entry.job.video.bytes, "waits for a job slot");
-    queue::start_waiting_jobs(clients, bucket, &entry.execution).await
+async fn wait_for_slot(store: Store<'_>, callback: &PendingCallback, entry: &QueueEntry) -> Result<(), AwsError> {
+    // Stored before the job is started, so that the earliest completion finds the callback.
+    store.put_callback(callback).await?;
+    store.put_entry(entry).await?;
+    tracing::info!(bytes = entry.job.video().bytes, "waits for a job slot");
+    store.start_waiting_jobs(&entry.execution_name).await
 }

@@ -1,8 +1,7 @@
-//! summarize: counts what the pages hold, writes `summary.json`, `report.html` and, last of all, `manifest.json`.
+//! summarize: counts the faces in the pages, and writes `summary.json`, `report.html` and, last, `manifest.json`.
 
 use std::collections::BTreeMap;
 
-use aws_sdk_s3::primitives::ByteStream;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 
@@ -10,37 +9,35 @@ use crate::{
     aws::{AwsError, Clients, named_by_variant},
     face::{Face, FaceDetection},
     job::FinishedJob,
+    layout,
     metrics::{self, Metric},
-    report::{self, Maker, Timeline},
+    report::{self, Timeline},
     results::{Manifest, Moment, ObjectFacts, PageFacts, Second, Summary},
-    s3,
+    store::Store,
 };
 
 /// Pages that are read ahead: enough to hide S3's latency, at 3.3 MB a page at most.
 const PAGES_AT_ONCE: usize = 4;
 
-/// The function's environment.
+/// The environment of the function.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Config {
-    /// `RESULTS_BUCKET`: pages lie there.
+    /// `RESULTS_BUCKET`: the bucket of the pages and of the result.
     pub results_bucket: String,
 }
 
-/// What the `Summarize` state sends.
+/// The payload of the `Summarize` state.
 #[derive(Debug, Deserialize)]
 pub struct Summarize {
-    /// Whose pages.
+    /// The job whose pages were fetched.
     pub job: FinishedJob,
-    /// How many pages there are.
+    /// The number of its pages.
     pub pages: usize,
-    /// The execution's ARN.
-    pub execution: String,
-    /// When the execution began, in RFC 3339; a state machine deployed before there was a report does not tell.
-    #[serde(default)]
-    pub started: Option<String>,
+    /// The ARN of the execution.
+    pub execution_arn: String,
 }
 
-/// The execution's output.
+/// The output of the execution.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Summarized {
     /// The results bucket.
@@ -51,42 +48,42 @@ pub struct Summarized {
     pub manifest: String,
     /// The report's key.
     pub report: String,
-    /// Pages of faces.
+    /// The number of pages.
     pub pages: usize,
-    /// Faces in all pages together.
+    /// The sum of the faces over all pages.
     pub faces: usize,
-    /// Most faces at once.
+    /// The frame with the most faces.
     pub most_faces: Option<Moment>,
 }
 
 /// Why a result is not complete. The state machine sees the variant's name.
-#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
 pub enum SummarizeError {
-    /// A page that was fetched is not there.
+    /// A page that was fetched no longer exists.
     #[error(
-        "the page s3://{bucket}/{key} is gone; start a new execution with the same input: it fetches the pages anew"
+        "the page s3://{bucket}/{key} does not exist; start a new execution with the same input: it fetches the pages again"
     )]
     PageMissing {
         /// The results bucket.
         bucket: String,
-        /// The page.
+        /// The key of the page.
         key: String,
     },
-    /// A page holds something else than faces.
+    /// A line of a page is not a face.
     #[error(
-        "line {line} of the page s3://{bucket}/{key} is no face: {source}; start a new execution with the same input: it fetches the pages anew"
+        "line {line} of the page s3://{bucket}/{key} is not a face: {source}; start a new execution with the same input: it fetches the pages again"
     )]
     PageUnreadable {
         /// The results bucket.
         bucket: String,
-        /// The page.
+        /// The key of the page.
         key: String,
-        /// From 1.
+        /// The line, counted from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The reason.
         source: serde_json::Error,
     },
-    /// Anything that every AWS call can meet.
+    /// An error that any AWS call can return.
     #[error(transparent)]
     Aws(#[from] AwsError),
 }
@@ -95,36 +92,36 @@ named_by_variant!(SummarizeError);
 /// Counts the pages and writes the summary, the report and the manifest.
 ///
 /// # Errors
-/// [`SummarizeError`]; no manifest is written then.
-#[tracing::instrument(skip_all, fields(execution = request.execution, key = request.job.video.key, idempotency_key = request.job.idempotency_key))]
+/// [`SummarizeError`]; then no manifest is written.
+#[tracing::instrument(skip_all, fields(execution_arn = request.execution_arn, key = request.job.video.key, idempotency_key = request.job.idempotency_key))]
 pub async fn summarize(clients: &Clients, config: &Config, request: Summarize) -> Result<Summarized, SummarizeError> {
-    let Summarize { job, pages, execution, started } = request;
+    let Summarize { job, pages, execution_arn } = request;
     let bucket = &config.results_bucket;
+    let store = Store::new(clients, bucket);
     let mut counts = Counts::new(&job);
     let mut page_facts = Vec::with_capacity(pages);
     let mut bodies =
-        stream::iter(0..pages).map(|index| read_page(clients, bucket, job.page_key(index))).buffered(PAGES_AT_ONCE);
+        stream::iter(0..pages).map(|index| read_page(store, bucket, job.page_key(index))).buffered(PAGES_AT_ONCE);
     while let Some((key, body)) = bodies.try_next().await? {
         page_facts.push(counts.add_page(bucket, key, &body)?);
     }
     let prefix = job.results_prefix();
     let (summary, timeline) = counts.finish(&job);
-    let summary_facts = write_json(clients, bucket, format!("{prefix}summary.json"), &summary).await?;
-    let maker = Maker { execution: &execution, started: started.as_deref() };
-    let html = report::html(&summary, &timeline, &summary_facts, &page_facts, &maker);
+    let summary_facts = write_json(store, format!("{prefix}summary.json"), &summary).await?;
+    let html = report::html(&summary, &timeline, &summary_facts, &page_facts);
     let report_facts =
-        write(clients, bucket, format!("{prefix}report.html"), "text/html; charset=utf-8", html.into_bytes()).await?;
+        write(store, format!("{prefix}report.html"), "text/html; charset=utf-8", html.into_bytes()).await?;
     let report = report_facts.key.clone();
     let manifest = Manifest {
         video: job.video.clone(),
         job: (&job).into(),
-        execution,
+        execution_arn,
         faces: summary.faces,
         summary: summary_facts,
         report: report_facts,
         pages: page_facts,
     };
-    let manifest = write_json(clients, bucket, format!("{prefix}manifest.json"), &manifest).await?.key;
+    let manifest = write_json(store, format!("{prefix}{}", layout::MANIFEST), &manifest).await?.key;
     tracing::info!(pages, faces = summary.faces, manifest, "the result is complete");
     metrics::emit(clients, &[Metric::Videos(1), Metric::Faces(summary.faces), Metric::Pages(pages)]);
     Ok(Summarized {
@@ -138,45 +135,30 @@ pub async fn summarize(clients: &Clients, config: &Config, request: Summarize) -
     })
 }
 
-async fn read_page(clients: &Clients, bucket: &str, key: String) -> Result<(String, Vec<u8>), SummarizeError> {
-    match s3::get(clients, bucket, &key).await? {
+async fn read_page(store: Store<'_>, bucket: &str, key: String) -> Result<(String, Vec<u8>), SummarizeError> {
+    match store.get(&key).await? {
         Some(body) => Ok((key, body)),
         None => Err(SummarizeError::PageMissing { bucket: bucket.to_owned(), key }),
     }
 }
 
-async fn write_json<T: Serialize>(
-    clients: &Clients,
-    bucket: &str,
-    key: String,
-    document: &T,
-) -> Result<ObjectFacts, SummarizeError> {
+async fn write_json<T: Serialize>(store: Store<'_>, key: String, document: &T) -> Result<ObjectFacts, SummarizeError> {
     let body = serde_json::to_vec_pretty(document).expect("results are plain data");
-    write(clients, bucket, key, "application/json", body).await
+    write(store, key, "application/json", body).await
 }
 
 async fn write(
-    clients: &Clients,
-    bucket: &str,
+    store: Store<'_>,
     key: String,
     content_type: &str,
     body: Vec<u8>,
 ) -> Result<ObjectFacts, SummarizeError> {
     let bytes = body.len();
-    clients
-        .s3
-        .put_object()
-        .bucket(bucket)
-        .key(&key)
-        .content_type(content_type)
-        .body(ByteStream::from(body))
-        .send()
-        .await
-        .map_err(|error| AwsError::new("s3:PutObject", error))?;
+    store.put(&key, content_type, body).await?;
     Ok(ObjectFacts { key, bytes })
 }
 
-/// What is known of the faces so far. It grows with the video's seconds, not with its faces.
+/// The counts over the pages read so far. Its size grows with the seconds of the video, not with its faces.
 struct Counts {
     timeline: Timeline,
     faces: usize,
@@ -224,7 +206,7 @@ impl Counts {
         Ok(facts)
     }
 
-    /// Faces come ordered by time, so the faces of one frame follow each other, across pages too.
+    /// The faces are ordered by time, so that the faces of one frame follow each other, also across pages.
     fn add_face(&mut self, timestamp_ms: i64, face: &Face) {
         self.timeline.add(timestamp_ms, face);
         let second = self.seconds.entry(timestamp_ms.div_euclid(1000)).or_default();
@@ -286,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_lies_on_two_pages_is_one_frame() {
+    fn a_frame_on_two_pages_is_one_frame() {
         let mut counts = Counts::new(&job());
         counts.add_page("b", "0".into(), &page(&[(0, 90.0), (500, 80.0), (500, 70.0)])).unwrap();
         let facts = counts.add_page("b", "1".into(), &page(&[(500, 60.0), (1000, 50.0)])).unwrap();
@@ -309,9 +291,9 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_face_is_named() {
+    fn a_line_that_is_not_a_face_is_named() {
         let error =
             Counts::new(&job()).add_page("b", "k".into(), b"{\"Timestamp\":0,\"Face\":{}}\nnonsense\n").unwrap_err();
-        assert!(error.to_string().starts_with("line 2 of the page s3://b/k is no face"), "{error}");
+        assert!(error.to_string().starts_with("line 2 of the page s3://b/k is not a face"), "{error}");
     }
 }

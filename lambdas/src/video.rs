@@ -1,15 +1,15 @@
-//! The video: an S3 object, looked at before anything is paid for it.
+//! The video: an S3 object, inspected before a job is paid for.
 
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use serde::{Deserialize, Serialize};
 
 use crate::aws::AwsError;
 
-/// Rekognition takes stored videos of at most 10 GB
+/// Rekognition accepts stored videos of at most 10 GB
 /// (<https://docs.aws.amazon.com/rekognition/latest/dg/limits.html>).
 pub const MAX_BYTES: u64 = 10 * 1024 * 1024 * 1024;
 
-/// Where a video lies, as the event or a person named it.
+/// The location of a video, as the event or a person gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
     /// The bucket's name.
@@ -27,7 +27,7 @@ impl std::fmt::Display for Location {
     }
 }
 
-/// One immutable content: an object at one version, or with one entity tag.
+/// One content of a video: an object at one version, or with one entity tag.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Video {
     /// The bucket's name.
@@ -43,36 +43,38 @@ pub struct Video {
     pub bytes: u64,
 }
 
-/// Why a video is not worth starting a job for.
+/// Why no job is started for an object.
 #[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
 pub enum InspectError {
-    /// Nothing lies there, or no longer.
+    /// The object does not exist.
     #[error("there is no object at {0}; upload it again, or correct bucket and key")]
     VideoNotFound(Location),
     /// The object has no bytes.
     #[error("{0} is empty; upload it again")]
     VideoEmpty(Location),
-    /// Rekognition would refuse it.
-    #[error("{location} has {bytes} bytes, Rekognition takes at most {MAX_BYTES}; split it or encode it smaller")]
+    /// The object is larger than Rekognition accepts.
+    #[error(
+        "{location} has {bytes} bytes, but Rekognition accepts at most {MAX_BYTES}; split the video or encode it smaller"
+    )]
     VideoTooLarge {
         /// The object.
         location: Location,
         /// Its size.
         bytes: u64,
     },
-    /// The first bytes are those of no MP4 or MOV file.
-    #[error("{0} does not begin like an MP4 or MOV file; Rekognition takes H.264 in either")]
+    /// The object does not begin like an MP4 or MOV file.
+    #[error("{0} does not begin like an MP4 or MOV file; convert it: Rekognition accepts H.264 in MP4 or MOV")]
     NotAVideo(Location),
-    /// S3 did not answer as it should.
+    /// A call of S3 failed.
     #[error(transparent)]
     Aws(#[from] AwsError),
 }
 
 impl Video {
-    /// Looks at the object: it exists, is neither empty nor too large, and begins like an MP4 or MOV file.
+    /// Inspects the object: it exists, is neither empty nor too large, and begins like an MP4 or MOV file.
     ///
     /// # Errors
-    /// [`InspectError`] names what is wrong with it.
+    /// [`InspectError`] says why the object cannot be analysed.
     pub async fn inspect(s3: &aws_sdk_s3::Client, location: &Location) -> Result<Self, InspectError> {
         let head = s3
             .head_object()
@@ -127,7 +129,7 @@ pub fn immutable_version(version_id: Option<String>) -> Option<String> {
     version_id.filter(|version_id| version_id != "null")
 }
 
-/// Whether these first bytes are those of an ISO media file, or of a `QuickTime` file of the time before `ftyp`.
+/// Whether an ISO media file, or a `QuickTime` file from the time before `ftyp`, begins with these bytes.
 #[must_use]
 pub fn begins_like_a_video(start: &[u8]) -> bool {
     matches!(start.get(4..8), Some(b"ftyp" | b"moov" | b"mdat" | b"wide" | b"free" | b"skip" | b"pnot"))
@@ -141,7 +143,7 @@ fn not_found_or<E>(
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    // HeadObject answers without a body: the status alone tells.
+    // HeadObject answers without a body, so that only the status says what happened.
     if error.raw_response().is_some_and(|response| response.status().as_u16() == 404) {
         InspectError::VideoNotFound(location.clone())
     } else {

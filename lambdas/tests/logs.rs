@@ -1,4 +1,4 @@
-//! What the functions log: JSON, a line a step, with all that it takes to find a video's lines; never a token or a face.
+//! The logs of the functions: one line of JSON for each step, with the fields that find the lines of a video, and never a token or a face.
 
 mod common;
 
@@ -11,7 +11,7 @@ use aws_sdk_rekognition::{
     Client as Rekognition, operation::start_face_detection::StartFaceDetectionOutput, types::VideoJobStatus,
 };
 use aws_smithy_mocks::{Rule, mock};
-use common::{Store, Told, clients, listening_sfn, report};
+use common::{SentCallbacks, Store, accepting_sfn, clients, report};
 use lambda_runtime::tracing::subscriber::{self, fmt::MakeWriter};
 use lambdas::{
     fetch_page::{self, fetch_page},
@@ -22,7 +22,7 @@ use lambdas::{
 };
 use serde_json::{Value, json};
 
-/// Takes the place of standard output.
+/// Replaces standard output.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -46,7 +46,7 @@ impl<'a> MakeWriter<'a> for Log {
 }
 
 impl Log {
-    /// What was logged since the last look, as Lambda's JSON format has it.
+    /// The lines that were logged since the last call, as Lambda's JSON format has it.
     fn lines(&self) -> Vec<Value> {
         let bytes = std::mem::take(&mut *self.0.lock().unwrap());
         let text = String::from_utf8(bytes).unwrap();
@@ -56,7 +56,7 @@ impl Log {
     }
 }
 
-/// The line with this message; the fields of its spans are there as well.
+/// The line with this message, with the fields of its spans.
 #[track_caller]
 fn line(lines: &[Value], message: &str) -> Value {
     let found = lines.iter().find(|line| line["fields"]["message"] == message);
@@ -71,17 +71,17 @@ fn line(lines: &[Value], message: &str) -> Value {
 
 #[track_caller]
 fn assert_found(line: &Value, idempotency_key: &str) {
-    assert_eq!(line["execution"], "one", "{line}");
+    assert_eq!(line["execution_name"], "one", "{line}");
     assert_eq!(line["key"], "holiday.mp4", "{line}");
     assert_eq!(line["idempotency_key"], idempotency_key, "{line}");
 }
 
 fn rekognition(status: VideoJobStatus) -> Vec<Rule> {
     let idempotency_key = Arc::new(Mutex::new(String::new()));
-    let told = idempotency_key.clone();
+    let sent = idempotency_key.clone();
     vec![
         mock!(Rekognition::start_face_detection).then_compute_output(move |request| {
-            *told.lock().unwrap() = request.job_tag().unwrap().to_owned();
+            *sent.lock().unwrap() = request.job_tag().unwrap().to_owned();
             StartFaceDetectionOutput::builder().job_id("job").build()
         }),
         mock!(Rekognition::get_face_detection)
@@ -90,12 +90,12 @@ fn rekognition(status: VideoJobStatus) -> Vec<Rule> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_step_says_what_happened_and_to_which_video() {
+async fn every_step_logs_what_happened_and_to_which_video() {
     let log = Log::default();
     let lambdas_format = subscriber::fmt().with_target(false).without_time().json().with_writer(log.clone()).finish();
     let _guard = lambda_runtime::tracing::subscriber::util::SubscriberInitExt::set_default(lambdas_format);
 
-    let (store, told) = (Store::default(), Told::default());
+    let (store, sent) = (Store::default(), SentCallbacks::default());
     store.put("holiday.mp4", &b"\0\0\0\x20ftypisom and so on"[..]);
     let rules = rekognition(VideoJobStatus::InProgress);
     let config = start_detection::Config {
@@ -106,11 +106,11 @@ async fn every_step_says_what_happened_and_to_which_video() {
     };
     let request = json!({
         "task_token": "secret token",
-        "execution": {"name": "one", "started": "2027-01-04T09:00:00Z", "entered": "2027-01-04T09:00:00Z"},
+        "execution_name": "one", "started": "2027-01-04T09:00:00Z", "entered": "2027-01-04T09:00:00Z",
         "input": {"bucket": "uploads", "key": "holiday.mp4"},
     });
     let request = serde_json::from_value(request).unwrap();
-    start_detection(&clients(&store, &rules, &listening_sfn(&told)), &config, request).await.unwrap();
+    start_detection(&clients(&store, &rules, &accepting_sfn(&sent)), &config, request).await.unwrap();
     let lines = log.lines();
     let started = line(&lines, "the job for this content");
     let idempotency_key = started["idempotency_key"].as_str().unwrap();
@@ -124,19 +124,19 @@ async fn every_step_says_what_happened_and_to_which_video() {
             .then_output(move || report(&idempotency_key, VideoJobStatus::Succeeded, None))
     };
     let event = include_str!("../../tests/fixtures/sns/succeeded.json");
-    let clients_of_resume = clients(&store, &[completed], &listening_sfn(&told));
+    let clients_of_resume = clients(&store, &[completed], &accepting_sfn(&sent));
     resume_execution(&clients_of_resume, &config, serde_json::from_str(event).unwrap()).await.unwrap();
-    let resumed = line(&log.lines(), "told a waiting execution");
+    let resumed = line(&log.lines(), "sent a waiting execution");
     assert_found(&resumed, idempotency_key);
     assert_eq!(resumed["delivery"], "Delivered");
 
-    let job: Value = serde_json::from_str(told.lock().unwrap()[0].1.as_ref().unwrap()).unwrap();
+    let job: Value = serde_json::from_str(sent.lock().unwrap()[0].1.as_ref().unwrap()).unwrap();
     let page = mock!(Rekognition::get_face_detection).then_http_response(|| {
         let body = r#"{"JobStatus":"SUCCEEDED","Faces":[{"Timestamp":0,"Face":{"BoundingBox":{"Left":0.5}}}]}"#;
         aws_sdk_rekognition::config::http::HttpResponse::new(200.try_into().unwrap(), body.into())
     });
     let clients = clients(&store, &[page], &[]);
-    let request = json!({"execution": "one", "job": job, "from": {"index": 0, "token": "secret page token"}});
+    let request = json!({"execution_name": "one", "job": job, "from": {"index": 0, "token": "secret page token"}});
     list_pages(&clients, serde_json::from_value(request).unwrap()).await.unwrap();
     let listed = line(&log.lines(), "listed pages");
     assert_found(&listed, idempotency_key);
@@ -144,14 +144,14 @@ async fn every_step_says_what_happened_and_to_which_video() {
 
     let config = fetch_page::Config { results_bucket: "results".into() };
     let run = json!({"index": 0, "token": "secret page token", "pages": 1});
-    let request = json!({"execution": "one", "job": job, "run": run});
+    let request = json!({"execution_name": "one", "job": job, "batch": run});
     fetch_page(&clients, &config, serde_json::from_value(request).unwrap()).await.unwrap();
     let fetched = line(&log.lines(), "wrote a page");
     assert_found(&fetched, idempotency_key);
     assert_eq!((&fetched["page"], &fetched["faces"]), (&json!(0), &json!(1)));
 
     let config = summarize::Config { results_bucket: "results".into() };
-    let request = json!({"execution": "one", "job": job, "pages": 1});
+    let request = json!({"execution_name": "one", "job": job, "pages": 1});
     summarize(&clients, &config, serde_json::from_value(request).unwrap()).await.unwrap();
     let summarized = line(&log.lines(), "the result is complete");
     assert_found(&summarized, idempotency_key);

@@ -1,4 +1,4 @@
-//! list-pages, fetch-page and summarize: a job's pages on their way into the bucket.
+//! list-pages, fetch-page and summarize: the pages of a job become a result in the bucket.
 
 mod common;
 
@@ -28,12 +28,12 @@ fn job() -> Value {
     })
 }
 
-/// Rekognition's answer as it comes over the wire.
+/// The answer of Rekognition as an HTTP response.
 fn wire<Error>(answer: &Value) -> MockResponse<GetFaceDetectionOutput, Error> {
     MockResponse::Http(HttpResponse::new(200.try_into().unwrap(), SdkBody::from(answer.to_string())))
 }
 
-/// A job with so many pages: the token of a page is its index.
+/// A job with this number of pages. The token of a page is its index.
 fn chain(pages: usize) -> Vec<Rule> {
     vec![mock!(Rekognition::get_face_detection).then_compute_response(move |request| {
         let index = request.next_token().map_or(0, |token| token.parse::<usize>().unwrap());
@@ -50,7 +50,7 @@ async fn windows(pages: usize) -> Vec<Window> {
     let mut windows = Vec::new();
     let mut from = json!({"index": 0});
     loop {
-        let request = serde_json::from_value(json!({"execution": "one", "job": job(), "from": from})).unwrap();
+        let request = serde_json::from_value(json!({"execution_name": "one", "job": job(), "from": from})).unwrap();
         let window = list_pages(&clients, request).await.unwrap();
         let next = window.next.as_ref().map(|next| serde_json::to_value(next).unwrap());
         windows.push(window);
@@ -64,31 +64,31 @@ async fn windows(pages: usize) -> Vec<Window> {
 #[tokio::test]
 async fn one_page_is_one_window_without_a_token() {
     let window = serde_json::to_value(&windows(1).await).unwrap();
-    assert_eq!(window, json!([{"runs": [{"index": 0, "pages": 1}], "listed": 1}]));
+    assert_eq!(window, json!([{"batches": [{"index": 0, "pages": 1}], "listed": 1}]));
 }
 
 #[tokio::test]
 async fn a_window_ends_after_a_hundred_pages_and_the_next_goes_on() {
     let windows = windows(250).await;
     assert_eq!(windows.iter().map(|window| window.listed).collect::<Vec<_>>(), [100, 200, 250]);
-    let runs: Vec<_> = windows.iter().flat_map(|window| &window.runs).collect();
-    assert!(runs.iter().enumerate().all(|(index, run)| run.first.index == index && run.pages == 1));
-    assert_eq!(runs[249].first.token.as_deref(), Some("249"));
+    let batches: Vec<_> = windows.iter().flat_map(|window| &window.batches).collect();
+    assert!(batches.iter().enumerate().all(|(index, run)| run.first.index == index && run.pages == 1));
+    assert_eq!(batches[249].first.token.as_deref(), Some("249"));
 }
 
 #[tokio::test]
-async fn an_exact_hundred_is_one_window() {
+async fn exactly_a_hundred_pages_are_one_window() {
     assert_eq!(windows(100).await.len(), 1);
 }
 
 #[tokio::test]
 async fn past_a_thousand_pages_an_iteration_takes_fifty() {
     let windows = windows(1120).await;
-    let long: Vec<_> = windows[10..].iter().flat_map(|window| &window.runs).collect();
+    let long: Vec<_> = windows[10..].iter().flat_map(|window| &window.batches).collect();
     let long: Vec<_> = long.iter().map(|run| (run.first.index, run.pages)).collect();
     assert_eq!(long, [(1000, 50), (1050, 50), (1100, 20)]);
-    assert!(windows[..10].iter().flat_map(|window| &window.runs).all(|run| run.pages == 1));
-    // Seven events an iteration and ten more a window, for the largest result of all.
+    assert!(windows[..10].iter().flat_map(|window| &window.batches).all(|batch| batch.pages == 1));
+    // Seven events an iteration and ten more a window, for the largest result.
     let iterations = 1000 + (64_800 - 1000) / 50;
     assert!(7 * iterations + 10 * (64_800 / 100) < 25_000);
 }
@@ -98,7 +98,7 @@ async fn the_largest_window_fits_a_states_payload() {
     let token = "t".repeat(255);
     let long = mock!(Rekognition::get_face_detection)
         .then_compute_response(move |_| wire(&json!({"JobStatus": "SUCCEEDED", "NextToken": token})));
-    let request = serde_json::from_value(json!({"execution": "one", "job": job(), "from": {"index": 0}})).unwrap();
+    let request = serde_json::from_value(json!({"execution_name": "one", "job": job(), "from": {"index": 0}})).unwrap();
     let window = list_pages(&clients(&Store::default(), &[long], &[]), request).await.unwrap();
     assert_eq!(window.listed, 100);
     assert!(serde_json::to_vec(&window).unwrap().len() < 262_144 / 4);
@@ -114,10 +114,10 @@ async fn an_expired_token_is_named() {
         })]
     };
     let clients = clients(&Store::default(), &expired(), &[]);
-    let request = json!({"execution": "one", "job": job(), "from": {"index": 100, "token": "old"}});
+    let request = json!({"execution_name": "one", "job": job(), "from": {"index": 100, "token": "old"}});
     let error = list_pages(&clients, serde_json::from_value(request).unwrap()).await.unwrap_err();
     assert_eq!(error.error_name(), "PageTokenExpired");
-    let request = json!({"execution": "one", "job": job(), "run": {"index": 100, "token": "old", "pages": 1}});
+    let request = json!({"execution_name": "one", "job": job(), "batch": {"index": 100, "token": "old", "pages": 1}});
     let config = fetch_page::Config { results_bucket: "results".into() };
     let error = fetch_page(&clients, &config, serde_json::from_value(request).unwrap()).await.unwrap_err();
     assert_eq!(error.error_name(), "PageTokenExpired");
@@ -138,11 +138,11 @@ fn two_pages() -> Vec<Rule> {
 }
 
 #[tokio::test]
-async fn a_run_of_pages_becomes_lines_a_summary_and_at_last_a_manifest() {
+async fn a_batch_of_pages_becomes_lines_a_summary_and_last_a_manifest() {
     let store = Store::default();
     let clients = clients(&store, &two_pages(), &[]);
     let config = fetch_page::Config { results_bucket: "results".into() };
-    let request = json!({"execution": "one", "job": job(), "run": {"index": 0, "pages": 2}});
+    let request = json!({"execution_name": "one", "job": job(), "batch": {"index": 0, "pages": 2}});
     let fetched = fetch_page(&clients, &config, serde_json::from_value(request).unwrap()).await.unwrap();
     assert_eq!((fetched.pages, fetched.faces), (2, 3));
     let first = store.text("results/holiday.mp4/tag/faces/00000.jsonl");
@@ -151,7 +151,7 @@ async fn a_run_of_pages_becomes_lines_a_summary_and_at_last_a_manifest() {
 
     let config = summarize::Config { results_bucket: "results".into() };
     let request =
-        |pages: usize| serde_json::from_value(json!({"job": job(), "pages": pages, "execution": "arn"})).unwrap();
+        |pages: usize| serde_json::from_value(json!({"job": job(), "pages": pages, "execution_arn": "arn"})).unwrap();
     let error = summarize(&clients, &config, request(3)).await.unwrap_err();
     assert_eq!(error.error_name(), "PageMissing");
     assert!(!store.keys().iter().any(|key| key.ends_with("manifest.json")));

@@ -15,11 +15,11 @@ use aws_sdk_sfn::{
     types::error::{InvalidToken, TaskTimedOut},
 };
 use aws_smithy_mocks::{MockResponse, Rule, mock};
-use common::{Store, Told, clients, listening_sfn, report};
+use common::{SentCallbacks, Store, accepting_sfn, clients, report};
 use lambdas::{
     aws::ErrorName,
     completed_job::CompletedJob,
-    job::{FaceAttributes, Job},
+    job::{FaceAttributes, JobParameters},
     pending_callbacks::{PendingCallback, TaskToken},
     resume_execution::{Config, ResumeExecutionError, resume_execution},
     video::Video,
@@ -27,20 +27,21 @@ use lambdas::{
 
 fn callback(execution: &str, key: &str) -> PendingCallback {
     PendingCallback {
-        execution: execution.into(),
+        execution_name: execution.into(),
         entered_ms: 0,
         task_token: TaskToken(format!("token of {execution}")),
-        job: Job {
+        job: JobParameters {
             video: Video { bucket: "uploads".into(), key: key.into(), version_id: None, etag: "e".into(), bytes: 1000 },
             face_attributes: FaceAttributes::Default,
             topic_arn: "topic".into(),
             role_arn: "role".into(),
             attempt: 0,
-        },
+        }
+        .into(),
     }
 }
 
-/// A store in which these wait for the job of the first one.
+/// A store in which these callbacks wait for the job of the first one.
 fn waiting(callbacks: &[PendingCallback]) -> (Store, String) {
     let idempotency_key = callbacks[0].job.idempotency_key();
     let store = Store::default();
@@ -49,7 +50,7 @@ fn waiting(callbacks: &[PendingCallback]) -> (Store, String) {
         let name = name.rsplit_once(&format!("{}/", callback.job.idempotency_key())).unwrap().1;
         store.put(&format!("callbacks/{idempotency_key}/{name}"), serde_json::to_vec(callback).unwrap());
     }
-    (store, idempotency_key)
+    (store, idempotency_key.to_owned())
 }
 
 fn callbacks(store: &Store) -> Vec<String> {
@@ -67,14 +68,14 @@ async fn resume(store: &Store, rekognition: &[Rule], sfn: &[Rule], event: &str) 
 }
 
 #[tokio::test]
-async fn every_execution_that_waits_is_resumed_and_no_callback_is_left() {
+async fn every_execution_that_waits_is_resumed_and_its_callback_is_deleted() {
     let (store, idempotency_key) = waiting(&[callback("one", "holiday.mp4"), callback("two", "holiday.mp4")]);
-    let told = Told::default();
+    let sent = SentCallbacks::default();
     let rekognition = answer(move || report(&idempotency_key, VideoJobStatus::Succeeded, None));
-    resume(&store, &rekognition, &listening_sfn(&told), "succeeded").await.unwrap();
-    let told = told.lock().unwrap();
-    assert_eq!(told.iter().map(|(token, _)| token.as_str()).collect::<Vec<_>>(), ["token of one", "token of two"]);
-    for (_, output) in told.iter() {
+    resume(&store, &rekognition, &accepting_sfn(&sent), "succeeded").await.unwrap();
+    let sent = sent.lock().unwrap();
+    assert_eq!(sent.iter().map(|(token, _)| token.as_str()).collect::<Vec<_>>(), ["token of one", "token of two"]);
+    for (_, output) in sent.iter() {
         let job: serde_json::Value = serde_json::from_str(output.as_ref().unwrap()).unwrap();
         assert_eq!(job["job_id"], "8f14e45fceea167a5a36dedd4bea2543b6f4b7f0ad3ce8b1d7d4b2a1e5c6f7a8");
         assert_eq!(job["video"]["key"], "holiday.mp4");
@@ -83,21 +84,21 @@ async fn every_execution_that_waits_is_resumed_and_no_callback_is_left() {
 }
 
 #[tokio::test]
-async fn failed_and_error_fail_the_execution_with_rekognitions_own_reason() {
+async fn failed_and_error_fail_the_execution_with_the_reason_of_rekognition() {
     for event in ["failed", "error"] {
         let (store, idempotency_key) = waiting(&[callback("one", "holiday.mp4")]);
-        let told = Told::default();
+        let sent = SentCallbacks::default();
         let rekognition =
             answer(move || report(&idempotency_key, VideoJobStatus::Failed, Some("Video codec not supported")));
-        resume(&store, &rekognition, &listening_sfn(&told), event).await.unwrap();
-        let (error, cause) = told.lock().unwrap()[0].1.clone().unwrap_err();
+        resume(&store, &rekognition, &accepting_sfn(&sent), event).await.unwrap();
+        let (error, cause) = sent.lock().unwrap()[0].1.clone().unwrap_err();
         assert_eq!(error, "JobFailed", "{event}");
         assert!(cause.starts_with("Video codec not supported (face detection job "), "{event}: {cause}");
     }
 }
 
 #[tokio::test]
-async fn who_came_after_the_failure_was_seen_is_not_told_of_it() {
+async fn an_execution_that_entered_after_the_failure_was_seen_does_not_receive_it() {
     let (store, idempotency_key) = waiting(&[
         callback("one", "holiday.mp4"),
         PendingCallback { entered_ms: 1001, ..callback("replay", "holiday.mp4") },
@@ -107,57 +108,57 @@ async fn who_came_after_the_failure_was_seen_is_not_told_of_it() {
         seen_ms: 1000,
     };
     store.put(&format!("queue/completed-jobs/{idempotency_key}"), serde_json::to_vec(&completed).unwrap());
-    let told = Told::default();
+    let sent = SentCallbacks::default();
     let rekognition =
         answer(move || report(&idempotency_key, VideoJobStatus::Failed, Some("Video codec not supported")));
-    resume(&store, &rekognition, &listening_sfn(&told), "failed").await.unwrap();
-    assert_eq!(told.lock().unwrap().iter().map(|(token, _)| token.as_str()).collect::<Vec<_>>(), ["token of one"]);
+    resume(&store, &rekognition, &accepting_sfn(&sent), "failed").await.unwrap();
+    assert_eq!(sent.lock().unwrap().iter().map(|(token, _)| token.as_str()).collect::<Vec<_>>(), ["token of one"]);
     assert_eq!(callbacks(&store).len(), 1, "the replay goes on waiting");
 }
 
 #[tokio::test]
-async fn rekognition_is_believed_and_not_the_message() {
-    // The message says SUCCEEDED; Rekognition knows that the job failed.
+async fn the_status_comes_from_rekognition_and_not_from_the_message() {
+    // The message says SUCCEEDED, but Rekognition reports that the job failed.
     let (store, idempotency_key) = waiting(&[callback("one", "holiday.mp4")]);
-    let told = Told::default();
+    let sent = SentCallbacks::default();
     let rekognition = answer(move || report(&idempotency_key, VideoJobStatus::Failed, Some("unreadable")));
-    resume(&store, &rekognition, &listening_sfn(&told), "succeeded").await.unwrap();
-    assert!(told.lock().unwrap()[0].1.is_err());
+    resume(&store, &rekognition, &accepting_sfn(&sent), "succeeded").await.unwrap();
+    assert!(sent.lock().unwrap()[0].1.is_err());
 }
 
 #[tokio::test]
-async fn a_message_that_comes_before_the_jobs_end_is_delivered_again() {
+async fn a_message_that_arrives_before_the_end_of_the_job_is_delivered_again() {
     let (store, idempotency_key) = waiting(&[callback("one", "holiday.mp4")]);
-    let told = Told::default();
+    let sent = SentCallbacks::default();
     let rekognition = answer(move || report(&idempotency_key, VideoJobStatus::InProgress, None));
-    let error = resume(&store, &rekognition, &listening_sfn(&told), "succeeded").await.unwrap_err();
+    let error = resume(&store, &rekognition, &accepting_sfn(&sent), "succeeded").await.unwrap_err();
     assert_eq!(error.error_name(), "JobNotFinished");
-    assert_eq!((told.lock().unwrap().len(), store.keys().len()), (0, 1));
+    assert_eq!((sent.lock().unwrap().len(), store.keys().len()), (0, 1));
 }
 
 #[tokio::test]
-async fn malformed_messages_are_left_and_nothing_is_asked_or_told() {
+async fn malformed_messages_are_ignored_without_a_call() {
     for event in ["no-json", "other-json"] {
-        let told = Told::default();
+        let sent = SentCallbacks::default();
         let asked = answer(|| panic!("a malformed message is no question"));
-        resume(&Store::default(), &asked, &listening_sfn(&told), event).await.unwrap();
-        assert!(told.lock().unwrap().is_empty(), "{event}");
+        resume(&Store::default(), &asked, &accepting_sfn(&sent), event).await.unwrap();
+        assert!(sent.lock().unwrap().is_empty(), "{event}");
     }
 }
 
 #[tokio::test]
-async fn a_malformed_record_does_not_keep_the_next_one_waiting() {
+async fn a_malformed_record_does_not_stop_the_next_one() {
     let (store, idempotency_key) = waiting(&[callback("one", "holiday.mp4")]);
-    let told = Told::default();
+    let sent = SentCallbacks::default();
     let rekognition = answer(move || report(&idempotency_key, VideoJobStatus::Succeeded, None));
-    resume(&store, &rekognition, &listening_sfn(&told), "malformed-then-succeeded").await.unwrap();
-    assert_eq!(told.lock().unwrap().len(), 1);
+    resume(&store, &rekognition, &accepting_sfn(&sent), "malformed-then-succeeded").await.unwrap();
+    assert_eq!(sent.lock().unwrap().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_completion_that_comes_before_its_job_is_visible_resumes_the_execution() {
+async fn a_completion_that_arrives_before_its_job_is_visible_resumes_the_execution() {
     let (store, idempotency_key) = waiting(&[callback("one", "holiday.mp4")]);
-    let (told, asked) = (Told::default(), AtomicUsize::new(0));
+    let (sent, asked) = (SentCallbacks::default(), AtomicUsize::new(0));
     let rekognition = vec![mock!(Rekognition::get_face_detection).then_compute_response(move |_| {
         if asked.fetch_add(1, Ordering::Relaxed) < 3 {
             let meta = ErrorMetadata::builder().code("ResourceNotFoundException").build();
@@ -168,14 +169,14 @@ async fn a_completion_that_comes_before_its_job_is_visible_resumes_the_execution
             MockResponse::Output(report(&idempotency_key, VideoJobStatus::Succeeded, None))
         }
     })];
-    resume(&store, &rekognition, &listening_sfn(&told), "succeeded").await.unwrap();
-    assert_eq!(told.lock().unwrap().len(), 1);
+    resume(&store, &rekognition, &accepting_sfn(&sent), "succeeded").await.unwrap();
+    assert_eq!(sent.lock().unwrap().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_forged_job_id_resumes_nobody() {
+async fn a_forged_job_id_resumes_no_execution() {
     let (store, _) = waiting(&[callback("one", "holiday.mp4")]);
-    let told = Told::default();
+    let sent = SentCallbacks::default();
     let unknown = vec![mock!(Rekognition::get_face_detection).then_error(|| {
         GetFaceDetectionError::ResourceNotFoundException(
             ResourceNotFoundException::builder()
@@ -183,21 +184,21 @@ async fn a_forged_job_id_resumes_nobody() {
                 .build(),
         )
     })];
-    resume(&store, &unknown, &listening_sfn(&told), "succeeded").await.unwrap();
-    assert_eq!((told.lock().unwrap().len(), store.keys().len()), (0, 1));
+    resume(&store, &unknown, &accepting_sfn(&sent), "succeeded").await.unwrap();
+    assert_eq!((sent.lock().unwrap().len(), store.keys().len()), (0, 1));
 }
 
 #[tokio::test]
 async fn a_callback_for_another_video_is_not_resumed() {
     let (store, idempotency_key) = waiting(&[callback("one", "holiday.mp4"), callback("other", "other.mp4")]);
-    let told = Told::default();
+    let sent = SentCallbacks::default();
     let rekognition = answer(move || report(&idempotency_key, VideoJobStatus::Succeeded, None));
-    resume(&store, &rekognition, &listening_sfn(&told), "succeeded").await.unwrap();
-    assert_eq!(told.lock().unwrap().iter().map(|(token, _)| token.as_str()).collect::<Vec<_>>(), ["token of one"]);
+    resume(&store, &rekognition, &accepting_sfn(&sent), "succeeded").await.unwrap();
+    assert_eq!(sent.lock().unwrap().iter().map(|(token, _)| token.as_str()).collect::<Vec<_>>(), ["token of one"]);
 }
 
 #[tokio::test]
-async fn late_and_invalid_tokens_are_benign_and_their_callbacks_removed() {
+async fn callbacks_with_late_and_invalid_tokens_are_deleted_without_an_error() {
     let late = || {
         let meta = ErrorMetadata::builder().code("TaskTimedOut").build();
         SendTaskSuccessError::TaskTimedOut(TaskTimedOut::builder().meta(meta).build())

@@ -1,8 +1,7 @@
-//! `report.html`: a result for people. One file without scripts and without requests to anywhere, so that it opens from
-//! a disk and through a presigned link alike.
+//! `report.html`: a result as a page for people. It is one file without scripts and without requests, so that it opens from a disk
+//! and through a presigned link.
 //!
-//! Its size does not grow with the faces: the [`Timeline`] has a bounded number of bins, and of the pages' objects only
-//! the first are listed.
+//! Its size does not grow with the faces: the [`Timeline`] has a bounded number of bins, and only the first pages are listed.
 
 mod charts;
 mod timeline;
@@ -15,35 +14,20 @@ use crate::results::{ObjectFacts, PageFacts, Summary};
 
 const TEMPLATE: &str = include_str!("report.html");
 
-/// Busiest moments that are shown.
+/// The number of busiest moments that are shown.
 const MOMENTS: usize = 6;
 
-/// Pages' objects that are listed.
+/// The number of pages that are listed.
 const PAGES: usize = 20;
 
-/// The shape of a video of which Rekognition does not tell it.
+/// The aspect ratio that is assumed if Rekognition does not report one.
 const USUAL_SHAPE: (u64, u64) = (16, 9);
 
-/// The longest execution ARN (<https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeExecution.html>),
-/// and a time in milliseconds.
-const LONGEST_MAKER: [usize; 2] = [256, "2026-11-22T21:24:00.000Z".len()];
-
-/// Who made a report, and when.
-pub(crate) struct Maker<'a> {
-    /// The execution's ARN.
-    pub(crate) execution: &'a str,
-    /// When the execution began, in RFC 3339.
-    pub(crate) started: Option<&'a str>,
-}
-
-/// Writes the report. The same arguments give the same bytes; another maker gives as many.
-pub(crate) fn html(
-    summary: &Summary,
-    timeline: &Timeline,
-    summary_facts: &ObjectFacts,
-    pages: &[PageFacts],
-    maker: &Maker,
-) -> String {
+/// Writes the report.
+///
+/// The same result gives the same bytes: two executions that end for one job overwrite each other's report with an equal one,
+/// so that the manifest of either has the right size.
+pub(crate) fn html(summary: &Summary, timeline: &Timeline, summary_facts: &ObjectFacts, pages: &[PageFacts]) -> String {
     let name = summary.video.key.rsplit('/').find(|part| !part.is_empty()).unwrap_or(&summary.video.key);
     let duration_ms = summary.metadata.duration_ms;
     let length_ms = timeline.length_ms(duration_ms);
@@ -55,12 +39,12 @@ pub(crate) fn html(
         "moments" => moments(summary, timeline),
         "video" => definitions(&video(summary)),
         "files" => files(summary_facts, pages),
-        "made" => definitions(&made(summary)) + &maker.definitions(),
+        "made" => definitions(&made(summary)),
         _ => unreachable!("the template has no other slot: a test fills it"),
     })
 }
 
-/// Puts a text into each `{{slot}}`. What is put in is not looked at again, whatever it looks like.
+/// Puts a text into each `{{slot}}`. The texts themselves are not searched for slots.
 fn fill(template: &str, text_of: &dyn Fn(&str) -> String) -> String {
     let mut parts = template.split("{{");
     let mut html = parts.next().unwrap_or_default().to_owned();
@@ -72,13 +56,13 @@ fn fill(template: &str, text_of: &dyn Fn(&str) -> String) -> String {
     html
 }
 
-/// The video's numbers, large.
+/// The key figures.
 fn figures(summary: &Summary) -> String {
     #[expect(clippy::cast_precision_loss, reason = "fewer faces than 2^52")]
     let confidence = summary.timeline.iter().map(|second| second.mean_confidence * second.faces as f64).sum::<f64>()
         / summary.faces as f64;
     let mut figures = vec![
-        (grouped(summary.faces), "faces in all moments together".to_owned()),
+        (grouped(summary.faces), "faces, summed over all moments".to_owned()),
         (grouped(summary.frames_with_faces), "moments with a face".to_owned()),
     ];
     if let Some(most) = summary.most_faces {
@@ -89,7 +73,7 @@ fn figures(summary: &Summary) -> String {
     items.concat()
 }
 
-/// The charts' numbers, for those who read rather than look.
+/// The numbers of the charts as a table, for readers who cannot see the charts.
 fn table(timeline: &Timeline) -> String {
     format!(
         "<details>\n<summary>The same as a table</summary>\n\
@@ -132,19 +116,9 @@ fn made(summary: &Summary) -> Vec<(&'static str, String)> {
     vec![
         ("Rekognition job", job.job_id.clone()),
         ("Face attributes", job.face_attributes.as_str().to_owned()),
-        ("Tag", job.idempotency_key.clone()),
-        ("Generation", job.attempt.to_string()),
+        ("Idempotency key", job.idempotency_key.clone()),
+        ("Attempt", job.attempt.to_string()),
     ]
-}
-
-impl Maker<'_> {
-    /// Padded, which no browser shows: executions that end one job at the same moment overwrite each other's report, and
-    /// whichever manifest stays tells the right size.
-    fn definitions(&self) -> String {
-        let [arn, time] = LONGEST_MAKER;
-        let (execution, started) = (escape(self.execution), escape(self.started.unwrap_or("at an unknown time")));
-        format!("<dt>Execution</dt><dd>{execution:<arn$}</dd>\n<dt>Started</dt><dd>{started:<time$}</dd>\n")
-    }
 }
 
 fn files(summary: &ObjectFacts, pages: &[PageFacts]) -> String {
@@ -152,8 +126,12 @@ fn files(summary: &ObjectFacts, pages: &[PageFacts]) -> String {
     let mut row = |name: &str, size: &str, what: &str| {
         let _ = writeln!(html, "<tr><th><a href=\"{name}\">{name}</a></th><td>{size}</td><td>{what}</td></tr>");
     };
-    row("manifest.json", "", "every object with its size; written last, so its presence means complete");
-    row("summary.json", &bytes(summary.bytes as u64), "the numbers of this page, second by second");
+    row(
+        "manifest.json",
+        "",
+        "every object with its size; it is written last, so its presence means that the result is complete",
+    );
+    row("summary.json", &bytes(summary.bytes as u64), "the numbers of this page for each second");
     for (index, page) in pages.iter().take(PAGES).enumerate() {
         let span = page.first_ms.zip(page.last_ms);
         let span = span.map(|(first, last)| format!(", {} to {}", clock(first), clock(last))).unwrap_or_default();
@@ -178,7 +156,7 @@ fn definitions(facts: &[(&str, String)]) -> String {
     items.concat()
 }
 
-/// A foreign text as HTML, safe in an element and in a quoted attribute.
+/// Escapes a text for an HTML element or a quoted attribute.
 fn escape(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
     for c in text.chars() {
@@ -194,7 +172,7 @@ fn escape(text: &str) -> String {
     html
 }
 
-/// Milliseconds as a player shows them: `1:02:03.5`, `2:03.5`.
+/// Milliseconds as a video player shows them: `1:02:03.5`, `2:03.5`.
 #[must_use]
 pub fn clock(timestamp_ms: i64) -> String {
     let (seconds, tenths) = (timestamp_ms / 1000, timestamp_ms % 1000 / 100);
@@ -206,7 +184,7 @@ pub fn clock(timestamp_ms: i64) -> String {
     }
 }
 
-/// A bin's length in words.
+/// The length of a bin in words.
 fn seconds(bin_ms: i64) -> String {
     match bin_ms {
         500 => "half a second".to_owned(),
@@ -217,7 +195,7 @@ fn seconds(bin_ms: i64) -> String {
     }
 }
 
-/// A size as people say it.
+/// A size with its unit.
 fn bytes(bytes: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     let size = bytes as f64;
@@ -233,7 +211,7 @@ fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{} {}", grouped(count), if count == 1 { one } else { many })
 }
 
-/// A number with its thousands apart: `1,234,567`.
+/// A number with separated thousands: `1,234,567`.
 fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let groups: Vec<_> =

@@ -1,5 +1,5 @@
-//! AWS as the functions see it, for one test: a work bucket that remembers, and the answers that the test orders.
-#![allow(dead_code, reason = "every test binary uses a part of it")]
+//! AWS as the functions see it, for one test: a bucket in memory, and the answers that the test sets.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::{
     collections::BTreeMap,
@@ -82,7 +82,7 @@ impl Store {
                         let length = i64::try_from(body.len()).unwrap();
                         MockResponse::Output(HeadObjectOutput::builder().content_length(length).e_tag("\"e\"").build())
                     }
-                    // As S3 does: a status, and no body that could name a code.
+                    // As S3 answers: a status without a body, and so without an error code.
                     None => MockResponse::Http(HttpResponse::new(404.try_into().unwrap(), SdkBody::empty())),
                 }
             }),
@@ -113,12 +113,12 @@ impl Store {
     }
 }
 
-/// What Step Functions was told: token, and `Ok(output)` or `Err(error name, cause)`.
-pub type Told = Arc<Mutex<Vec<(String, Result<String, (String, String)>)>>>;
+/// The callbacks that were sent: token, and `Ok(output)` or `Err(error name, cause)`.
+pub type SentCallbacks = Arc<Mutex<Vec<(String, Result<String, (String, String)>)>>>;
 
-/// Step Functions that takes every callback.
-pub fn listening_sfn(told: &Told) -> Vec<Rule> {
-    let (success, failure) = (told.clone(), told.clone());
+/// Step Functions that accepts every callback.
+pub fn accepting_sfn(sent: &SentCallbacks) -> Vec<Rule> {
+    let (success, failure) = (sent.clone(), sent.clone());
     vec![
         mock!(aws_sdk_sfn::Client::send_task_success).then_compute_output(move |request| {
             let (token, output) = (request.task_token().unwrap().to_owned(), request.output().unwrap().to_owned());
@@ -133,7 +133,7 @@ pub fn listening_sfn(told: &Told) -> Vec<Rule> {
     ]
 }
 
-/// Clients over the store and the ordered answers.
+/// Clients over the store and the answers that the test sets.
 pub fn clients(store: &Store, rekognition: &[Rule], sfn: &[Rule]) -> Clients {
     let s3 = store.rules();
     Clients {
@@ -144,7 +144,7 @@ pub fn clients(store: &Store, rekognition: &[Rule], sfn: &[Rule]) -> Clients {
     }
 }
 
-/// `GetFaceDetection`'s answer for a job as it stands.
+/// The answer of `GetFaceDetection` for a job with this status.
 pub fn report(idempotency_key: &str, status: VideoJobStatus, message: Option<&str>) -> GetFaceDetectionOutput {
     let object = aws_sdk_rekognition::types::S3Object::builder().bucket("uploads").name("holiday.mp4").build();
     GetFaceDetectionOutput::builder()
