@@ -1,7 +1,7 @@
 //! Fuzzes the parsers of foreign bytes: no input causes a panic, and no false input is accepted.
 //!
-//! Each target mutates recorded inputs, with the same seeds in every run. `ROUNDS=1000000 cargo test --workspace --test fuzz`
-//! runs for longer. A failure prints its round. No instrumented build, and so no nightly compiler, is needed.
+//! Each target mutates recorded inputs, with the same seeds in every run. A failure prints its round. No instrumented
+//! build, and so no nightly compiler, is needed. `ROUNDS=1000000 cargo test --workspace --test fuzz` runs for longer.
 
 use std::{env, fs};
 
@@ -206,7 +206,8 @@ fn keys_of_results_are_within_the_limit_of_s3() {
     });
 }
 
-/// Invalid messages on the topic and invalid objects in the queue at the same time: the good video is analysed, exactly once.
+/// Invalid messages on the topic and invalid objects in the queue at the same time: the good video is analysed, exactly
+/// once.
 #[test]
 fn invalid_messages_and_objects_do_not_affect_a_good_video() {
     let callback = PendingCallback {

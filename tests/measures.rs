@@ -1,5 +1,6 @@
-//! The time and the number of calls for one video, with the real state machine and functions: tables of `BENCHMARKS.md`. Most
-//! are measured in virtual time, which does not depend on the machine. `cargo run --release --bin bench -- pagination` prints them.
+//! The time and the number of calls for one video, with the real state machine and functions: tables of
+//! `BENCHMARKS.md`. Most are measured in virtual time, which does not depend on the machine.
+//! `cargo run --release --bin bench -- pagination` prints them.
 
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ const JOB: Ms = 60 * SECOND;
 /// A quota, in calls a second, that is never reached.
 const NO_QUOTA: f64 = 1e9;
 
-/// The number of seeds that a time is the median of: SNS takes up to two seconds, which is much for a video of few pages.
+/// The number of seeds that a time is the median of: SNS takes up to two seconds, which is much for a video of few
+/// pages.
 const SEEDS: u64 = 9;
 
 /// Runs a scenario without faults: one video with `pages` pages of a thousand faces.

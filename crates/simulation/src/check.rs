@@ -38,8 +38,8 @@ const EXPECTED_ERRORS: &[&str] = &[
     "VideoUnreadable",
 ];
 
-/// Checks every rule and records the violations. Returns the number of callbacks that are left to the bucket's lifecycle
-/// rule.
+/// Checks every rule and records the violations. Returns the number of callbacks that are left to the bucket's
+/// lifecycle rule.
 pub(super) fn all(world: &mut World, scenario: &Scenario) -> usize {
     let violations = [
         executions_end(world, scenario),
@@ -144,7 +144,8 @@ fn results_are_complete(world: &World) -> Vec<String> {
         if summary.is_none_or(|summary| summary.faces != manifest.faces || summary.video != manifest.video) {
             violation("its summary is missing or belongs to another result".to_owned());
         }
-        // Executions that summarize the same job at the same time overwrite each other's report: both must have the size.
+        // Executions that summarize the same job at the same time overwrite each other's report: both must have the
+        // size.
         if object(&manifest.report.key).is_none_or(|body| body.len() != manifest.report.bytes) {
             violation("its report is missing or has another size".to_owned());
         }
@@ -213,9 +214,9 @@ fn contents_are_paid_once(world: &World) -> Vec<String> {
     violations
 }
 
-/// No callback of an open task and no queue entry is left. Without faults, no callback is left at all. With faults, callbacks of
-/// closed tasks may remain until they expire: if an execution failed and was not redriven, or if a function was killed after
-/// it had sent a callback and before it removed it.
+/// No callback of an open task and no queue entry is left. Without faults, no callback is left at all. With faults,
+/// callbacks of closed tasks may remain until they expire: if an execution failed and was not redriven, or if a
+/// function was killed after it had sent a callback and before it removed it.
 fn callbacks_and_entries_are_removed(world: &World, scenario: &Scenario) -> Vec<String> {
     let mut violations = Vec::new();
     for (key, object) in world.s3.keys(RESULTS, "callbacks/") {

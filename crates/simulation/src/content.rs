@@ -2,8 +2,8 @@
 
 use crate::clock::Ms;
 
-/// The content of an object. Its debug output is part of the object's bytes, and so of the entity tag: if a field or a kind is
-/// renamed, a seed has another run.
+/// The content of an object. Its debug output is part of the object's bytes, and so of the entity tag: if a field or a
+/// kind is renamed, a seed has another run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
     /// Identifies the content: only identical contents have equal ids.

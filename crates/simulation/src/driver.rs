@@ -1,5 +1,5 @@
-//! Runs a scenario: starts the services, triggers every event at its time, lets the operator repair what has failed, and
-//! checks the result.
+//! Runs a scenario: starts the services, triggers every event at its time, lets the operator repair what has failed,
+//! and checks the result.
 
 use std::cell::RefCell;
 use std::rc::Rc;

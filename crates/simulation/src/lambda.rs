@@ -171,8 +171,8 @@ impl Functions {
         }
     }
 
-    /// Invokes resume-execution asynchronously: after a failure Lambda invokes it twice more, and then the event is a dead
-    /// letter.
+    /// Invokes resume-execution asynchronously: after a failure Lambda invokes it twice more, and then the event is a
+    /// dead letter.
     pub(super) async fn invoke_asynchronously(&self, event: Value) {
         for wait in [MINUTE, 2 * MINUTE, 0] {
             if self.invoke(Function::ResumeExecution, event.clone()).await.is_ok() {

@@ -1,12 +1,12 @@
 //! The whole workflow in virtual time: the real state machine and the real functions on simulated services.
 //!
-//! A [`Scenario`] defines the uploads, the faults and their times; its seed determines every delay. [`run`] executes it to
-//! the end (days pass in milliseconds), and [`Run::violations`] lists the rules that were broken. Equal scenarios have
-//! equal runs, so a seed is a complete bug report: [`Run::trace`] has one line for each event.
+//! A [`Scenario`] defines the uploads, the faults and their times; its seed determines every delay. [`run`] executes it
+//! to the end (days pass in milliseconds), and [`Run::violations`] lists the rules that were broken. Equal scenarios
+//! have equal runs, so a seed is a complete bug report: [`Run::trace`] has one line for each event.
 //!
-//! Real: `statemachine/analyze-video.asl.json`, the functions of `lambdas`, and the AWS SDK with its retries. Simulated:
-//! time (tokio's paused clock), S3, Rekognition, SNS, Lambda and Step Functions, behind the SDK's HTTP layer. Where AWS
-//! does not document its behaviour, the scenario chooses one ([`UnspecifiedBehaviour`]).
+//! Real: `statemachine/analyze-video.asl.json`, the functions of `lambdas`, and the AWS SDK with its retries.
+//! Simulated: time (tokio's paused clock), S3, Rekognition, SNS, Lambda and Step Functions, behind the SDK's HTTP
+//! layer. Where AWS does not document its behaviour, the scenario chooses one ([`UnspecifiedBehaviour`]).
 
 mod batch;
 mod check;
@@ -77,13 +77,15 @@ pub struct PaidJob {
 pub struct ExecutionEnd {
     /// The name of the execution.
     pub execution: String,
-    /// The error's name, or the status if the execution was aborted, has timed out or was replaced; empty if it succeeded.
+    /// The error's name, or the status if the execution was aborted, has timed out or was replaced; empty if it
+    /// succeeded.
     pub error: String,
     /// The error's cause; empty if there is none.
     pub cause: String,
 }
 
-/// Runs a scenario to its end. Panics if the definition uses a field, a type of state or a resource that is not simulated.
+/// Runs a scenario to its end. Panics if the definition uses a field, a type of state or a resource that is not
+/// simulated.
 #[must_use]
 pub fn run(scenario: &Scenario) -> Run {
     // The SDK takes its jitter from the thread's random number generator.

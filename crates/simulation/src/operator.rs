@@ -44,8 +44,8 @@ impl Simulation {
         }
     }
 
-    /// Redrives or replaces each execution that has failed, unless the video itself is the reason. Returns whether there
-    /// was one.
+    /// Redrives or replaces each execution that has failed, unless the video itself is the reason. Returns whether
+    /// there was one.
     fn repair_failed(&self) -> bool {
         let failed: Vec<_> = {
             let world = self.cloud.lock();

@@ -1,4 +1,5 @@
-//! The part of S3 that the functions use: strongly consistent objects, versions, conditional writes, paginated listings.
+//! The part of S3 that the functions use: strongly consistent objects, versions, conditional writes, paginated
+//! listings.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -160,9 +160,9 @@ impl Scenario {
         }
     }
 
-    /// `count` videos that are uploaded at the same time, without faults. `EventBridge` starts as many executions a second
-    /// as Step Functions accepts (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>: 150 a second
-    /// in most Regions).
+    /// `count` videos that are uploaded at the same time, without faults. `EventBridge` starts as many executions a
+    /// second as Step Functions accepts (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>:
+    /// 150 a second in most Regions).
     #[must_use]
     pub fn burst(seed: u64, count: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
@@ -187,7 +187,8 @@ impl Scenario {
     pub fn generate(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let faults_end = rng.u64(HOUR..12 * HOUR);
-        // Values that were added later come from a second generator, so that the scenarios of older seeds stay the same.
+        // Values that were added later come from a second generator, so that the scenarios of older seeds stay the
+        // same.
         let mut later_rng = fastrand::Rng::with_seed(!seed);
         let versioning = if rng.bool() {
             Versioning::Enabled

@@ -11,8 +11,8 @@ use crate::world::Cloud;
 /// An upper bound of the time from the end of a job to the delivery of its message.
 pub(super) const MAX_MESSAGE_DELAY: Ms = DAY + HOUR;
 
-/// Waits for the end of a job that has just been started and delivers its completion message. With faults, the message is
-/// early, late, duplicated or lost.
+/// Waits for the end of a job that has just been started and delivers its completion message. With faults, the message
+/// is early, late, duplicated or lost.
 pub(super) async fn publish_completion(cloud: Cloud, functions: Functions, job: String) {
     let (job, early, lost, late, twice) = {
         let mut world = cloud.lock();

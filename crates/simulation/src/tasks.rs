@@ -11,7 +11,8 @@ use crate::rekognition::JobOutcome;
 use crate::wire::{Answer, Call};
 use crate::world::{Cloud, World};
 
-/// The quota of Step Functions for a payload (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>).
+/// The quota of Step Functions for a payload
+/// (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>).
 pub(super) const MAX_PAYLOAD_BYTES: usize = 262_144;
 
 /// Without faults, the completion message of the job resumes an execution: long before a heartbeat is missed.

@@ -115,8 +115,8 @@ impl World {
         self.outages.iter().any(|outage| outage.affects(service, self.now()))
     }
 
-    /// Begins an outage of a random service with the probability of the scenario. Called when a state is entered, because
-    /// an outage has the most effect there.
+    /// Begins an outage of a random service with the probability of the scenario. Called when a state is entered,
+    /// because an outage has the most effect there.
     pub(super) fn maybe_begin_outage(&mut self) {
         if self.chance(self.fault_rates().outage) {
             let (service, from) = (self.rng.choice(Service::ALL).expect("some"), self.now());

@@ -1,7 +1,8 @@
-//! The workflow in virtual time: no fault breaks a rule, and a burst of uploads is processed in order and without idle slots.
+//! The workflow in virtual time: no fault breaks a rule, and a burst of uploads is processed in order and without idle
+//! slots.
 //!
-//! `cargo test` runs fixed seeds only, so that its result is always the same. `scripts/search-seeds` searches for new ones;
-//! `cargo run -p simulation -- replay 17` prints every event of one.
+//! `cargo test` runs fixed seeds only, so that its result is always the same. `scripts/search-seeds` searches for new
+//! ones; `cargo run -p simulation -- replay 17` prints every event of one.
 
 use std::collections::BTreeMap;
 
@@ -211,8 +212,9 @@ mod regressions {
 
     #[test]
     fn a_failing_job_that_outlasts_heartbeats_is_paid_once() {
-        // Each heartbeat left a callback with the token of a closed task. Sending a failure to it counted as notifying the
-        // execution, so each attempt of the task started the next attempt of the job: up to 20 jobs for one broken video.
+        // Each heartbeat left a callback with the token of a closed task. Sending a failure to it counted as notifying
+        // the execution, so each attempt of the task started the next attempt of the job: up to 20 jobs for one broken
+        // video.
         for job_ms in [14 * MINUTE, 20 * MINUTE, 45 * MINUTE, 2 * HOUR] {
             assert_paid_once(&failing(1, job_ms));
         }
@@ -228,9 +230,9 @@ mod regressions {
 
     #[test]
     fn a_failing_job_is_paid_once_if_its_message_and_its_queue_entry_are_processed_at_the_same_time() {
-        // After a missed heartbeat the queue entry waits for a slot. Another upload made a function process the entry just
-        // as the message notified the execution. The failure counted as notified through the entry, and a second job was
-        // started that no execution waited for.
+        // After a missed heartbeat the queue entry waits for a slot. Another upload made a function process the entry
+        // just as the message notified the execution. The failure counted as notified through the entry, and a second
+        // job was started that no execution waited for.
         for seed in 0..100 {
             let mut scenario = failing(seed, 20 * MINUTE);
             let after = 20 * MINUTE + SECOND + seed * 25;
@@ -267,8 +269,8 @@ mod regressions {
 
     #[test]
     fn a_video_that_is_overwritten_while_it_waits_for_a_slot_leaves_no_callback() {
-        // Found by seed 3731: after a missed heartbeat the execution sees the new content and makes a queue entry for it.
-        // The callback for the old content stayed, for a job that no function would ever start, until it expired.
+        // Found by seed 3731: after a missed heartbeat the execution sees the new content and makes a queue entry for
+        // it. The callback for the old content stayed, for a job that no function would ever start, until it expired.
         let uploads = vec![
             upload(0, "first.mp4", video(1, 5, 20 * MINUTE)),
             upload(MINUTE, "second.mp4", video(2, 5, MINUTE)),
@@ -349,8 +351,8 @@ fn the_largest_video_stays_within_the_limits() {
     assert!(run.most_events < 18_750, "{} events", run.most_events);
 }
 
-/// Twenty results of a hundred pages are ready at the same time, and four thousand calls have a quota of five a second: that
-/// takes time, but no execution fails.
+/// Twenty results of a hundred pages are ready at the same time, and four thousand calls have a quota of five a second:
+/// that takes time, but no execution fails.
 #[test]
 fn many_large_results_at_the_same_time_wait_for_their_pages() {
     let uploads = (0..20).map(|id| upload(0, &format!("{id}.mp4"), video(id, 1000, HOUR)));
