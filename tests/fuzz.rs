@@ -1,7 +1,7 @@
-//! What parses foreign bytes takes any: nothing panics, and nothing false is believed.
+//! Fuzzes the parsers of foreign bytes: no input causes a panic, and no false input is accepted.
 //!
-//! Each target mutates recorded inputs, from the same seed on every time: `ROUNDS=1000000 cargo test --workspace
-//! --test fuzz` goes on for long. A failure prints its round; no instrumented build, and so no nightly compiler, is needed.
+//! Each target mutates recorded inputs, with the same seeds in every run. A failure prints its round. No instrumented
+//! build, and so no nightly compiler, is needed. `ROUNDS=1000000 cargo test --workspace --test fuzz` runs for longer.
 
 use std::{env, fs};
 
@@ -16,15 +16,15 @@ use lambdas::video::{Location, Video, begins_like_a_video};
 use lambdas::{input, results};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use simulation::{Content, Kind, MINUTE, SECOND, Story, Upload, run};
+use simulation::{Content, Kind, MINUTE, SECOND, Scenario, Upload, run};
 
-/// Rounds of each target when nobody asks for more.
+/// The number of rounds of each target, unless the variable `ROUNDS` is set.
 const ROUNDS: u64 = 20_000;
-/// A round that plays a whole story takes a thousand times as long.
-const ROUNDS_A_STORY: u64 = 500;
+/// The number of rounds that run a whole scenario: such a round takes a thousand times as long.
+const SCENARIO_ROUNDS: u64 = 500;
 
-/// Bytes that mean something to one parser or another.
-const MEANINGFUL: &[&[u8]] = &[
+/// Bytes that have a meaning for one of the parsers.
+const TOKENS: &[&[u8]] = &[
     b"",
     b"\"",
     b"\\",
@@ -72,21 +72,21 @@ fn fuzz(inputs: &[Vec<u8>], target: impl Fn(&[u8])) {
     }
 }
 
-/// A mutation of one of `inputs`; equal for equal rounds.
+/// A mutation of one of `inputs`: the same one for the same round.
 fn mutated(inputs: &[Vec<u8>], round: u64) -> Vec<u8> {
-    let mut dice = fastrand::Rng::with_seed(round);
-    let mut bytes = dice.choice(inputs).expect("an input").clone();
-    for _ in 0..dice.u8(0..6) {
-        let at = dice.usize(0..=bytes.len());
-        let until = (at + dice.usize(0..20)).min(bytes.len());
-        match dice.u8(0..5) {
+    let mut rng = fastrand::Rng::with_seed(round);
+    let mut bytes = rng.choice(inputs).expect("an input").clone();
+    for _ in 0..rng.u8(0..6) {
+        let at = rng.usize(0..=bytes.len());
+        let until = (at + rng.usize(0..20)).min(bytes.len());
+        match rng.u8(0..5) {
             0 => bytes.truncate(at),
-            1 => _ = bytes.splice(at..until, dice.choice(MEANINGFUL).expect("some").iter().copied()),
-            2 => _ = bytes.splice(at..at, dice.choice(MEANINGFUL).expect("some").iter().copied()),
-            3 if at < bytes.len() => bytes[at] = dice.u8(..),
+            1 => _ = bytes.splice(at..until, rng.choice(TOKENS).expect("some").iter().copied()),
+            2 => _ = bytes.splice(at..at, rng.choice(TOKENS).expect("some").iter().copied()),
+            3 if at < bytes.len() => bytes[at] = rng.u8(..),
             _ => {
-                let other = dice.choice(inputs).expect("an input");
-                let from = dice.usize(0..=other.len());
+                let other = rng.choice(inputs).expect("an input");
+                let from = rng.usize(0..=other.len());
                 bytes.splice(at..until, other[from..].iter().copied().take(200));
             }
         }
@@ -117,7 +117,7 @@ fn job() -> Job {
     }
 }
 
-/// What is read is written again, and read as the same.
+/// If the bytes are valid, the value is equal after it is written and read again.
 fn assert_round_trip<T: DeserializeOwned + serde::Serialize + PartialEq>(bytes: &[u8]) {
     if let Ok(read) = serde_json::from_slice::<T>(bytes) {
         assert!(serde_json::from_slice::<T>(&document(&read)).is_ok_and(|again| again == read));
@@ -125,31 +125,31 @@ fn assert_round_trip<T: DeserializeOwned + serde::Serialize + PartialEq>(bytes: 
 }
 
 #[test]
-fn inputs_of_executions() {
+fn the_location_in_an_input_is_taken_unchanged() {
     let mut inputs = fixtures("events");
     inputs.push(br#"{"bucket": "uploads", "key": "a b+c%2F.mp4", "version_id": "1"}"#.to_vec());
     fuzz(&inputs, |bytes| {
         let Ok(value) = serde_json::from_slice::<Value>(bytes) else { return };
         if let Ok(Location { bucket, key, .. }) = input::location(value.clone()) {
-            // Raw, and out of the very place that names it.
+            // Unchanged, and from the member that holds it.
             let object = value.pointer("/detail/object").unwrap_or(&value);
             let named = value.pointer("/detail/bucket/name").or(value.get("bucket"));
             assert_eq!((object["key"].as_str(), named.and_then(Value::as_str)), (Some(&*key), Some(&*bucket)));
             assert!(!bucket.is_empty() && !key.is_empty());
         }
-        let request = json!({ "task_token": "t", "input": value,
-            "execution": { "arn": "a", "name": "n", "started": "2027-01-04T09:00:00Z", "entered": "2027-01-04T09:00:00Z" } });
-        serde_json::from_value::<StartDetection>(request).expect("the input is not read before its time");
+        let request = json!({ "task_token": "t", "execution_name": "n", "started": "2027-01-04T09:00:00Z",
+            "entered": "2027-01-04T09:00:00Z", "input": value });
+        serde_json::from_value::<StartDetection>(request).expect("the input is parsed later");
     });
 }
 
 #[test]
-fn events_of_sns() {
+fn an_event_of_sns_causes_no_panic() {
     fuzz(&fixtures("sns"), |bytes| drop(serde_json::from_slice::<SnsEvent>(bytes)));
 }
 
 #[test]
-fn callbacks_and_entries() {
+fn callbacks_and_entries_are_equal_after_a_round_trip() {
     let callback =
         PendingCallback { execution: "e".into(), entered_ms: 0, task_token: TaskToken("t".into()), job: job() };
     let entry =
@@ -161,21 +161,21 @@ fn callbacks_and_entries() {
             assert!(callback.object_key().starts_with(&format!("callbacks/{}/", callback.job.idempotency_key())));
             assert!(
                 !format!("{callback:?}").contains(&format!("{:?}", callback.task_token.0)),
-                "a token is never shown"
+                "the debug output must not show the token"
             );
         }
     });
 }
 
 #[test]
-fn windows_and_page_tokens() {
+fn windows_and_page_batches_are_equal_after_a_round_trip() {
     let finished = json!({ "job_id": "j", "idempotency_key": "t", "attempt": 0, "face_attributes": "DEFAULT", "metadata": {},
         "video": { "bucket": "b", "key": "k", "etag": "e", "bytes": 1 } });
-    let run = json!({ "index": 1000, "token": "t", "pages": 50 });
+    let batch = json!({ "index": 1000, "token": "t", "pages": 50 });
     let inputs = [
-        json!({ "execution": "e", "job": finished, "from": { "index": 7, "token": "t" } }),
-        json!({ "execution": "e", "job": finished, "run": run }),
-        json!({ "runs": [run], "listed": 1050, "next": { "index": 1050, "token": "u" } }),
+        json!({ "execution_name": "e", "job": finished, "from": { "index": 7, "token": "t" } }),
+        json!({ "execution_name": "e", "job": finished, "batch": batch }),
+        json!({ "batches": [batch], "listed": 1050, "next": { "index": 1050, "token": "u" } }),
     ];
     fuzz(&inputs.map(|input| document(&input)), |bytes| {
         drop(serde_json::from_slice::<ListPages>(bytes));
@@ -185,18 +185,18 @@ fn windows_and_page_tokens() {
 }
 
 #[test]
-fn beginnings_of_videos() {
+fn the_type_of_a_video_is_found_from_its_first_8_bytes() {
     let inputs =
         [&b"\0\0\0\x20ftypisom\0\0\x02\0"[..], b"\0\0\0\x08wide\0\0\0\0mdat", b"\x1aE\xdf\xa3", b"text, not a video"];
     fuzz(&inputs.map(<[u8]>::to_vec), |bytes| {
         let name = bytes.get(4..8).unwrap_or_default();
-        assert!(!begins_like_a_video(bytes) || name.is_ascii(), "an atom's name is text");
+        assert!(!begins_like_a_video(bytes) || name.is_ascii(), "the name of an atom is ASCII");
         assert_eq!(begins_like_a_video(bytes), begins_like_a_video(&bytes[..bytes.len().min(8)]), "8 bytes are enough");
     });
 }
 
 #[test]
-fn keys_of_results() {
+fn keys_of_results_are_within_the_limit_of_s3() {
     let inputs = ["holiday.mp4".to_owned(), "🎬".repeat(256), "é".repeat(512), "../".repeat(341)];
     fuzz(&inputs.map(String::into_bytes), |bytes| {
         let Ok(key) = std::str::from_utf8(bytes) else { return };
@@ -206,16 +206,17 @@ fn keys_of_results() {
     });
 }
 
-/// Nonsense everywhere at once: on the topic, and among the callbacks and entries. The good video comes through, once.
+/// Invalid messages on the topic and invalid objects in the queue at the same time: the good video is analysed, exactly
+/// once.
 #[test]
-fn nonsense_around_a_good_video() {
+fn invalid_messages_and_objects_do_not_affect_a_good_video() {
     let callback = PendingCallback {
-        execution: "nobody".into(),
+        execution: "unknown".into(),
         entered_ms: 0,
-        task_token: TaskToken("token-0-of-nobody".into()),
+        task_token: TaskToken("token-0-of-unknown".into()),
         job: job(),
     };
-    let entry = QueueEntry { execution: "nobody".into(), started_ms: 0, entered_ms: 0, job: job() };
+    let entry = QueueEntry { execution: "unknown".into(), started_ms: 0, entered_ms: 0, job: job() };
     let documents = [document(&callback), document(&entry)];
     let messages = fixtures("sns").into_iter().flat_map(|event| {
         let event: Value = serde_json::from_slice(&event).expect("JSON");
@@ -226,20 +227,20 @@ fn nonsense_around_a_good_video() {
     let text = |inputs: &[Vec<u8>], round| String::from_utf8_lossy(&mutated(inputs, round)).into_owned();
     let content = Content { id: 1, kind: Kind::Video, faces: 20, job_ms: MINUTE, failures: 0 };
     let upload = Upload { at: 0, key: "good.mp4".to_owned(), content, events: vec![SECOND] };
-    let rounds = env::var("ROUNDS").map_or(ROUNDS_A_STORY, |rounds| rounds.parse::<u64>().expect("a number") / 100);
+    let rounds = env::var("ROUNDS").map_or(SCENARIO_ROUNDS, |rounds| rounds.parse::<u64>().expect("a number") / 100);
     for round in 0..rounds {
-        let story = Story {
+        let scenario = Scenario {
             uploads: vec![upload.clone()],
-            forgeries: vec![(20 * SECOND, Some(text(&messages, round)))],
-            litter: vec![
+            forged_messages: vec![(20 * SECOND, Some(text(&messages, round)))],
+            foreign_objects: vec![
                 ("queue/lease".to_owned(), text(&documents, round)),
                 ("queue/slot-freed".to_owned(), text(&documents, round + 1)),
-                ("queue/entries/0000000000000-nobody".to_owned(), text(&documents, round + 2)),
+                ("queue/entries/0000000000000-unknown".to_owned(), text(&documents, round + 2)),
             ],
-            ..Story::calm(round)
+            ..Scenario::fault_free(round)
         };
-        let run = run(&story);
-        assert!(run.violations.is_empty(), "round {round}: {:#?}\n{}", run.violations, run.told);
-        assert_eq!(run.jobs.len(), 2, "round {round}: the good one and the story's last\n{}", run.told);
+        let run = run(&scenario);
+        assert!(run.violations.is_empty(), "round {round}: {:#?}\n{}", run.violations, run.trace);
+        assert_eq!(run.jobs.len(), 2, "round {round}: the good video and the last one of the scenario\n{}", run.trace);
     }
 }

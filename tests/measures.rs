@@ -1,34 +1,36 @@
-//! What one video costs on the real state machine and functions, most of it in virtual time, which no machine's speed
-//! changes: tables of `BENCHMARKS.md`. `cargo run --release --bin bench -- pagination` prints them.
+//! The time and the number of calls for one video, with the real state machine and functions: tables of
+//! `BENCHMARKS.md`. Most are measured in virtual time, which does not depend on the machine.
+//! `cargo run --release --bin bench -- pagination` prints them.
 
 use std::time::Duration;
 
 use rekognition_local::{Call, Fault};
-use simulation::{Content, Kind, Ms, Run, SECOND, Story, Upload};
+use simulation::{Content, Kind, Ms, Run, SECOND, Scenario, Upload};
 use tests::workflow::{ANY_VIDEO, Canned, Rig};
 
-/// What each call of `GetFaceDetection` takes.
+/// The duration of each call of `GetFaceDetection`.
 const GET: Ms = 300;
 
-/// How long the job runs: not part of what is measured.
+/// The duration of the job, which is not part of what is measured.
 const JOB: Ms = 60 * SECOND;
 
-/// A rate that nobody reaches.
+/// A quota, in calls a second, that is never reached.
 const NO_QUOTA: f64 = 1e9;
 
-/// Days that a time is the median of: SNS takes up to two seconds, which is much of a short walk.
-const DAYS: u64 = 9;
+/// The number of seeds that a time is the median of: SNS takes up to two seconds, which is much for a video of few
+/// pages.
+const SEEDS: u64 = 9;
 
-/// One video with so many pages of a thousand faces, and nothing else, on a calm day.
-fn one_video(pages: usize, gets_per_second: f64, day: u64) -> Run {
+/// Runs a scenario without faults: one video with `pages` pages of a thousand faces.
+fn one_video(pages: usize, gets_per_second: f64, seed: u64) -> Run {
     let content = Content { id: 1, kind: Kind::Video, faces: 1000 * pages, job_ms: JOB, failures: 0 };
     let uploads = vec![Upload { at: 0, key: "video.mp4".to_owned(), content, events: vec![0] }];
-    let run = simulation::run(&Story { uploads, gets_per_second, get_ms: Some(GET), ..Story::calm(day) });
-    assert_eq!(run.violations, Vec::<String>::new(), "with {pages} pages on day {day}");
+    let run = simulation::run(&Scenario { uploads, gets_per_second, get_ms: Some(GET), ..Scenario::fault_free(seed) });
+    assert_eq!(run.violations, Vec::<String>::new(), "with {pages} pages and seed {seed}");
     run
 }
 
-/// From the job's end to the execution's: the completion's way, the pages, the summary.
+/// From the end of the job to the end of the execution: the completion message, the pages and the summary.
 fn after_the_job(run: &Run) -> Ms {
     run.makespan - run.jobs[0].started - JOB
 }
@@ -38,8 +40,9 @@ fn median(mut times: Vec<Ms>) -> Ms {
     times[times.len() / 2]
 }
 
-fn count(run: &Run, is_one: impl Fn(&str) -> bool) -> usize {
-    run.told.lines().filter(|line| is_one(line)).count()
+/// The number of lines of the trace that match.
+fn count(run: &Run, matches: impl Fn(&str) -> bool) -> usize {
+    run.trace.lines().filter(|line| matches(line)).count()
 }
 
 #[test]
@@ -53,7 +56,7 @@ fn pagination_at_300_ms_a_call() {
     for pages in [1, 10, 100, 1000] {
         let limit = pages as f64 * GET as f64 / 1e3;
         let cells = [NO_QUOTA, 20.0, 5.0].map(|quota| {
-            let times = (0..DAYS).map(|day| after_the_job(&one_video(pages, quota, day))).collect();
+            let times = (0..SEEDS).map(|seed| after_the_job(&one_video(pages, quota, seed))).collect();
             let seconds = median(times) as f64 / 1e3;
             format!("{seconds:.1} | {:.2}", seconds / limit)
         });
@@ -62,7 +65,7 @@ fn pagination_at_300_ms_a_call() {
     println!();
 }
 
-/// The same on the local emulator, with the functions as processes, in real time. A page is one face here.
+/// The same on the local emulator, with the functions as processes, in real time. A page has one face here.
 #[tokio::test]
 #[ignore = "prints tables of BENCHMARKS.md"]
 async fn pagination_on_the_emulator() {
@@ -88,24 +91,24 @@ fn calls_and_transitions_of_a_video() {
         "| pages | states entered | Lambda invocations | StartFaceDetection | GetFaceDetection | S3 reads and lists | S3 writes | SendTask | Step Functions, $ |"
     );
     println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|");
-    // Every story ends with another small video, which is not counted.
-    let last = simulation::run(&Story { get_ms: Some(GET), ..Story::calm(1) });
+    // Every scenario ends with another small video, which is not counted.
+    let last = simulation::run(&Scenario { get_ms: Some(GET), ..Scenario::fault_free(1) });
     for pages in [1, 3, 100] {
         let run = one_video(pages, NO_QUOTA, 1);
-        let met = |what: &str| {
-            let of = |run: &Run| run.met.get(what).copied().unwrap_or_default();
+        let events = |event: &str| {
+            let of = |run: &Run| run.coverage.get(event).copied().unwrap_or_default();
             of(&run) - of(&last)
         };
-        let told = |is_one: &dyn Fn(&str) -> bool| count(&run, is_one) - count(&last, is_one);
+        let lines = |matches: &dyn Fn(&str) -> bool| count(&run, matches) - count(&last, matches);
         let calls = |names: &[&str]| {
-            told(&|line| line.contains(" -> ") && names.iter().any(|name| line.contains(&format!("  {name}"))))
+            lines(&|line| line.contains(" -> ") && names.iter().any(|name| line.contains(&format!("  {name}"))))
         };
-        let states = met("state entered");
+        let states = events("state entered");
         println!(
             "| {pages} | {states} | {} | {} | {} | {} | {} | {} | {:.6} |",
-            told(&|line| line.ends_with(" begins")),
-            met("call Start"),
-            met("call Get"),
+            lines(&|line| line.ends_with(" begins")),
+            events("call Start"),
+            events("call Get"),
             calls(&["GetObject ", "HeadObject ", "ListObjectsV2 "]),
             calls(&["PutObject ", "DeleteObject "]),
             calls(&["SendTask"]),

@@ -1,40 +1,40 @@
-//! Many seeds, played on every core.
+//! Many seeds, run on every core.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use super::{Story, run};
+use crate::scenario::Scenario;
 
-/// The outcome of many seeds.
+/// The results of many seeds.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// How many seeds were played to their end.
-    pub played: u64,
-    /// How often each fault, error and redrive was met, over all seeds.
-    pub met: BTreeMap<String, u64>,
-    /// Dead callbacks that are left to the bucket's lifecycle rule.
+    /// The number of seeds that were run to their end.
+    pub seeds: u64,
+    /// How often each fault, error, redrive and other notable event occurred, over all seeds.
+    pub coverage: BTreeMap<String, u64>,
+    /// The number of callbacks of closed tasks that only the bucket's lifecycle rule removes.
     pub left_to_expire: usize,
-    /// The longest history of an execution, in events.
+    /// The number of events in the longest history of an execution.
     pub most_events: u64,
-    /// The seeds that broke a rule with what they broke, in the order of the seeds.
+    /// The seeds that broke a rule, each with its violations, in the order of the seeds.
     pub failures: BTreeMap<u64, Vec<String>>,
 }
 
-/// When a batch ends before its seeds do.
+/// When a batch ends before its last seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
-    /// No seed begins after this moment.
+    /// No seed is started from this time on.
     pub until: Option<Instant>,
-    /// No seed begins after one has broken a rule.
+    /// No seed is started after one has broken a rule.
     pub first_failure: bool,
 }
 
 impl Batch {
-    /// Plays the seeds on every core until they or the limits end.
+    /// Runs the seeds on every core until all are run or a limit is reached.
     #[must_use]
-    pub fn play(seeds: impl IntoIterator<Item = u64, IntoIter: Send>, limits: Limits) -> Self {
+    pub fn run(seeds: impl IntoIterator<Item = u64, IntoIter: Send>, limits: Limits) -> Self {
         let (seeds, batch) = (Mutex::new(seeds.into_iter()), Mutex::new(Self::default()));
         let next = || {
             let late = limits.until.is_some_and(|until| Instant::now() >= until);
@@ -45,7 +45,7 @@ impl Batch {
             for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
                 scope.spawn(|| {
                     while let Some(seed) = next() {
-                        let run = run(&Story::generate(seed));
+                        let run = crate::run(&Scenario::generate(seed));
                         lock(&batch).add(seed, run);
                     }
                 });
@@ -54,10 +54,10 @@ impl Batch {
         batch.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&mut self, seed: u64, run: super::Run) {
-        self.played += 1;
-        for (what, count) in run.met {
-            *self.met.entry(what).or_default() += count;
+    fn add(&mut self, seed: u64, run: crate::Run) {
+        self.seeds += 1;
+        for (event, count) in run.coverage {
+            *self.coverage.entry(event).or_default() += count;
         }
         self.left_to_expire += run.left_to_expire;
         self.most_events = self.most_events.max(run.most_events);
@@ -67,7 +67,7 @@ impl Batch {
     }
 }
 
-/// A thread that panicked has left the value as it was before its seed.
-fn lock<T>(value: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+/// Ignores poisoning: a thread that panics does so before it changes the value.
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
     value.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Virtual time: milliseconds since the story began, on tokio's paused clock.
+//! Virtual time: milliseconds since the beginning of the scenario, on tokio's paused clock.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,7 +6,7 @@ use aws_smithy_async::time::TimeSource;
 use aws_smithy_types::date_time::{DateTime, Format};
 use tokio::time::Instant;
 
-/// Milliseconds: of virtual time since the story began, or of a length of time.
+/// Milliseconds: of virtual time since the beginning of the scenario, or of a duration.
 pub type Ms = u64;
 
 /// A second.
@@ -18,10 +18,10 @@ pub const HOUR: Ms = 60 * MINUTE;
 /// A day.
 pub const DAY: Ms = 24 * HOUR;
 
-/// When every story begins, in milliseconds since 1970: an ordinary Monday morning.
+/// When every scenario begins, in milliseconds since 1970: Monday, 2027-01-04 at 09:00 UTC.
 const BEGINNING: Ms = 1_799_053_200_000;
 
-/// The clock of one story; it reads the paused clock of tokio's runtime.
+/// The clock of one scenario; it reads the paused clock of tokio's runtime.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clock(Instant);
 
@@ -31,7 +31,7 @@ impl Clock {
     }
 
     pub(super) fn now(self) -> Ms {
-        Ms::try_from(self.0.elapsed().as_millis()).expect("a story is short")
+        Ms::try_from(self.0.elapsed().as_millis()).expect("a scenario is short")
     }
 }
 
@@ -46,13 +46,13 @@ pub(super) fn epoch(at: Ms) -> Ms {
     BEGINNING + at
 }
 
-/// A point of the story as Step Functions writes it: `2027-01-04T09:00:00.123Z`.
+/// A time of the scenario as Step Functions writes it: `2027-01-04T09:00:00.123Z`.
 pub(super) fn rfc3339(at: Ms) -> String {
-    let at = DateTime::from_millis(i64::try_from(BEGINNING + at).expect("a story is short"));
+    let at = DateTime::from_millis(i64::try_from(BEGINNING + at).expect("a scenario is short"));
     at.fmt(Format::DateTime).expect("a date of this century")
 }
 
-/// `3d 04:05:06.789`, for the log.
+/// `3d 04:05:06.789`, for the trace.
 pub(super) fn readable(at: Ms) -> String {
     let (days, rest) = (at / DAY, at % DAY);
     let (hours, minutes, seconds) = (rest / HOUR, rest % HOUR / MINUTE, rest % MINUTE / SECOND);
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn days_pass_at_once() {
+    async fn days_of_virtual_time_pass_immediately() {
         let clock = Clock::start();
         sleep(3 * DAY + 4 * HOUR + 5 * MINUTE + 6 * SECOND + 789).await;
         assert_eq!(readable(clock.now()), "3d 04:05:06.789");

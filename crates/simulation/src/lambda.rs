@@ -1,4 +1,4 @@
-//! Lambda: the real functions, run, killed, refused, and called again.
+//! Lambda: runs the real functions, kills them, refuses invocations, and retries asynchronous ones.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -13,14 +13,13 @@ use serde_json::{Value, json};
 use tokio::select;
 use tokio::sync::oneshot;
 
-use crate::backoff;
 use crate::clock::{MINUTE, Ms, SECOND, sleep};
+use crate::faults::Service;
 use crate::machine::Failure;
-use crate::story::Sabotage;
-use crate::weather::Service;
+use crate::scenario::InjectedBug;
 use crate::world::{Cloud, RESULTS};
 
-/// An account's concurrent executions of functions.
+/// The account's quota of concurrent executions of functions.
 const CONCURRENCY: usize = 1000;
 
 /// A function of the workflow.
@@ -34,8 +33,8 @@ pub(super) enum Function {
 }
 
 impl Function {
-    /// The function that the definition means: the placeholders' own names are the ARNs here.
-    pub(super) fn named(arn: &str) -> Option<Self> {
+    /// The function that a placeholder of the definition names: the placeholders serve as ARNs here.
+    pub(super) fn from_arn(arn: &str) -> Option<Self> {
         Some(match arn {
             "${start_detection_arn}" => Self::StartDetection,
             "${list_pages_arn}" => Self::ListPages,
@@ -45,7 +44,7 @@ impl Function {
         })
     }
 
-    /// When Lambda ends it.
+    /// The timeout after which Lambda ends the function.
     fn timeout(self) -> Ms {
         match self {
             Self::StartDetection | Self::ResumeExecution => MINUTE,
@@ -55,73 +54,31 @@ impl Function {
     }
 }
 
-/// The functions as they are deployed.
+/// The deployed functions.
 #[derive(Debug, Clone)]
 pub(super) struct Functions {
     cloud: Cloud,
     clients: Clients,
-    /// Whether jobs wait for a slot in the queue, or in their executions' Retry.
-    queue: bool,
 }
 
 impl Functions {
-    pub(super) fn new(cloud: &Cloud, clients: Clients, queue: bool) -> Self {
-        Self { cloud: cloud.clone(), clients, queue }
+    pub(super) fn new(cloud: &Cloud, clients: Clients) -> Self {
+        Self { cloud: cloud.clone(), clients }
     }
 
-    /// Invokes a function and waits for its result. Dropping this leaves the function running, as it does on AWS.
+    /// Invokes a function and waits for its result. If this future is dropped, the function still runs on, as on AWS.
     pub(super) async fn invoke(&self, function: Function, payload: Value) -> Result<Value, Failure> {
-        let (kill_after, result_lost) = {
-            let mut world = self.cloud.lock();
-            let weather = world.weather();
-            let refused = if world.is_out(Service::Lambda) || world.chance(weather.not_invoked) {
-                world.meet("fault: not invoked");
-                Some("Lambda.ServiceException")
-            } else if world.running >= CONCURRENCY {
-                world.meet("Lambda throttled by concurrency");
-                Some("Lambda.TooManyRequestsException")
-            } else {
-                None
-            };
-            if let Some(error) = refused {
-                world.log(|| format!(" {function:?} is not invoked: {error}"));
-                return Err(Failure::new(error, "simulated".to_owned()));
-            }
-            world.running += 1;
-            let killed = world.chance(weather.killed).then(|| world.dice.u64(0..800));
-            (killed, world.chance(weather.result_lost))
-        };
+        let (kill_after, result_lost) = self.admit(function)?;
         let (sender, result) = oneshot::channel();
         let functions = self.clone();
         tokio::task::spawn_local(async move {
-            functions.cloud.lock().log(|| format!(" {function:?} begins"));
-            let answer = select! { biased;
-                () = sleep(kill_after.unwrap_or(Ms::MAX / 2).min(function.timeout())) => {
-                    functions.cloud.lock().meet(&format!("{function:?} killed"));
-                    let error = if kill_after.is_some() { "Runtime.ExitError" } else { "Sandbox.Timedout" };
-                    Err(Failure::new(error, format!("{function:?} was killed")))
-                }
-                answer = AssertUnwindSafe(functions.run(function, payload)).catch_unwind() => {
-                    answer.unwrap_or_else(|panic| {
-                        functions.cloud.lock().wrong(format!("{function:?} panicked: {:?}", panic.downcast_ref::<String>()));
-                        Err(Failure::new("Runtime.ExitError", "panicked".to_owned()))
-                    })
-                }
-            };
-            let mut world = functions.cloud.lock();
-            world.running -= 1;
-            world.log(|| match &answer {
-                Ok(_) => format!(" {function:?} ends"),
-                Err(failure) => format!(" {function:?} ends with {failure}"),
-            });
-            drop(world);
-            sender.send(answer).ok();
+            sender.send(functions.run_until_killed(function, payload, kill_after).await).ok();
         });
         if result_lost {
             let after = {
                 let mut world = self.cloud.lock();
-                world.meet("fault: result lost");
-                world.dice.u64(0..5 * SECOND)
+                world.cover("fault: result lost");
+                world.rng.u64(0..5 * SECOND)
             };
             sleep(after).await;
             return Err(Failure::new("Lambda.SdkClientException", "the connection was closed".to_owned()));
@@ -129,10 +86,63 @@ impl Functions {
         result.await.expect("a function always ends")
     }
 
+    /// Refuses an invocation, or returns when the function is killed (if at all) and whether its result is lost.
+    fn admit(&self, function: Function) -> Result<(Option<Ms>, bool), Failure> {
+        let mut world = self.cloud.lock();
+        let fault_rates = world.fault_rates();
+        let refused = if world.is_unavailable(Service::Lambda) || world.chance(fault_rates.not_invoked) {
+            world.cover("fault: not invoked");
+            Some("Lambda.ServiceException")
+        } else if world.running >= CONCURRENCY {
+            world.cover("Lambda throttled by concurrency");
+            Some("Lambda.TooManyRequestsException")
+        } else {
+            None
+        };
+        if let Some(error) = refused {
+            world.log(|| format!(" {function:?} is not invoked: {error}"));
+            return Err(Failure::new(error, "simulated".to_owned()));
+        }
+        world.running += 1;
+        let kill_after = world.chance(fault_rates.killed).then(|| world.rng.u64(0..800));
+        Ok((kill_after, world.chance(fault_rates.result_lost)))
+    }
+
+    async fn run_until_killed(
+        &self,
+        function: Function,
+        payload: Value,
+        kill_after: Option<Ms>,
+    ) -> Result<Value, Failure> {
+        self.cloud.lock().log(|| format!(" {function:?} begins"));
+        let answer = select! { biased;
+            () = sleep(kill_after.unwrap_or(Ms::MAX / 2).min(function.timeout())) => {
+                self.cloud.lock().cover(&format!("{function:?} killed"));
+                let error = if kill_after.is_some() { "Runtime.ExitError" } else { "Sandbox.Timedout" };
+                Err(Failure::new(error, format!("{function:?} was killed")))
+            }
+            answer = AssertUnwindSafe(self.run(function, payload)).catch_unwind() => {
+                answer.unwrap_or_else(|panic| {
+                    let panic = panic.downcast_ref::<String>();
+                    self.cloud.lock().add_violation(format!("{function:?} panicked: {panic:?}"));
+                    Err(Failure::new("Runtime.ExitError", "panicked".to_owned()))
+                })
+            }
+        };
+        let mut world = self.cloud.lock();
+        world.running -= 1;
+        world.log(|| match &answer {
+            Ok(_) => format!(" {function:?} ends"),
+            Err(failure) => format!(" {function:?} ends with {failure}"),
+        });
+        answer
+    }
+
     async fn run(&self, function: Function, payload: Value) -> Result<Value, Failure> {
         let Self { clients, .. } = self;
-        if function == Function::Summarize && self.cloud.lock().sabotage == Some(Sabotage::FailsOddly) {
-            return Err(Failure::new("Oddity", String::new()));
+        if function == Function::Summarize && self.cloud.lock().injected_bug == Some(InjectedBug::FailsWithUnknownError)
+        {
+            return Err(Failure::new("UnknownError", String::new()));
         }
         let results_bucket = || RESULTS.to_owned();
         match function {
@@ -143,21 +153,11 @@ impl Functions {
                     publish_role_arn: "arn:aws:iam::123456789012:role/publish".to_owned(),
                     face_attributes: lambdas::job::FaceAttributes::Default,
                 };
-                let request = request(&payload);
-                if self.queue {
-                    answer(start_detection::start_detection(clients, &config, request)).await
-                } else {
-                    answer(backoff::start_detection(clients, &config, request)).await
-                }
+                answer(start_detection::start_detection(clients, &config, request(&payload))).await
             }
             Function::ResumeExecution => {
                 let config = resume_execution::Config { results_bucket: results_bucket() };
-                let request = request(&payload);
-                if self.queue {
-                    answer(resume_execution::resume_execution(clients, &config, request)).await
-                } else {
-                    answer(backoff::resume_execution(clients, &config, request)).await
-                }
+                answer(resume_execution::resume_execution(clients, &config, request(&payload))).await
             }
             Function::ListPages => answer(list_pages::list_pages(clients, request(&payload))).await,
             Function::FetchPage => {
@@ -171,7 +171,8 @@ impl Functions {
         }
     }
 
-    /// Invokes resume-execution as SNS does: twice more after a failure, then it is a dead letter.
+    /// Invokes resume-execution asynchronously: after a failure Lambda invokes it twice more, and then the event is a
+    /// dead letter.
     pub(super) async fn invoke_asynchronously(&self, event: Value) {
         for wait in [MINUTE, 2 * MINUTE, 0] {
             if self.invoke(Function::ResumeExecution, event.clone()).await.is_ok() {
@@ -180,13 +181,13 @@ impl Functions {
             sleep(wait).await;
         }
         let mut world = self.cloud.lock();
-        world.meet("dead letter");
-        world.log(|| "a dead letter".to_owned());
+        world.cover("dead letter");
+        world.log(|| "an event becomes a dead letter".to_owned());
         world.dead_letters.push(event);
     }
 }
 
-/// What the state machine and SNS send is what the functions take: anything else is a bug of ours.
+/// Reads a payload. Panics if it is not what the function expects: that is a bug in the definition or the function.
 fn request<T: DeserializeOwned>(payload: &Value) -> T {
     T::deserialize(payload).unwrap_or_else(|error| panic!("{error} in the payload {payload}"))
 }

@@ -1,27 +1,27 @@
 //! The whole workflow in virtual time: the real state machine and the real functions on simulated services.
 //!
-//! A [`Story`] says what is uploaded, what goes wrong and when; its seed rolls every delay. [`run`] plays it to the end
-//! (days pass in milliseconds) and [`Run::violations`] names whatever must never happen and did. Equal stories run
-//! equally, so a seed is a whole bug report: [`Run::told`] is its story, a line an event.
+//! A [`Scenario`] defines the uploads, the faults and their times; its seed determines every delay. [`run`] executes it
+//! to the end (days pass in milliseconds), and [`Run::violations`] lists the rules that were broken. Equal scenarios
+//! have equal runs, so a seed is a complete bug report: [`Run::trace`] has one line for each event.
 //!
-//! What is real: `statemachine/analyze-video.asl.json`, the functions of `lambdas`, the AWS SDK with its retries. What
-//! is simulated: time (tokio's paused clock), S3, Rekognition, SNS, Lambda and Step Functions, behind the SDK's HTTP
-//! layer. Where AWS's behaviour is not documented, the story chooses ([`Quirks`]).
+//! Real: `statemachine/analyze-video.asl.json`, the functions of `lambdas`, and the AWS SDK with its retries.
+//! Simulated: time (tokio's paused clock), S3, Rekognition, SNS, Lambda and Step Functions, behind the SDK's HTTP
+//! layer. Where AWS does not document its behaviour, the scenario chooses one ([`UnspecifiedBehaviour`]).
 
-mod backoff;
 mod batch;
 mod check;
 mod clock;
 mod content;
+mod driver;
+mod faults;
 mod lambda;
 mod machine;
 mod operator;
 mod rekognition;
 mod s3;
+mod scenario;
 mod sns;
-mod story;
 mod tasks;
-mod weather;
 mod wire;
 mod world;
 
@@ -30,43 +30,43 @@ use std::collections::BTreeMap;
 pub use batch::{Batch, Limits};
 pub use clock::{DAY, HOUR, MINUTE, Ms, SECOND};
 pub use content::{Content, Kind};
-pub use story::{Quirks, Sabotage, Story, Upload, Versioning};
-pub use weather::{Outage, Service, Weather};
+pub use faults::{FaultRates, Outage, Service};
+pub use scenario::{InjectedBug, Scenario, UnspecifiedBehaviour, Upload, Versioning};
 
 /// The state machine's definition.
 const DEFINITION: &str = include_str!("../../../statemachine/analyze-video.asl.json");
 
-/// How a story went.
+/// What happened in a run of a scenario.
 #[derive(Debug)]
 pub struct Run {
-    /// What must never happen and did; empty when all is well.
+    /// The rules that were broken, with the details; empty if none was.
     pub violations: Vec<String>,
-    /// The story, a line an event; empty unless [`Story::logged`].
-    pub told: String,
-    /// Equal for equal runs.
+    /// One line for each event; empty unless [`Scenario::traced`].
+    pub trace: String,
+    /// SHA-256 over the trace in hexadecimal: equal for equal runs.
     pub hash: String,
-    /// How often what was met: faults, errors by state, redrives.
-    pub met: BTreeMap<String, u64>,
-    /// From the first upload to the last execution's end.
+    /// How often each fault, each error of a state, each redrive and other notable events occurred.
+    pub coverage: BTreeMap<String, u64>,
+    /// From the beginning to the end of the last execution, before the operator redrives any.
     pub makespan: Ms,
     /// The jobs, in the order in which they were started.
     pub jobs: Vec<PaidJob>,
-    /// The longest history of an execution, in events.
+    /// The number of events in the longest history of an execution.
     pub most_events: u64,
-    /// The largest payload of an execution, in bytes.
+    /// The size of the largest payload of an execution, in bytes.
     pub largest_payload: usize,
-    /// How each execution ended.
-    pub ends: Vec<End>,
-    /// Dead callbacks that are left to the bucket's lifecycle rule.
+    /// How each execution ended, in the order in which they were started.
+    pub executions: Vec<ExecutionEnd>,
+    /// The number of callbacks of closed tasks that only the bucket's lifecycle rule removes.
     pub left_to_expire: usize,
 }
 
-/// A job that Rekognition has run.
+/// A job that Rekognition has started, and is paid for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaidJob {
     /// The video's key.
     pub key: String,
-    /// Our name of the job.
+    /// The `ClientRequestToken` and `JobTag` of the job.
     pub idempotency_key: String,
     /// When it was started.
     pub started: Ms,
@@ -74,21 +74,23 @@ pub struct PaidJob {
 
 /// How an execution ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct End {
-    /// Its name.
+pub struct ExecutionEnd {
+    /// The name of the execution.
     pub execution: String,
-    /// The error's name; empty when it succeeded.
+    /// The error's name, or the status if the execution was aborted, has timed out or was replaced; empty if it
+    /// succeeded.
     pub error: String,
-    /// The error's cause.
+    /// The error's cause; empty if there is none.
     pub cause: String,
 }
 
-/// Plays a story to its end.
+/// Runs a scenario to its end. Panics if the definition uses a field, a type of state or a resource that is not
+/// simulated.
 #[must_use]
-pub fn run(story: &Story) -> Run {
-    // The SDK rolls its own jitter with the thread's generator.
-    fastrand::seed(story.seed);
+pub fn run(scenario: &Scenario) -> Run {
+    // The SDK takes its jitter from the thread's random number generator.
+    fastrand::seed(scenario.seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime without I/O needs nothing from the system");
-    tokio::task::LocalSet::new().block_on(&runtime, operator::play(story))
+    tokio::task::LocalSet::new().block_on(&runtime, driver::run(scenario))
 }

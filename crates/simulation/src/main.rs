@@ -1,29 +1,29 @@
-//! Plays the workflow in virtual time: searches for seeds that break a rule, or replays one.
+//! Runs the workflow in virtual time: searches for seeds that break a rule, or replays one.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use simulation::{Batch, Limits, Story, run};
+use simulation::{Batch, Limits, Scenario, run};
 
-/// Plays the workflow in virtual time, with faults.
+/// Run the workflow in virtual time, with faults.
 #[derive(Parser)]
 enum Simulate {
-    /// Plays new seeds until one breaks a rule: prints it and exits with status 1.
+    /// Run new seeds until one breaks a rule: print it and exit with status 1.
     Search {
-        /// How many seeds to play.
+        /// Maximum number of seeds to run.
         #[arg(long, default_value_t = 1000)]
         count: u64,
-        /// Begin no further seed after so many minutes.
+        /// Start no further seed after this many minutes.
         #[arg(long, default_value_t = 10)]
         minutes: u64,
-        /// The first seed; the others follow it in order. Without it, the search begins at a random seed.
+        /// First seed; the others follow it in order. The default is a random seed.
         #[arg(long)]
         from: Option<u64>,
     },
-    /// Plays one seed and prints every event of it.
+    /// Run one seed and print its scenario, every event and the coverage.
     Replay {
-        /// The seed.
+        /// Seed to run.
         seed: u64,
     },
 }
@@ -37,13 +37,13 @@ fn main() -> ExitCode {
 
 fn search(count: u64, minutes: u64, from: Option<u64>) -> ExitCode {
     let began = Instant::now();
-    // Seeds from the whole range: two searches do not play the same ones.
+    // A random start in the whole range, so that two searches do not run the same seeds.
     let from = from.unwrap_or_else(|| fastrand::u64(..));
     println!("seeds from {from}: {count} at most, for {minutes} min at most");
     let until = Some(began + Duration::from_secs(60 * minutes));
     let seeds = (0..count).map(|index| from.wrapping_add(index));
-    let batch = Batch::play(seeds, Limits { until, first_failure: true });
-    println!("{} seeds played in {} s", batch.played, began.elapsed().as_secs());
+    let batch = Batch::run(seeds, Limits { until, first_failure: true });
+    println!("{} seeds run in {} s", batch.seeds, began.elapsed().as_secs());
     for (seed, violations) in &batch.failures {
         println!("seed {seed} breaks a rule: {}", violations.join("; "));
         println!("  to see every event: cargo run -p simulation -- replay {seed}");
@@ -52,9 +52,9 @@ fn search(count: u64, minutes: u64, from: Option<u64>) -> ExitCode {
 }
 
 fn replay(seed: u64) -> ExitCode {
-    let story = Story::generate(seed);
-    let run = run(&story);
-    println!("{story:#?}\n{}\n{:#?}", run.told, run.met);
+    let scenario = Scenario::generate(seed);
+    let run = run(&scenario);
+    println!("{scenario:#?}\n{}\n{:#?}", run.trace, run.coverage);
     for violation in &run.violations {
         println!("seed {seed} breaks a rule: {violation}");
     }

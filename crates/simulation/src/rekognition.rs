@@ -1,43 +1,48 @@
-//! Rekognition's two calls, with its quota, rates, idempotency and expiry.
+//! The two calls of Rekognition, with its quotas, idempotency and expiry.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use serde_json::{Value, json};
 
-use crate::clock::{DAY, HOUR, Ms, SECOND, epoch};
+use crate::clock::{DAY, HOUR, Ms, SECOND, epoch, readable};
 use crate::content::{Content, Kind};
 use crate::s3::NULL_VERSION;
-use crate::story::{Sabotage, Story};
+use crate::scenario::{InjectedBug, Scenario};
 use crate::wire::{Answer, Call};
 use crate::world::World;
 
-/// A `ClientRequestToken` is remembered for 7 days, results are kept for as long, page tokens for one.
-pub(super) const KEPT: Ms = 7 * DAY;
-const PAGE_TOKEN_LIFE: Ms = 24 * HOUR;
+/// How long Rekognition knows a `ClientRequestToken`, and how long it keeps results.
+pub(super) const RETENTION: Ms = 7 * DAY;
 
-/// Where jobs appear late, each is visible after less than this.
-const APPEARS_WITHIN: Ms = 5 * SECOND;
+/// How long a page token is valid.
+const PAGE_TOKEN_LIFETIME: Ms = 24 * HOUR;
 
-/// The account's side of Rekognition.
+/// The upper bound of the delay after which a job is visible, with `UnspecifiedBehaviour::jobs_visible_late`.
+const VISIBLE_WITHIN: Ms = 5 * SECOND;
+
+/// Rekognition's state for the account.
 #[derive(Debug)]
 pub(super) struct Rekognition {
-    pub(super) jobs: BTreeMap<String, Job>,
+    /// By id.
+    pub(super) jobs: BTreeMap<String, SimulatedJob>,
+    /// The id of the last job of each `ClientRequestToken`.
     tokens: BTreeMap<String, String>,
-    /// How many jobs a content under a key has had.
+    /// The number of jobs for each key and content.
     tried: BTreeMap<(String, u64), u32>,
-    /// Jobs in progress, by the end of each.
+    /// Jobs in progress, ordered by their end.
     running: BTreeSet<(Ms, String)>,
     slots: usize,
     starts: Rate,
     gets: Rate,
-    /// Faces on a page at most: fewer than asked for is as good an answer.
-    page: usize,
+    /// The maximum number of faces on a page; Rekognition may return fewer than `MaxResults`.
+    faces_per_page: usize,
 }
 
-/// A job: a paid analysis.
+/// A face-detection job.
 #[derive(Debug, Clone)]
-pub(super) struct Job {
+pub(super) struct SimulatedJob {
     pub(super) id: String,
     pub(super) idempotency_key: String,
     request: Value,
@@ -45,30 +50,31 @@ pub(super) struct Job {
     pub(super) key: String,
     pub(super) topic: String,
     pub(super) started: Ms,
-    /// When `GetFaceDetection` first finds it.
+    /// When `GetFaceDetection` first knows the job.
     visible: Ms,
     pub(super) ends: Ms,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: JobOutcome,
 }
 
 /// How a job ends.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Outcome {
+pub(super) enum JobOutcome {
     Succeeds(Content),
     Fails(&'static str),
 }
 
-impl Job {
+impl SimulatedJob {
     pub(super) fn runs(&self, now: Ms) -> bool {
         now < self.ends
     }
 
-    pub(super) fn forgotten(&self, now: Ms) -> bool {
-        now >= self.ends + KEPT
+    /// Whether Rekognition no longer has the job's results.
+    pub(super) fn expired(&self, now: Ms) -> bool {
+        now >= self.ends + RETENTION
     }
 }
 
-/// A rate of calls a second, with a second's worth of burst.
+/// A quota of calls a second, as a token bucket that holds the calls of one second.
 #[derive(Debug)]
 struct Rate {
     per_second: f64,
@@ -81,7 +87,8 @@ impl Rate {
         Self { per_second, left: per_second, seen: 0 }
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "a story has fewer than 2^52 milliseconds")]
+    #[expect(clippy::cast_precision_loss, reason = "a scenario has fewer than 2^52 milliseconds")]
+    /// Takes a call from the quota; returns whether there was one left.
     fn take(&mut self, now: Ms) -> bool {
         self.left = (self.left + (now - self.seen) as f64 / 1000.0 * self.per_second).min(self.per_second);
         self.seen = now;
@@ -94,16 +101,16 @@ impl Rate {
 }
 
 impl Rekognition {
-    pub(super) fn new(story: &Story) -> Self {
+    pub(super) fn new(scenario: &Scenario) -> Self {
         Self {
             jobs: BTreeMap::new(),
             tokens: BTreeMap::new(),
             tried: BTreeMap::new(),
             running: BTreeSet::new(),
-            slots: story.slots,
-            starts: Rate::new(story.starts_per_second),
-            gets: Rate::new(story.gets_per_second),
-            page: story.faces_per_page,
+            slots: scenario.slots,
+            starts: Rate::new(scenario.starts_per_second),
+            gets: Rate::new(scenario.gets_per_second),
+            faces_per_page: scenario.faces_per_page,
         }
     }
 
@@ -122,161 +129,189 @@ impl World {
         let now = self.now();
         match call.operation.as_str() {
             "StartFaceDetection" => {
-                self.meet("call Start");
+                self.cover("call Start");
                 if !self.rekognition.starts.take(now) {
-                    self.meet("Start throttled by its rate");
+                    self.cover("Start throttled by its rate");
                     return Answer::json_error("ProvisionedThroughputExceededException", "the rate of Start");
                 }
-                self.start(request)
+                self.start_face_detection(request)
             }
             "GetFaceDetection" => {
-                self.meet("call Get");
+                self.cover("call Get");
                 if !self.rekognition.gets.take(now) {
-                    self.meet("Get throttled by its rate");
+                    self.cover("Get throttled by its rate");
                     return Answer::json_error("ProvisionedThroughputExceededException", "the rate of Get");
                 }
-                self.report(&request)
+                self.get_face_detection(&request)
             }
             _ => {
-                self.wrong(format!("{call} is not known to the simulated Rekognition"));
+                self.add_violation(format!("{call} is not simulated"));
                 Answer::json_error("UnknownOperationException", "")
             }
         }
     }
 
-    fn start(&mut self, request: Value) -> Answer {
+    fn start_face_detection(&mut self, request: Value) -> Answer {
         let now = self.now();
-        let text = |pointer: &str| request.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |pointer: &str| text(&request, pointer);
         let (token, idempotency_key) = (text("/ClientRequestToken"), text("/JobTag"));
         let (bucket, key) = (text("/Video/S3Object/Bucket"), text("/Video/S3Object/Name"));
-        if token.len() != 64 || idempotency_key != token || bucket.is_empty() || text("/NotificationChannel/SNSTopicArn").is_empty()
-        {
-            self.wrong(format!("StartFaceDetection was called with {request}"));
+        let topic = text("/NotificationChannel/SNSTopicArn");
+        if token.len() != 64 || idempotency_key != token || bucket.is_empty() || topic.is_empty() {
+            self.add_violation(format!("StartFaceDetection was called with {request}"));
             return Answer::json_error("InvalidParameterException", "");
         }
         let full = self.rekognition.slots_taken(now) >= self.rekognition.slots;
-        if full && self.quirks.full_before_known {
-            self.meet("LimitExceeded");
-            return Answer::json_error("LimitExceededException", "the quota of concurrent jobs");
+        if full && self.unspecified.limit_before_idempotency {
+            return self.limit_exceeded();
         }
-        let known = self.rekognition.tokens.get(&token).map(|id| &self.rekognition.jobs[id]);
-        let life = |job: &Job| if self.quirks.tokens_live_from_the_end { job.ends } else { job.started } + KEPT;
-        if let Some(job) = known.filter(|job| now < life(job))
-            && self.sabotage != Some(Sabotage::PaysTwice)
-        {
-            if job.request == request {
-                return Answer::json(&json!({ "JobId": job.id }));
-            }
-            self.wrong(format!("the token {token} came with another request: {request}"));
-            return Answer::json_error("IdempotentParameterMismatchException", "");
+        if let Some(answer) = self.answer_for_known_token(&token, &request) {
+            return answer;
         }
         let version = request.pointer("/Video/S3Object/Version").and_then(Value::as_str);
         if version == Some(NULL_VERSION) {
-            self.wrong(format!("a job for {key} was started for the version null, which identifies no content"));
+            self.add_violation(format!(
+                "a job for {key} was started for the version null, which does not identify a content"
+            ));
         }
-        let content = self.s3.get(&bucket, &key, version).map(|object| self.contents[&object.etag].clone());
-        match content.as_ref().map(|content| content.kind) {
-            None | Some(Kind::Forbidden) => {
+        let object = self.s3.get(&bucket, &key, version);
+        let content = match object.map(|object| self.contents[&object.etag].clone()) {
+            None | Some(Content { kind: Kind::Forbidden, .. }) => {
                 return Answer::json_error("InvalidS3ObjectException", "the object cannot be read");
             }
-            Some(Kind::TooLong) => return Answer::json_error("VideoTooLargeException", "longer than 6 hours"),
-            Some(_) => {}
-        }
+            Some(Content { kind: Kind::TooLong, .. }) => {
+                return Answer::json_error("VideoTooLargeException", "longer than 6 hours");
+            }
+            Some(content) => content,
+        };
         if full {
-            self.meet("LimitExceeded");
-            return Answer::json_error("LimitExceededException", "the quota of concurrent jobs");
+            return self.limit_exceeded();
         }
-        let content = content.expect("looked at above");
+        let id = self.start_job(request, &content);
+        Answer::json(&json!({ "JobId": id }))
+    }
+
+    fn limit_exceeded(&mut self) -> Answer {
+        self.cover("LimitExceeded");
+        Answer::json_error("LimitExceededException", "the quota of concurrent jobs")
+    }
+
+    /// The answer to a Start whose `ClientRequestToken` belongs to a job; `None` if it is unknown or has expired.
+    fn answer_for_known_token(&mut self, token: &str, request: &Value) -> Option<Answer> {
+        let job = &self.rekognition.jobs[self.rekognition.tokens.get(token)?];
+        let from = if self.unspecified.token_expires_after_job_end { job.ends } else { job.started };
+        if self.now() >= from + RETENTION || self.injected_bug == Some(InjectedBug::IgnoresClientRequestToken) {
+            return None;
+        }
+        if job.request == *request {
+            return Some(Answer::json(&json!({ "JobId": job.id })));
+        }
+        self.add_violation(format!("the ClientRequestToken {token} was used with another request: {request}"));
+        Some(Answer::json_error("IdempotentParameterMismatchException", ""))
+    }
+
+    /// Starts a job for a valid request; returns its id.
+    fn start_job(&mut self, request: Value, content: &Content) -> String {
+        let now = self.now();
+        let key = text(&request, "/Video/S3Object/Name");
         let tried = self.rekognition.tried.entry((key.clone(), content.id)).or_default();
         *tried += 1;
         let outcome = match content.kind {
-            Kind::Video if *tried > content.failures => Outcome::Succeeds(content.clone()),
-            Kind::Video => Outcome::Fails("an internal error"),
-            _ => Outcome::Fails("unsupported codec/format"),
+            Kind::Video if *tried > content.failures => JobOutcome::Succeeds(content.clone()),
+            Kind::Video => JobOutcome::Fails("an internal error"),
+            _ => JobOutcome::Fails("unsupported codec/format"),
         };
-        let id: String = (0..64).map(|_| char::from(self.dice.choice(*b"0123456789abcdef").expect("some"))).collect();
-        // As random as the id, and no roll of its own.
-        let late = Ms::from_str_radix(&id[..8], 16).expect("hexadecimal digits") % APPEARS_WITHIN;
-        let job = Job {
+        let id: String = (0..64).map(|_| char::from(self.rng.choice(*b"0123456789abcdef").expect("some"))).collect();
+        // From the random id: another random value would change the runs of all seeds.
+        let delay = Ms::from_str_radix(&id[..8], 16).expect("hexadecimal digits") % VISIBLE_WITHIN;
+        let job = SimulatedJob {
             id: id.clone(),
-            idempotency_key,
-            bucket,
+            idempotency_key: text(&request, "/JobTag"),
+            bucket: text(&request, "/Video/S3Object/Bucket"),
             key,
-            topic: text("/NotificationChannel/SNSTopicArn"),
+            topic: text(&request, "/NotificationChannel/SNSTopicArn"),
             request,
             started: now,
-            visible: now + if self.quirks.jobs_appear_late { late } else { 0 },
+            visible: now + if self.unspecified.jobs_visible_late { delay } else { 0 },
             ends: now + content.job_ms,
             outcome,
         };
         self.log(|| {
-            let (ends, outcome) = (crate::clock::readable(job.ends), &job.outcome);
-            format!(
-                "job {}… of {} for tag {}… ends at {ends}: {outcome:?}",
-                &id[..8],
-                job.key,
-                &job.idempotency_key[..8]
-            )
+            let SimulatedJob { key, idempotency_key, outcome, .. } = &job;
+            let (ends, id, idempotency_key) = (readable(job.ends), &id[..8], &idempotency_key[..8]);
+            format!("job {id}… of {key} with the idempotency key {idempotency_key}… ends at {ends}: {outcome:?}")
         });
-        self.meet("job");
+        self.cover("job");
         self.rekognition.running.insert((job.ends, id.clone()));
-        self.rekognition.tokens.insert(token, id.clone());
+        self.rekognition.tokens.insert(job.idempotency_key.clone(), id.clone());
         self.rekognition.jobs.insert(id.clone(), job);
         self.started_jobs.send(id.clone()).ok();
-        Answer::json(&json!({ "JobId": id }))
+        id
     }
 
-    fn report(&mut self, request: &Value) -> Answer {
+    fn get_face_detection(&mut self, request: &Value) -> Answer {
         let now = self.now();
         let id = request["JobId"].as_str().unwrap_or_default();
         if id.len() != 64 {
             return Answer::json_error("InvalidParameterException", "a JobId has 64 characters");
         }
-        let Some(job) = self.rekognition.jobs.get(id).filter(|job| !job.forgotten(now)) else {
-            self.meet("ResourceNotFound");
+        let Some(job) = self.rekognition.jobs.get(id).filter(|job| !job.expired(now)) else {
+            self.cover("ResourceNotFound");
             return Answer::json_error("ResourceNotFoundException", "could not find the job");
         };
         if now < job.visible {
-            self.meet("job not visible yet");
+            self.cover("job not visible yet");
             return Answer::json_error("ResourceNotFoundException", "could not find the job");
         }
-        let described = json!({ "JobId": job.id, "JobTag": job.idempotency_key,
+        let fields = json!({ "JobId": job.id, "JobTag": job.idempotency_key,
             "Video": { "S3Object": { "Bucket": job.bucket, "Name": job.key } } });
-        let believed = self.sabotage == Some(Sabotage::ReportsTooEarly);
-        let hidden = self.sabotage == Some(Sabotage::HidesTheEnd) && request["MaxResults"] == 1;
-        if (job.runs(now) && !believed) || hidden {
-            return Answer::json(&merged(described, json!({ "JobStatus": "IN_PROGRESS" })));
+        let early = self.injected_bug == Some(InjectedBug::ReportsSuccessEarly);
+        let hidden = self.injected_bug == Some(InjectedBug::NeverReportsCompletion) && request["MaxResults"] == 1;
+        if (job.runs(now) && !early) || hidden {
+            return Answer::json(&merged(fields, json!({ "JobStatus": "IN_PROGRESS" })));
         }
         let content = match &job.outcome {
-            Outcome::Fails(reason) => {
+            JobOutcome::Fails(reason) => {
                 let failed = json!({ "JobStatus": "FAILED", "StatusMessage": reason });
-                return Answer::json(&merged(described, failed));
+                return Answer::json(&merged(fields, failed));
             }
-            Outcome::Succeeds(content) => content,
+            JobOutcome::Succeeds(content) => content,
         };
         let token = request["NextToken"].as_str();
         let Some(from) = token.map_or(Some(0), |token| page_of(token, id, now)) else {
-            self.meet("InvalidPaginationToken");
+            self.cover("InvalidPaginationToken");
             return Answer::json_error("InvalidPaginationTokenException", "expired, or of another job");
         };
-        let asked = request["MaxResults"].as_u64().and_then(|asked| usize::try_from(asked).ok()).unwrap_or(1000);
-        let until = content.faces.min(from + asked.min(self.rekognition.page));
-        let mut faces = String::new();
-        for index in from..until {
-            let comma = if index == from { "" } else { "," };
-            write!(faces, "{comma}{}", content.face(index)).expect("a string takes everything");
-        }
-        let finished = json!({
-            "JobStatus": "SUCCEEDED",
-            "NextToken": (until < content.faces).then(|| page_token(id, until, now)),
-            "VideoMetadata": { "Codec": "h264", "DurationMillis": content.faces * 500, "Format": "QuickTime / MOV",
-                "FrameRate": 30.0, "FrameHeight": 1080, "FrameWidth": 1920 },
-        });
-        // The faces stand in the answer to the letter.
-        let body = merged(described, finished).to_string();
-        let body = format!("{},\"Faces\":[{faces}]}}", &body[..body.len() - 1]);
-        Answer { status: 200, headers: Vec::new(), body: body.into_bytes() }
+        let most = request["MaxResults"].as_u64().and_then(|most| usize::try_from(most).ok()).unwrap_or(1000);
+        let until = content.faces.min(from + most.min(self.rekognition.faces_per_page));
+        let next = (until < content.faces).then(|| page_token(id, until, now));
+        page(fields, content, from..until, next)
     }
+}
+
+/// The answer of `GetFaceDetection` with a page of faces.
+fn page(fields: Value, content: &Content, indices: Range<usize>, next: Option<String>) -> Answer {
+    let from = indices.start;
+    let mut faces = String::new();
+    for index in indices {
+        let comma = if index == from { "" } else { "," };
+        write!(faces, "{comma}{}", content.face(index)).expect("writing to a string succeeds");
+    }
+    let finished = json!({
+        "JobStatus": "SUCCEEDED",
+        "NextToken": next,
+        "VideoMetadata": { "Codec": "h264", "DurationMillis": content.faces * 500, "Format": "QuickTime / MOV",
+            "FrameRate": 30.0, "FrameHeight": 1080, "FrameWidth": 1920 },
+    });
+    // Added as text, because the results must have exactly these bytes.
+    let body = merged(fields, finished).to_string();
+    let body = format!("{},\"Faces\":[{faces}]}}", &body[..body.len() - 1]);
+    Answer { status: 200, headers: Vec::new(), body: body.into_bytes() }
+}
+
+/// The text at a JSON pointer; empty if there is none.
+fn text(request: &Value, pointer: &str) -> String {
+    request.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 fn merged(mut one: Value, other: Value) -> Value {
@@ -285,24 +320,25 @@ fn merged(mut one: Value, other: Value) -> Value {
     one
 }
 
-/// Tokens are as long as they can be: 255 characters.
+/// A page token of the maximum length, 255 characters.
 fn page_token(id: &str, from: usize, now: Ms) -> String {
     format!("{:=<255}", format!("{id}.{from}.{now}."))
 }
 
+/// The index of the first face on a page, unless the token has expired or belongs to another job.
 fn page_of(token: &str, id: &str, now: Ms) -> Option<usize> {
     let mut parts = token.split('.');
     let (of, from, issued) = (parts.next()?, parts.next()?.parse().ok()?, parts.next()?.parse::<Ms>().ok()?);
-    (of == id && now < issued + PAGE_TOKEN_LIFE).then_some(from)
+    (of == id && now < issued + PAGE_TOKEN_LIFETIME).then_some(from)
 }
 
-/// The message that Rekognition publishes of a finished job.
-pub(super) fn message(job: &Job) -> Value {
+/// The completion message of a job.
+pub(super) fn message(job: &SimulatedJob) -> Value {
     let status = match job.outcome {
-        Outcome::Succeeds(_) => "SUCCEEDED",
-        // Both are seen.
-        Outcome::Fails(_) if job.ends.is_multiple_of(2) => "FAILED",
-        Outcome::Fails(_) => "ERROR",
+        JobOutcome::Succeeds(_) => "SUCCEEDED",
+        // Either status can be published; both occur.
+        JobOutcome::Fails(_) if job.ends.is_multiple_of(2) => "FAILED",
+        JobOutcome::Fails(_) => "ERROR",
     };
     json!({ "JobId": job.id, "Status": status, "API": "StartFaceDetection", "JobTag": job.idempotency_key,
         "Timestamp": epoch(job.ends), "Video": { "S3ObjectName": job.key, "S3Bucket": job.bucket } })

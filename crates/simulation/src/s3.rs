@@ -1,4 +1,5 @@
-//! S3 as far as the functions use it: strongly consistent objects, versions, conditional writes, listings in pages.
+//! The part of S3 that the functions use: strongly consistent objects, versions, conditional writes, paginated
+//! listings.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::story::{Sabotage, Story, Versioning};
+use crate::scenario::{InjectedBug, Scenario, Versioning};
 use crate::wire::{Answer, Call};
 use crate::world::{RESULTS, UPLOADS, World};
 
@@ -15,12 +16,12 @@ use crate::world::{RESULTS, UPLOADS, World};
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/AddingObjectstoVersionSuspendedBuckets.html>).
 pub(super) const NULL_VERSION: &str = "null";
 
-/// Every bucket.
+/// All buckets.
 #[derive(Debug)]
 pub(super) struct S3 {
     buckets: BTreeMap<&'static str, Bucket>,
-    /// Keys on a page of a listing: few, so that listings have pages.
-    listing: usize,
+    /// The maximum number of keys on a page of a listing: small, so that listings have several pages.
+    keys_per_listing: usize,
 }
 
 #[derive(Debug, Default)]
@@ -42,54 +43,54 @@ struct Version {
 #[derive(Debug, Clone)]
 pub(super) struct Object {
     pub(super) body: Arc<[u8]>,
-    /// What S3 says its size is: the largest videos are not really there.
+    /// The size that S3 reports, in bytes: the bodies of the largest videos are shorter.
     pub(super) size: u64,
     pub(super) etag: String,
     pub(super) version: Option<String>,
 }
 
 impl Object {
-    /// The version id, unless the next upload overwrites that version.
+    /// The version id; `None` if the next upload overwrites that version.
     pub(super) fn kept_version(&self) -> Option<String> {
         self.version.clone().filter(|version| *version != NULL_VERSION)
     }
 }
 
-/// A write, for those who ask afterwards what was there when.
+/// A write of a result, recorded for the checks.
 #[derive(Debug, Clone)]
 pub(super) struct Write {
     pub(super) key: String,
     pub(super) etag: String,
-    /// The objects' bodies are kept where they are documents: manifests.
+    /// The checks read the manifests.
     pub(super) body: Arc<[u8]>,
 }
 
 impl S3 {
-    pub(super) fn new(story: &Story) -> Self {
-        let uploads = Bucket { versioning: story.versioning, ..Bucket::default() };
+    pub(super) fn new(scenario: &Scenario) -> Self {
+        let uploads = Bucket { versioning: scenario.versioning, ..Bucket::default() };
         let buckets = BTreeMap::from([(UPLOADS, uploads), (RESULTS, Bucket::default())]);
-        Self { buckets, listing: story.listing }
+        Self { buckets, keys_per_listing: scenario.keys_per_listing }
     }
 
-    /// Writes an object as its owner does, without a call.
+    /// Writes an object without a call, and so without faults.
     pub(super) fn put(&mut self, bucket: &str, key: &str, body: &[u8], size: u64) -> Object {
-        self.buckets.get_mut(bucket).expect("a bucket of the story").put(key, body, size)
+        self.buckets.get_mut(bucket).expect("a bucket of the scenario").put(key, body, size)
     }
 
     pub(super) fn delete(&mut self, bucket: &str, key: &str) {
-        self.buckets.get_mut(bucket).expect("a bucket of the story").delete(key);
+        self.buckets.get_mut(bucket).expect("a bucket of the scenario").delete(key);
     }
 
     pub(super) fn get(&self, bucket: &str, key: &str, version: Option<&str>) -> Option<&Object> {
         self.buckets.get(bucket)?.get(key, version)
     }
 
-    /// The keys under a prefix.
+    /// The current objects under a prefix, in the order of their keys.
     pub(super) fn keys<'a>(&'a self, bucket: &str, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Object)> {
         self.buckets[bucket].under(prefix, None)
     }
 
-    /// Every object of a bucket, older versions included.
+    /// Every object of a bucket, including older versions.
     pub(super) fn all(&self, bucket: &str) -> impl Iterator<Item = (&str, &Object)> {
         let objects = self.buckets[bucket].objects.iter();
         objects.flat_map(|(key, versions)| {
@@ -97,7 +98,7 @@ impl S3 {
         })
     }
 
-    /// Every write to a bucket, in order.
+    /// Every write of a result to a bucket, in order.
     pub(super) fn writes(&self, bucket: &str) -> &[Write] {
         &self.buckets[bucket].writes
     }
@@ -153,7 +154,7 @@ impl World {
     pub(super) fn s3_answers(&mut self, call: &Call) -> Answer {
         let version = call.query.get("versionId").map(String::as_str);
         if version == Some(NULL_VERSION) {
-            self.wrong(format!("{call} asks for the version null, which identifies no content"));
+            self.add_violation(format!("{call} requests the version null, which does not identify a content"));
         }
         let Some(bucket) = self.s3.buckets.get(call.bucket.as_str()) else {
             return Answer::xml_error(404, "NoSuchBucket");
@@ -162,7 +163,7 @@ impl World {
             "ListObjectsV2" => self.list(bucket, call),
             "HeadObject" => match bucket.get(&call.key, version) {
                 Some(object) => described(Answer::empty(200), object).with("content-length", object.size.to_string()),
-                // A HEAD has no body, and so no code.
+                // The answer to a HEAD has no body, and so no error code.
                 None => Answer::empty(404),
             },
             "GetObject" => match bucket.get(&call.key, version) {
@@ -178,23 +179,23 @@ impl World {
             },
             "PutObject" => self.s3_put(call),
             "DeleteObject" => {
-                let kept = self.sabotage == Some(Sabotage::KeepsWaiters) && call.key.starts_with("callbacks/");
+                let kept = self.injected_bug == Some(InjectedBug::KeepsCallbacks) && call.key.starts_with("callbacks/");
                 if !kept {
                     self.s3.delete(&call.bucket, &call.key);
                 }
                 Answer::empty(204)
             }
             _ => {
-                self.wrong(format!("{call} is not known to the simulated S3"));
+                self.add_violation(format!("{call} is not simulated"));
                 Answer::xml_error(501, "NotImplemented")
             }
         }
     }
 
     fn s3_put(&mut self, call: &Call) -> Answer {
-        let there = self.s3.get(&call.bucket, &call.key, None);
+        let existing = self.s3.get(&call.bucket, &call.key, None);
         // <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>
-        let refused = match (call.header("if-none-match"), call.header("if-match"), there) {
+        let refused = match (call.header("if-none-match"), call.header("if-match"), existing) {
             (Some(_), _, Some(_)) => Some((412, "PreconditionFailed")),
             (_, Some(_), None) => Some((404, "NoSuchKey")),
             (_, Some(etag), Some(object)) if etag.trim_matches('"') != object.etag => Some((412, "PreconditionFailed")),
@@ -204,26 +205,27 @@ impl World {
             return Answer::xml_error(status, code);
         }
         let mut body = &call.body[..];
-        if self.sabotage == Some(Sabotage::TruncatesPages) && call.key.contains("/faces/") {
+        if self.injected_bug == Some(InjectedBug::TruncatesPages) && call.key.contains("/faces/") {
             let lines = body.split_inclusive(|byte| *byte == b'\n');
             body = &body[..lines.take(10).map(<[u8]>::len).sum()];
         }
         let object = self.s3.put(&call.bucket, &call.key, body, body.len() as u64);
-        if self.sabotage == Some(Sabotage::RewritesPages) && call.key.ends_with("/manifest.json") {
+        if self.injected_bug == Some(InjectedBug::RewritesPages) && call.key.ends_with("/manifest.json") {
             let page = call.key.replace("manifest.json", "faces/00000.jsonl");
             self.s3.put(&call.bucket, &page, b"", 0);
         }
-        if self.sabotage == Some(Sabotage::DelaysPages) && call.key.contains("/faces/") {
-            self.s3.buckets.get_mut(RESULTS).expect("there").writes.pop();
+        if self.injected_bug == Some(InjectedBug::DelaysPages) && call.key.contains("/faces/") {
+            self.s3.buckets.get_mut(RESULTS).expect("the bucket exists").writes.pop();
         }
         described(Answer::empty(200), &object)
     }
 
     fn list(&self, bucket: &Bucket, call: &Call) -> Answer {
-        let asked = |name| call.query.get(name).map(String::as_str);
-        let limit = asked("max-keys").and_then(|keys| keys.parse().ok()).unwrap_or(1000).min(self.s3.listing);
-        let prefix = asked("prefix").unwrap_or_default();
-        let after = asked("continuation-token").or(asked("start-after"));
+        let parameter = |name| call.query.get(name).map(String::as_str);
+        let limit =
+            parameter("max-keys").and_then(|keys| keys.parse().ok()).unwrap_or(1000).min(self.s3.keys_per_listing);
+        let prefix = parameter("prefix").unwrap_or_default();
+        let after = parameter("continuation-token").or(parameter("start-after"));
         let mut found = bucket.under(prefix, after);
         let (mut contents, mut last) = (String::new(), "");
         for (key, object) in found.by_ref().take(limit) {
@@ -233,7 +235,7 @@ impl World {
                 "<Contents><Key>{}</Key><ETag>&quot;{etag}&quot;</ETag><Size>{size}</Size></Contents>",
                 escaped(key)
             )
-            .expect("a string takes everything");
+            .expect("writing to a string succeeds");
             last = key;
         }
         let next = found.next().map(|_| format!("<NextContinuationToken>{}</NextContinuationToken>", escaped(last)));
@@ -246,6 +248,7 @@ impl World {
     }
 }
 
+/// Adds the headers of an object.
 fn described(answer: Answer, object: &Object) -> Answer {
     let answer = answer.with("etag", format!("\"{}\"", object.etag));
     match &object.version {
@@ -257,7 +260,7 @@ fn described(answer: Answer, object: &Object) -> Answer {
 /// `bytes=0-11` of a body.
 fn part<'a>(body: &'a [u8], range: &str) -> &'a [u8] {
     let bounds = range.strip_prefix("bytes=").and_then(|bounds| bounds.split_once('-'));
-    let (from, to) = bounds.expect("a range with two ends, as the functions ask for");
+    let (from, to) = bounds.expect("a range with two ends, as the functions request it");
     let from: usize = from.parse().expect("a number of bytes");
     let to: usize = to.parse().expect("a number of bytes");
     &body[from.min(body.len())..body.len().min(to + 1)]

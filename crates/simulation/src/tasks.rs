@@ -1,4 +1,4 @@
-//! Task tokens, and the callbacks that use them.
+//! Task tokens, and the calls that use them (`SendTaskSuccess`, `SendTaskFailure`).
 
 use std::collections::BTreeMap;
 
@@ -7,30 +7,32 @@ use tokio::sync::oneshot;
 
 use crate::clock::{MINUTE, Ms};
 use crate::machine::Failure;
-use crate::rekognition::Outcome;
+use crate::rekognition::JobOutcome;
 use crate::wire::{Answer, Call};
 use crate::world::{Cloud, World};
 
-/// Step Functions takes no more as a payload.
+/// The quota of Step Functions for a payload
+/// (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>).
 pub(super) const MAX_PAYLOAD_BYTES: usize = 262_144;
 
-/// On a fair day an execution is resumed by its job's own completion, long before a missed heartbeat.
-const PROMPT: Ms = 5 * MINUTE;
+/// Without faults, the completion message of the job resumes an execution: long before a heartbeat is missed.
+const MAX_RESUME_DELAY: Ms = 5 * MINUTE;
 
-/// Tokens that were given out.
+/// The task tokens.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
-    given: usize,
-    open: BTreeMap<String, Open>,
+    issued: usize,
+    open: BTreeMap<String, OpenTask>,
 }
 
+/// A task that waits for a callback.
 #[derive(Debug)]
-struct Open {
+struct OpenTask {
     execution: usize,
     answer: oneshot::Sender<Result<Value, Failure>>,
 }
 
-/// A token, open until this is dropped.
+/// A task token; its task is closed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Token {
     pub(super) name: String,
@@ -38,13 +40,13 @@ pub(super) struct Token {
 }
 
 impl Token {
-    /// A new token, and where its callback arrives.
+    /// Issues a token; the receiver gets the callback.
     pub(super) fn open(cloud: &Cloud, execution: usize) -> (Self, oneshot::Receiver<Result<Value, Failure>>) {
         let (answer, callback) = oneshot::channel();
         let mut world = cloud.lock();
-        world.tasks.given += 1;
-        let name = format!("token-{}-of-{}", world.tasks.given, world.executions[execution].name);
-        world.tasks.open.insert(name.clone(), Open { execution, answer });
+        world.tasks.issued += 1;
+        let name = format!("token-{}-of-{}", world.tasks.issued, world.executions[execution].name);
+        world.tasks.open.insert(name.clone(), OpenTask { execution, answer });
         (Self { name, cloud: cloud.clone() }, callback)
     }
 }
@@ -56,29 +58,29 @@ impl Drop for Token {
 }
 
 impl World {
-    /// Whether a task still waits for this token.
+    /// Whether a task still waits for a callback with this token.
     pub(super) fn is_open(&self, token: &str) -> bool {
         self.tasks.open.contains_key(token)
     }
 
-    /// Answers a callback.
+    /// Answers a call of Step Functions.
     pub(super) fn states_answers(&mut self, call: &Call) -> Answer {
         let request: Value = serde_json::from_slice(&call.body).unwrap_or_default();
         let token = request["taskToken"].as_str().unwrap_or_default();
         let Some(open) = self.tasks.open.remove(token) else {
             if !token.starts_with("token-") {
-                self.wrong(format!("{call} with a token that nobody gave out: {token:?}"));
+                self.add_violation(format!("{call} with a token that was never issued: {token:?}"));
                 return Answer::json_error("InvalidToken", "");
             }
-            self.meet("callback too late");
-            let error = if self.quirks.closed_tasks_do_not_exist { "TaskDoesNotExist" } else { "TaskTimedOut" };
+            self.cover("callback too late");
+            let error = if self.unspecified.closed_task_does_not_exist { "TaskDoesNotExist" } else { "TaskTimedOut" };
             return Answer::json_error(error, "the task has ended");
         };
         let answer = match call.operation.as_str() {
             "SendTaskSuccess" => {
                 let output = request["output"].as_str().unwrap_or_default();
                 if output.len() > MAX_PAYLOAD_BYTES {
-                    self.wrong(format!("{call} with an output of {} bytes", output.len()));
+                    self.add_violation(format!("{call} with an output of {} bytes", output.len()));
                 }
                 let output = serde_json::from_str(output).unwrap_or_default();
                 self.check_success(open.execution, &output);
@@ -89,7 +91,7 @@ impl World {
                 Err(Failure { error: text("error"), cause: text("cause") })
             }
             _ => {
-                self.wrong(format!("{call} is not known to the simulated Step Functions"));
+                self.add_violation(format!("{call} is not simulated"));
                 return Answer::json_error("UnknownOperationException", "");
             }
         };
@@ -97,23 +99,28 @@ impl World {
         Answer::json(&serde_json::json!({}))
     }
 
-    /// Only the truth is told: the job has succeeded, and it is one for the video of the execution.
+    /// A success must be true: the job has succeeded, and it is a job for the video of the execution.
     fn check_success(&mut self, execution: usize, output: &Value) {
         let now = self.now();
         let job = output["job_id"].as_str().and_then(|id| self.rekognition.jobs.get(id));
         let wanted = self.executions[execution].video().map(|video| video.key);
-        let wrong = match job {
-            None => "is no job's".to_owned(),
-            Some(job) if job.runs(now) => "is of a job that still runs".to_owned(),
-            Some(job) if matches!(job.outcome, Outcome::Fails(_)) => "is of a job that failed".to_owned(),
-            Some(job) if job.idempotency_key != output["idempotency_key"] => "has another job's tag".to_owned(),
-            Some(job) if Some(&job.key) != wanted.as_ref() => format!("is of {}", job.key),
-            // Who came after the end may have to wait for a turn in the queue.
-            Some(job) if self.fair && (self.executions[execution].entered..now).contains(&(job.ends + PROMPT)) => {
-                "comes long after its job's end, and nothing had gone wrong".to_owned()
+        let problem = match job {
+            None => "names an unknown job".to_owned(),
+            Some(job) if job.runs(now) => "names a job that still runs".to_owned(),
+            Some(job) if matches!(job.outcome, JobOutcome::Fails(_)) => "names a job that failed".to_owned(),
+            Some(job) if job.idempotency_key != output["idempotency_key"] => {
+                "has the idempotency key of another job".to_owned()
+            }
+            Some(job) if Some(&job.key) != wanted.as_ref() => format!("names a job for {}", job.key),
+            // An execution that was started after the job's end may have to wait in the queue.
+            Some(job)
+                if self.fault_free
+                    && (self.executions[execution].entered..now).contains(&(job.ends + MAX_RESUME_DELAY)) =>
+            {
+                "comes long after the end of its job, without a fault".to_owned()
             }
             Some(_) => return,
         };
-        self.wrong(format!("{} was told a success that {wrong}", self.executions[execution].name));
+        self.add_violation(format!("{} received a success that {problem}", self.executions[execution].name));
     }
 }

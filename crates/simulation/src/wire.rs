@@ -1,4 +1,4 @@
-//! The HTTP layer under the SDK's clients: every call reaches a simulated service, late, twice, or in vain.
+//! The HTTP layer under the SDK's clients: each call reaches a simulated service, with delays and faults.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,16 +17,16 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use crate::clock::{MINUTE, Ms, sleep};
-use crate::story::Sabotage;
-use crate::weather::Service;
+use crate::faults::Service;
+use crate::scenario::InjectedBug;
 use crate::world::{Cloud, World};
 
-/// The functions' clients: the real ones, on simulated wires and simulated time.
+/// The functions' clients: the real SDK on a simulated HTTP layer and in virtual time.
 pub(super) fn clients(cloud: &Cloud) -> Clients {
-    let http = SharedHttpClient::new(Wire(cloud.clone()));
+    let http = SharedHttpClient::new(SimulatedHttp(cloud.clone()));
     let clock = SharedTimeSource::new(cloud.lock().clock);
-    // A bucket of retry tokens of its own: the SDK's default is shared by every story of this process.
-    let partition = || retry::RetryPartition::custom("story").token_bucket(retry::TokenBucket::unlimited()).build();
+    // A separate token bucket for retries: all scenarios of this process would share the SDK's default one.
+    let partition = || retry::RetryPartition::custom("scenario").token_bucket(retry::TokenBucket::unlimited()).build();
     let credentials = Credentials::new("id", "secret", None, None, "simulation");
     macro_rules! client {
         ($sdk:ident) => {
@@ -48,15 +48,15 @@ pub(super) fn clients(cloud: &Cloud) -> Clients {
     }
 }
 
-/// A call of a service, as it arrives there.
+/// A call as it arrives at a service.
 #[derive(Debug)]
 pub(super) struct Call {
     service: Service,
-    /// As IAM and the SDK name it.
+    /// The operation's name in IAM and the SDK.
     pub(super) operation: String,
-    /// S3 alone.
+    /// Only for S3.
     pub(super) bucket: String,
-    /// S3 alone, raw.
+    /// Only for S3, decoded.
     pub(super) key: String,
     pub(super) query: BTreeMap<String, String>,
     headers: BTreeMap<String, String>,
@@ -73,12 +73,12 @@ impl fmt::Display for Call {
             _ => {
                 write!(f, "{}", self.operation)?;
                 let request: Value = serde_json::from_slice(&self.body).unwrap_or_default();
-                let told = ["ClientRequestToken", "JobId", "MaxResults", "NextToken", "taskToken", "error"];
-                told.iter().filter(|name| !request[**name].is_null()).try_for_each(|name| {
+                let shown = ["ClientRequestToken", "JobId", "MaxResults", "NextToken", "taskToken", "error"];
+                shown.iter().filter(|name| !request[**name].is_null()).try_for_each(|name| {
                     let value = request[*name].to_string();
-                    // Names in hexadecimal are told apart by their beginning.
-                    let shown = if value.len() > 60 && *name != "taskToken" { &value[..9] } else { &value };
-                    write!(f, " {name}={}", shown.trim_matches('"'))
+                    // The beginning of a hexadecimal id is enough to distinguish it.
+                    let value = if value.len() > 60 && *name != "taskToken" { &value[..9] } else { &value };
+                    write!(f, " {name}={}", value.trim_matches('"'))
                 })
             }
         }
@@ -118,7 +118,7 @@ impl Call {
             key: decoded(key),
             query,
             headers: request.headers().iter().map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect(),
-            body: request.body().bytes().expect("the functions send no streams").to_vec(),
+            body: request.body().bytes().expect("the functions do not send streams").to_vec(),
         }
     }
 }
@@ -127,7 +127,7 @@ fn decoded(text: &str) -> String {
     percent_decode_str(text).decode_utf8().expect("UTF-8").into_owned()
 }
 
-/// What a service answers.
+/// A service's answer.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -168,9 +168,9 @@ impl Answer {
     }
 }
 
-/// What the weather does to a call.
+/// What happens to a call.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Fate {
+enum CallOutcome {
     Answered,
     Refused,
     Throttled,
@@ -179,83 +179,88 @@ enum Fate {
 }
 
 impl World {
-    fn fate(&mut self, call: &Call) -> (Fate, Ms, Ms) {
-        let weather = self.weather();
-        let (mut there, mut back) = (self.dice.u64(1..30), self.dice.u64(1..30));
+    /// The outcome of a call, and the random delays of its request and its answer.
+    fn call_outcome(&mut self, call: &Call) -> (CallOutcome, Ms, Ms) {
+        let fault_rates = self.fault_rates();
+        let (mut request_delay, mut answer_delay) = (self.rng.u64(1..30), self.rng.u64(1..30));
         if let Some(takes) = self.get_ms.filter(|_| call.operation == "GetFaceDetection") {
-            (there, back) = (takes / 2, takes - takes / 2);
+            (request_delay, answer_delay) = (takes / 2, takes - takes / 2);
         }
         let conditional = call.header("if-none-match").or(call.header("if-match")).is_some();
-        let fate = if self.is_out(call.service) || self.chance(weather.refused) {
-            self.meet("fault: refused");
-            Fate::Refused
-        } else if self.chance(weather.throttled) {
-            self.meet("fault: throttled");
-            Fate::Throttled
-        } else if conditional && self.chance(weather.refused) {
-            self.meet("fault: conflict");
-            Fate::Conflict
-        } else if self.chance(weather.answer_lost) {
-            self.meet("fault: answer lost");
-            Fate::AnswerLost
+        let outcome = if self.is_unavailable(call.service) || self.chance(fault_rates.refused) {
+            self.cover("fault: refused");
+            CallOutcome::Refused
+        } else if self.chance(fault_rates.throttled) {
+            self.cover("fault: throttled");
+            CallOutcome::Throttled
+        } else if conditional && self.chance(fault_rates.refused) {
+            self.cover("fault: conflict");
+            CallOutcome::Conflict
+        } else if self.chance(fault_rates.answer_lost) {
+            self.cover("fault: answer lost");
+            CallOutcome::AnswerLost
         } else {
-            Fate::Answered
+            CallOutcome::Answered
         };
-        if self.chance(weather.slow) {
-            self.meet("fault: slow");
-            back += self.dice.u64(MINUTE / 4..2 * MINUTE);
+        if self.chance(fault_rates.slow) {
+            self.cover("fault: slow");
+            answer_delay += self.rng.u64(MINUTE / 4..2 * MINUTE);
         }
-        (fate, there, back)
+        (outcome, request_delay, answer_delay)
     }
 
-    fn answer(&mut self, call: &Call, fate: Fate) -> Option<Answer> {
-        let answer = match (fate, call.service) {
-            (Fate::Refused, Service::S3) => Answer::xml_error(500, "InternalError"),
-            (Fate::Refused, _) => Answer { status: 500, ..Answer::json_error("InternalServerError", "simulated") },
-            (Fate::Throttled, Service::S3) => Answer::xml_error(503, "SlowDown"),
-            (Fate::Throttled, _) => Answer::json_error("ThrottlingException", "simulated"),
-            (Fate::Conflict, _) => Answer::xml_error(409, "ConditionalRequestConflict"),
-            (Fate::Answered | Fate::AnswerLost, Service::S3) => self.s3_answers(call),
-            (Fate::Answered | Fate::AnswerLost, Service::Rekognition) => self.rekognition_answers(call),
-            (Fate::Answered | Fate::AnswerLost, _) => self.states_answers(call),
+    /// The answer of a service; `None` if it is lost.
+    fn answer(&mut self, call: &Call, outcome: CallOutcome) -> Option<Answer> {
+        let answer = match (outcome, call.service) {
+            (CallOutcome::Refused, Service::S3) => Answer::xml_error(500, "InternalError"),
+            (CallOutcome::Refused, _) => {
+                Answer { status: 500, ..Answer::json_error("InternalServerError", "simulated") }
+            }
+            (CallOutcome::Throttled, Service::S3) => Answer::xml_error(503, "SlowDown"),
+            (CallOutcome::Throttled, _) => Answer::json_error("ThrottlingException", "simulated"),
+            (CallOutcome::Conflict, _) => Answer::xml_error(409, "ConditionalRequestConflict"),
+            (CallOutcome::Answered | CallOutcome::AnswerLost, Service::S3) => self.s3_answers(call),
+            (CallOutcome::Answered | CallOutcome::AnswerLost, Service::Rekognition) => self.rekognition_answers(call),
+            (CallOutcome::Answered | CallOutcome::AnswerLost, _) => self.states_answers(call),
         };
         self.log(|| {
-            let lost = if fate == Fate::AnswerLost { ", answer lost" } else { "" };
+            let lost = if outcome == CallOutcome::AnswerLost { ", answer lost" } else { "" };
             let code = match answer.status {
                 200..300 => String::new(),
                 _ => format!(" {}", String::from_utf8_lossy(&answer.body)),
             };
             format!("  {call} -> {}{lost}{code}", answer.status)
         });
-        (fate != Fate::AnswerLost).then_some(answer)
+        (outcome != CallOutcome::AnswerLost).then_some(answer)
     }
 }
 
 /// The HTTP client of the functions' SDK clients.
 #[derive(Debug)]
-struct Wire(Cloud);
+struct SimulatedHttp(Cloud);
 
-impl HttpClient for Wire {
+impl HttpClient for SimulatedHttp {
     fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         SharedHttpConnector::new(Self(self.0.clone()))
     }
 }
 
-impl HttpConnector for Wire {
+impl HttpConnector for SimulatedHttp {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let (cloud, call, (sender, answer)) = (self.0.clone(), Call::read(&request), oneshot::channel());
-        // What is on its way arrives, whether or not its sender still lives.
+        // The request arrives even if the function that sent it is killed in the meantime.
         tokio::spawn(async move {
-            let (fate, there, back) = cloud.lock().fate(&call);
-            sleep(there).await;
-            if cloud.lock().sabotage == Some(Sabotage::StoresWaitersLate) && call.key.starts_with("callbacks/") {
+            let (outcome, request_delay, answer_delay) = cloud.lock().call_outcome(&call);
+            sleep(request_delay).await;
+            if cloud.lock().injected_bug == Some(InjectedBug::StoresCallbacksLate) && call.key.starts_with("callbacks/")
+            {
                 sender.send(Some(Answer::empty(200))).ok();
                 sleep(MINUTE).await;
-                cloud.lock().answer(&call, Fate::Answered);
+                cloud.lock().answer(&call, CallOutcome::Answered);
                 return;
             }
-            let answer = cloud.lock().answer(&call, fate);
-            sleep(back).await;
+            let answer = cloud.lock().answer(&call, outcome);
+            sleep(answer_delay).await;
             sender.send(answer).ok();
         });
         HttpConnectorFuture::new(async move {

@@ -1,4 +1,4 @@
-//! All that a story's actors share: the clock, the dice, the services' state and the log.
+//! The state that all parts of a simulation share: the clock, the random number generator, the services and the trace.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -8,19 +8,19 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::clock::{Clock, HOUR, MINUTE, Ms, readable};
 use crate::content::Content;
+use crate::faults::{FaultRates, Outage, Service};
 use crate::machine::Execution;
 use crate::rekognition::Rekognition;
 use crate::s3::{Object, S3};
-use crate::story::{Quirks, Sabotage, Story};
+use crate::scenario::{InjectedBug, Scenario, UnspecifiedBehaviour};
 use crate::tasks::Tasks;
-use crate::weather::{Outage, Service, Weather};
 
-/// The bucket that videos land in.
+/// The bucket of the videos.
 pub(super) const UPLOADS: &str = "uploads";
-/// The bucket of results, callbacks and entries.
+/// The bucket of results, pending callbacks and queue entries.
 pub(super) const RESULTS: &str = "results";
 
-/// A handle to the one world. Everything runs on one thread: the lock is never waited for.
+/// A handle to the shared state. Everything runs on one thread, so taking the lock never blocks.
 #[derive(Debug, Clone)]
 pub(super) struct Cloud(Arc<Mutex<World>>);
 
@@ -29,60 +29,61 @@ impl Cloud {
         Self(Arc::new(Mutex::new(world)))
     }
 
-    /// Never held across an await.
+    /// The guard must not be held across an await.
     pub(super) fn lock(&self) -> MutexGuard<'_, World> {
-        self.0.lock().expect("nobody panics while holding the world")
+        self.0.lock().expect("no panic while the lock is held")
     }
 }
 
-/// What a story's actors share.
+/// The shared state.
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) clock: Clock,
-    pub(super) dice: fastrand::Rng,
-    pub(super) quirks: Quirks,
-    /// Whether nothing goes wrong in the whole story.
-    pub(super) fair: bool,
-    pub(super) sabotage: Option<Sabotage>,
+    pub(super) rng: fastrand::Rng,
+    pub(super) unspecified: UnspecifiedBehaviour,
+    /// Whether the scenario has no faults.
+    pub(super) fault_free: bool,
+    pub(super) injected_bug: Option<InjectedBug>,
     pub(super) get_ms: Option<Ms>,
     pub(super) s3: S3,
     pub(super) rekognition: Rekognition,
     pub(super) tasks: Tasks,
     pub(super) executions: Vec<Execution>,
-    /// What is in an object, by its entity tag.
+    /// The contents of the uploaded objects, by entity tag.
     pub(super) contents: BTreeMap<String, Content>,
-    /// Every object that was uploaded, by its key.
+    /// Every object that was uploaded, with its key.
     pub(super) uploaded: Vec<(String, Object)>,
-    /// Where the completions of new jobs are published to: a deploy changes it.
+    /// The topic of new jobs; a deployment changes it.
     pub(super) topic: String,
-    /// Functions that run now.
+    /// The number of functions that run now.
     pub(super) running: usize,
-    /// Completions that resume-execution failed on three times.
+    /// Events for which resume-execution has failed three times.
     pub(super) dead_letters: Vec<serde_json::Value>,
-    /// What should never have happened, as it happened.
-    pub(super) wrongs: Vec<String>,
-    /// How often what was met: shows that the seeds reach everything.
-    pub(super) met: BTreeMap<String, u64>,
-    /// Jobs that were started, for whoever publishes their completion.
+    /// The rules that were broken.
+    pub(super) violations: Vec<String>,
+    /// How often each notable event occurred: shows which behaviour the seeds reach.
+    pub(super) coverage: BTreeMap<String, u64>,
+    /// Receives the id of each job that is started, for its completion message.
     pub(super) started_jobs: UnboundedSender<String>,
-    weather: Weather,
+    fault_rates: FaultRates,
     outages: Vec<Outage>,
-    calm_at: Ms,
-    log: Option<Vec<(Ms, String)>>,
+    faults_end: Ms,
+    /// Time and text of each event; `None` unless the scenario is traced.
+    events: Option<Vec<(Ms, String)>>,
 }
 
 impl World {
-    pub(super) fn new(story: &Story, started_jobs: UnboundedSender<String>) -> Self {
+    pub(super) fn new(scenario: &Scenario, started_jobs: UnboundedSender<String>) -> Self {
         let clock = Clock::start();
         Self {
             clock,
-            dice: fastrand::Rng::with_seed(story.seed),
-            quirks: story.quirks,
-            fair: story.is_fair(),
-            sabotage: story.sabotage,
-            get_ms: story.get_ms,
-            s3: S3::new(story),
-            rekognition: Rekognition::new(story),
+            rng: fastrand::Rng::with_seed(scenario.seed),
+            unspecified: scenario.unspecified,
+            fault_free: scenario.is_fault_free(),
+            injected_bug: scenario.injected_bug,
+            get_ms: scenario.get_ms,
+            s3: S3::new(scenario),
+            rekognition: Rekognition::new(scenario),
             tasks: Tasks::default(),
             executions: Vec::new(),
             contents: BTreeMap::new(),
@@ -90,13 +91,13 @@ impl World {
             topic: "arn:aws:sns:us-east-1:123456789012:completions-1".to_owned(),
             running: 0,
             dead_letters: Vec::new(),
-            wrongs: Vec::new(),
-            met: BTreeMap::new(),
+            violations: Vec::new(),
+            coverage: BTreeMap::new(),
             started_jobs,
-            weather: story.weather,
-            outages: story.outages.clone(),
-            calm_at: story.calm_at,
-            log: story.logged.then(Vec::new),
+            fault_rates: scenario.fault_rates,
+            outages: scenario.outages.clone(),
+            faults_end: scenario.faults_end,
+            events: scenario.traced.then(Vec::new),
         }
     }
 
@@ -104,31 +105,34 @@ impl World {
         self.clock.now()
     }
 
-    /// The chances of faults right now.
-    pub(super) fn weather(&self) -> Weather {
-        if self.now() < self.calm_at { self.weather } else { Weather::default() }
+    /// The current probability of each fault.
+    pub(super) fn fault_rates(&self) -> FaultRates {
+        if self.now() < self.faults_end { self.fault_rates } else { FaultRates::default() }
     }
 
-    pub(super) fn is_out(&self, service: Service) -> bool {
-        self.outages.iter().any(|outage| outage.hits(service, self.now()))
+    /// Whether a service has an outage now.
+    pub(super) fn is_unavailable(&self, service: Service) -> bool {
+        self.outages.iter().any(|outage| outage.affects(service, self.now()))
     }
 
-    /// Perhaps an outage begins: just now, when it hurts.
-    pub(super) fn ambush(&mut self) {
-        if self.chance(self.weather().outage) {
-            let (service, from) = (self.dice.choice(Service::ALL).expect("some"), self.now());
-            let until = (from + self.dice.u64(MINUTE..HOUR)).min(self.calm_at);
-            self.meet("fault: outage");
-            self.log(|| format!("{service:?} is out of reach until {}", readable(until)));
+    /// Begins an outage of a random service with the probability of the scenario. Called when a state is entered,
+    /// because an outage has the most effect there.
+    pub(super) fn maybe_begin_outage(&mut self) {
+        if self.chance(self.fault_rates().outage) {
+            let (service, from) = (self.rng.choice(Service::ALL).expect("some"), self.now());
+            let until = (from + self.rng.u64(MINUTE..HOUR)).min(self.faults_end);
+            self.cover("fault: outage");
+            self.log(|| format!("{service:?} is unavailable until {}", readable(until)));
             self.outages.push(Outage { service, from, until });
         }
     }
 
+    /// `true` with the given probability, from 0 to 1.
     pub(super) fn chance(&mut self, chance: f64) -> bool {
-        chance > 0.0 && self.dice.f64() < chance
+        chance > 0.0 && self.rng.f64() < chance
     }
 
-    /// Someone uploads an object.
+    /// Uploads an object.
     pub(super) fn upload(&mut self, key: &str, content: &Content) -> Object {
         self.log(|| format!("{key} is uploaded: {content:?}"));
         let object = self.s3.put(UPLOADS, key, &content.bytes(), content.size());
@@ -137,35 +141,36 @@ impl World {
         object
     }
 
-    /// Writes a line of the story. Task tokens have names of their own and may be read by anyone here.
+    /// Adds a line to the trace. Task tokens may appear in it: the simulation's tokens are not secret.
     pub(super) fn log(&mut self, line: impl FnOnce() -> String) {
         let now = self.now();
-        if let Some(log) = &mut self.log {
-            log.push((now, line()));
+        if let Some(events) = &mut self.events {
+            events.push((now, line()));
         }
     }
 
-    /// Something that no fault excuses.
-    pub(super) fn wrong(&mut self, what: String) {
-        self.log(|| format!("WRONG: {what}"));
-        self.wrongs.push(what);
+    /// Records that a rule was broken that must hold in spite of every fault.
+    pub(super) fn add_violation(&mut self, violation: String) {
+        self.log(|| format!("VIOLATION: {violation}"));
+        self.violations.push(violation);
     }
 
-    pub(super) fn meet(&mut self, what: &str) {
-        match self.met.get_mut(what) {
+    /// Counts a notable event.
+    pub(super) fn cover(&mut self, event: &str) {
+        match self.coverage.get_mut(event) {
             Some(count) => *count += 1,
-            None => _ = self.met.insert(what.to_owned(), 1),
+            None => _ = self.coverage.insert(event.to_owned(), 1),
         }
     }
 
-    /// The story as it went, a line an event.
-    pub(super) fn told(&self) -> String {
-        let lines = self.log.iter().flatten().map(|(at, line)| format!("{} {line}", readable(*at)));
+    /// The trace: one line for each event.
+    pub(super) fn trace(&self) -> String {
+        let lines = self.events.iter().flatten().map(|(at, line)| format!("{} {line}", readable(*at)));
         lines.collect::<Vec<_>>().join("\n")
     }
 }
 
-/// The hash of a story as it went: equal for equal runs.
-pub(super) fn hash(told: &str) -> String {
-    hex::encode(Sha256::digest(told))
+/// The hash of a trace, in hexadecimal.
+pub(super) fn hash(trace: &str) -> String {
+    hex::encode(Sha256::digest(trace))
 }

@@ -1,34 +1,37 @@
-//! Bad input of every kind: each ends in its own named error, or is passed over, and harms nobody else.
+//! Bad input of every kind: it ends in a named error or is ignored, and does not affect the other videos.
 
 use lambdas::serve::{ConfigError, config_from};
 use lambdas::{fetch_page, resume_execution, start_detection, summarize};
 use serde_json::{Value, json};
-use simulation::{Content, End, Kind, MINUTE, Run, SECOND, Story, Upload, run};
+use simulation::{Content, ExecutionEnd, Kind, MINUTE, Run, SECOND, Scenario, Upload, run};
 
 fn upload(key: &str, kind: Kind) -> Upload {
     let content = Content { id: 1, kind, faces: 20, job_ms: MINUTE, failures: 0 };
     Upload { at: 0, key: key.to_owned(), content, events: vec![SECOND] }
 }
 
-/// A good video, which must succeed whatever stands beside it.
-fn story() -> Story {
-    Story { uploads: vec![upload("good.mp4", Kind::Video)], ..Story::calm(1) }
+/// A scenario with a good video, which must succeed whatever else happens.
+fn scenario() -> Scenario {
+    Scenario { uploads: vec![upload("good.mp4", Kind::Video)], ..Scenario::fault_free(1) }
 }
 
 #[track_caller]
-fn played(story: &Story) -> Run {
-    let run = run(story);
-    assert!(run.violations.is_empty(), "{:#?}\n{}", run.violations, run.told);
+fn run_without_violations(scenario: &Scenario) -> Run {
+    let run = run(scenario);
+    assert!(run.violations.is_empty(), "{:#?}\n{}", run.violations, run.trace);
     assert_eq!(end(&run, "event-0_0").error, "", "the good video");
     run
 }
 
 #[track_caller]
-fn end<'a>(run: &'a Run, execution: &str) -> &'a End {
-    run.ends.iter().find(|end| end.execution == execution).unwrap_or_else(|| panic!("no {execution} in {:?}", run.ends))
+fn end<'a>(run: &'a Run, execution: &str) -> &'a ExecutionEnd {
+    run.executions
+        .iter()
+        .find(|end| end.execution == execution)
+        .unwrap_or_else(|| panic!("no {execution} in {:?}", run.executions))
 }
 
-/// An event as `EventBridge` hands it over, with something else at `pointer`.
+/// An event as `EventBridge` delivers it, with another value at `pointer`.
 fn event(pointer: &str, value: Value) -> Value {
     let mut event = json!({
         "version": "0", "id": "17793124-05d4-b198-2fde-7ededc63b103", "detail-type": "Object Created",
@@ -41,7 +44,7 @@ fn event(pointer: &str, value: Value) -> Value {
 }
 
 #[test]
-fn inputs_of_executions() {
+fn an_invalid_input_fails_with_a_named_error() {
     let rows = [
         (json!(null), "InvalidInput", "invalid type: null"),
         (json!(7), "InvalidInput", "invalid type: integer `7`"),
@@ -70,18 +73,18 @@ fn inputs_of_executions() {
         (json!({"bucket": "uploads", "key": "good.mp4", "version_id": "none"}), "VideoNotFound", "(version none)"),
     ];
     let manual = rows.iter().map(|(input, ..)| (SECOND, input.clone())).collect();
-    let run = played(&Story { manual, ..story() });
+    let run = run_without_violations(&Scenario { manual, ..scenario() });
     for (index, (input, error, cause)) in rows.iter().enumerate() {
-        let end = end(&run, &format!("by-hand-{index}"));
+        let end = end(&run, &format!("console-{index}"));
         assert_eq!(end.error, *error, "{input}: {}", end.cause);
         assert!(end.cause.contains(cause), "{input}: {}", end.cause);
     }
-    // The good video and the one that every story ends with: nobody paid for anything else.
+    // The good video and the one that every scenario ends with: nothing else is paid.
     assert_eq!(run.jobs.len(), 2);
 }
 
 #[test]
-fn objects_among_the_uploads() {
+fn an_object_that_is_no_good_video_fails_with_a_named_error() {
     let rows = [
         (Kind::Empty, "VideoEmpty", "is empty"),
         (Kind::Text, "NotAVideo", "does not begin like an MP4 or MOV file"),
@@ -90,22 +93,22 @@ fn objects_among_the_uploads() {
         (Kind::Forbidden, "VideoUnreadable", "cannot read s3://uploads/bad-5.mp4"),
         (Kind::UnknownCodec, "JobFailed", "unsupported codec/format"),
     ];
-    let mut story = story();
+    let mut scenario = scenario();
     for (index, (kind, ..)) in rows.iter().enumerate() {
-        story.uploads.push(upload(&format!("bad-{}.mp4", index + 1), *kind));
+        scenario.uploads.push(upload(&format!("bad-{}.mp4", index + 1), *kind));
     }
-    let run = played(&story);
+    let run = run_without_violations(&scenario);
     for (index, (kind, error, cause)) in rows.iter().enumerate() {
         let end = end(&run, &format!("event-{}_0", index + 1));
         assert_eq!(end.error, *error, "{kind:?}: {}", end.cause);
         assert!(end.cause.contains(cause), "{kind:?}: {}", end.cause);
     }
-    // Only the codec is Rekognition's to find out.
+    // Only the codec is found by Rekognition, and so by a job.
     assert_eq!(run.jobs.len(), 3);
 }
 
 #[test]
-fn messages_of_the_topic() {
+fn forged_messages_resume_no_execution() {
     let ignored = [
         String::new(),
         "no JSON".to_owned(),
@@ -118,40 +121,40 @@ fn messages_of_the_topic() {
         json!({"JobId": "0".repeat(64), "Status": "SUCCEEDED"}).to_string(),
         "{\"JobId\":".to_owned() + &"[".repeat(500),
     ];
-    let forgeries = ignored.into_iter().map(|message| (20 * SECOND, Some(message))).collect();
-    let run = played(&Story { forgeries, ..story() });
-    assert!(!run.met.contains_key("dead letter"), "passed over at once: {:?}", run.met);
+    let forged_messages = ignored.into_iter().map(|message| (20 * SECOND, Some(message))).collect();
+    let run = run_without_violations(&Scenario { forged_messages, ..scenario() });
+    assert!(!run.coverage.contains_key("dead letter"), "ignored without a retry: {:?}", run.coverage);
 
-    // A lie about a job that runs is asked about again, and a dead letter in the end: it resumes nobody.
-    let mut long = story();
+    // A false success of a running job is checked several times and then is a dead letter: it resumes no execution.
+    let mut long = scenario();
     long.uploads[0].content.job_ms = 10 * MINUTE;
-    let run = played(&Story { forgeries: vec![(20 * SECOND, None)], ..long });
-    assert!(run.told.contains("ResumeExecution ends with JobNotFinished"), "{}", run.told);
+    let run = run_without_violations(&Scenario { forged_messages: vec![(20 * SECOND, None)], ..long });
+    assert!(run.trace.contains("ResumeExecution ends with JobNotFinished"), "{}", run.trace);
 }
 
 #[test]
-fn objects_among_the_callbacks_and_entries() {
-    let idempotency_key = &played(&story()).jobs[0].idempotency_key;
+fn foreign_objects_among_the_callbacks_and_entries_are_ignored() {
+    let idempotency_key = &run_without_violations(&scenario()).jobs[0].idempotency_key;
     let nonsense = ["", "no JSON", "null", "{}", "{\"execution\":7}", "\u{1f3ac}"];
     for body in nonsense {
-        let places = [
-            format!("callbacks/{idempotency_key}/nobody/0"),
+        let keys = [
+            format!("callbacks/{idempotency_key}/unknown/0"),
             format!("callbacks/{idempotency_key}/event-0_0/0"),
-            "queue/entries/0000000000000-nobody".to_owned(),
+            "queue/entries/0000000000000-unknown".to_owned(),
             "queue/entries/".to_owned(),
             "queue/lease".to_owned(),
             "queue/slot-freed".to_owned(),
             format!("queue/completed-jobs/{idempotency_key}"),
         ];
-        for place in places {
-            let litter = vec![(place, body.to_owned())];
-            played(&Story { litter, ..story() });
+        for key in keys {
+            let foreign_objects = vec![(key, body.to_owned())];
+            run_without_violations(&Scenario { foreign_objects, ..scenario() });
         }
     }
 }
 
 #[test]
-fn environments_of_functions() {
+fn an_invalid_environment_is_reported_with_its_variable() {
     let all = [
         ("RESULTS_BUCKET", "results"),
         ("COMPLETION_TOPIC_ARN", "topic"),
@@ -164,7 +167,7 @@ fn environments_of_functions() {
         let others = others.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         others.chain(changed).collect::<Vec<_>>().into_iter()
     };
-    let error = |result: Result<(), ConfigError>| result.expect_err("wrong").to_string();
+    let error = |result: Result<(), ConfigError>| result.expect_err("the environment is invalid").to_string();
     let start = |variables| config_from::<start_detection::Config>(variables).map(drop);
     for (name, _) in all {
         let message = error(start(with(name, None)));

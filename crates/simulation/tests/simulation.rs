@@ -1,21 +1,21 @@
-//! The workflow in virtual time: what no fault may do to it, and how long a rush takes.
+//! The workflow in virtual time: no fault breaks a rule, and a burst of uploads is processed in order and without idle
+//! slots.
 //!
-//! `cargo test` plays the seeds that are named here and no others, so that it gives the same answer every time.
-//! `scripts/search-seeds` searches for new ones; `cargo run -p simulation -- replay 17` prints every
-//! event of one.
+//! `cargo test` runs fixed seeds only, so that its result is always the same. `scripts/search-seeds` searches for new
+//! ones; `cargo run -p simulation -- replay 17` prints every event of one.
 
 use std::collections::BTreeMap;
 
 use simulation::{
-    Batch, Content, HOUR, Kind, Limits, MINUTE, Ms, Quirks, Run, SECOND, Sabotage, Story, Upload, Versioning, Weather,
-    run,
+    Batch, Content, FaultRates, HOUR, InjectedBug, Kind, Limits, MINUTE, Ms, Run, SECOND, Scenario,
+    UnspecifiedBehaviour, Upload, Versioning, run,
 };
 
-/// Seeds that are played every time, from 0.
+/// The number of seeds that every test run covers, from 0.
 const FIXED_SEEDS: u64 = 500;
 
-/// What the fixed seeds must meet, or they prove nothing about it.
-const MUST_BE_MET: &[&str] = &[
+/// The events that must occur in the fixed seeds: the seeds show nothing about an event that never occurs.
+const REQUIRED_COVERAGE: &[&str] = &[
     "LimitExceeded",
     "ResourceNotFound",
     "InvalidPaginationToken",
@@ -53,34 +53,37 @@ const MUST_BE_MET: &[&str] = &[
     "redrive of ListPages",
     "redrive of FetchPages",
     "redrive of Summarize",
-    "started anew after StartDetection",
-    "started anew after ListPages",
-    "started anew after FetchPages",
-    "started anew after Summarize",
+    "new execution after StartDetection",
+    "new execution after ListPages",
+    "new execution after FetchPages",
+    "new execution after Summarize",
 ];
 
 #[test]
-fn fixed_seeds_hold() {
-    let batch = Batch::play(0..FIXED_SEEDS, Limits::default());
-    println!("{} seeds met {:#?}", batch.played, batch.met);
-    println!("dead callbacks left to expire: {}; longest history: {}", batch.left_to_expire, batch.most_events);
+fn fixed_seeds_break_no_rule_and_reach_the_required_coverage() {
+    let batch = Batch::run(0..FIXED_SEEDS, Limits::default());
+    println!("coverage of {} seeds: {:#?}", batch.seeds, batch.coverage);
+    println!(
+        "callbacks of closed tasks that are left to expire: {}; longest history: {} events",
+        batch.left_to_expire, batch.most_events
+    );
     if let Some((seed, violations)) = batch.failures.first_key_value() {
         let seeds: Vec<_> = batch.failures.keys().collect();
-        let told = run(&Story::generate(*seed)).told;
-        panic!("{} seeds break the rules: {seeds:?}\nseed {seed}: {violations:#?}\nits story:\n{told}", seeds.len());
+        let trace = run(&Scenario::generate(*seed)).trace;
+        panic!("{} seeds break the rules: {seeds:?}\nseed {seed}: {violations:#?}\nits trace:\n{trace}", seeds.len());
     }
-    let unmet: Vec<_> = MUST_BE_MET.iter().filter(|what| !batch.met.contains_key(**what)).collect();
-    assert!(unmet.is_empty(), "never met: {unmet:?}");
+    let missing: Vec<_> = REQUIRED_COVERAGE.iter().filter(|event| !batch.coverage.contains_key(**event)).collect();
+    assert!(missing.is_empty(), "never occurred: {missing:?}");
 }
 
 #[test]
-fn equal_seeds_have_equal_stories() {
+fn equal_seeds_have_equal_runs() {
     for seed in 0..20 {
-        let (one, other) = (run(&Story::generate(seed)), run(&Story::generate(seed)));
+        let (one, other) = (run(&Scenario::generate(seed)), run(&Scenario::generate(seed)));
         assert_eq!(one.hash, other.hash, "seed {seed}");
-        assert!(one.told.lines().count() > 5, "seed {seed} tells nothing");
+        assert!(one.trace.lines().count() > 5, "seed {seed} has no trace");
     }
-    assert_ne!(run(&Story::generate(1)).hash, run(&Story::generate(2)).hash);
+    assert_ne!(run(&Scenario::generate(1)).hash, run(&Scenario::generate(2)).hash);
 }
 
 fn video(id: u64, faces: usize, job_ms: Ms) -> Content {
@@ -92,116 +95,126 @@ fn upload(at: Ms, key: &str, content: Content) -> Upload {
 }
 
 #[track_caller]
-fn assert_holds(run: &Run) {
-    assert!(run.violations.is_empty(), "{:#?}\n{}", run.violations, run.told);
+fn assert_no_violation(run: &Run) {
+    assert!(run.violations.is_empty(), "{:#?}\n{}", run.violations, run.trace);
 }
 
-/// Each check sees what it is there to see.
-mod a_flaw_is_found {
+/// Each check finds the bug that it is written for.
+mod injected_bug_is_found {
     use super::*;
 
     #[track_caller]
-    fn assert_found(sabotage: Sabotage, story: Story, message: &str) {
-        assert_holds(&run(&story));
-        let run = run(&Story { sabotage: Some(sabotage), ..story });
+    fn assert_found(injected_bug: InjectedBug, scenario: Scenario, message: &str) {
+        assert_no_violation(&run(&scenario));
+        let run = run(&Scenario { injected_bug: Some(injected_bug), ..scenario });
         assert!(
             run.violations.iter().any(|violation| violation.contains(message)),
             "no {message:?} among {:#?}\n{}",
             run.violations,
-            run.told
+            run.trace
         );
     }
 
     /// Two executions for each of three videos.
-    fn story() -> Story {
+    fn scenario() -> Scenario {
         let uploads = (0..3).map(|id| Upload {
             events: vec![SECOND, 2 * MINUTE],
             ..upload(0, &format!("{id}.mp4"), video(id, 50, MINUTE))
         });
-        Story { uploads: uploads.collect(), faces_per_page: 20, ..Story::calm(1) }
+        Scenario { uploads: uploads.collect(), faces_per_page: 20, ..Scenario::fault_free(1) }
     }
 
     #[test]
-    fn a_job_paid_twice() {
-        // The second execution comes while the first one's job runs: later it would find the job ended.
-        let mut story = story();
-        for upload in &mut story.uploads {
+    fn a_content_that_is_paid_twice() {
+        // The second execution starts while the job of the first one runs: later it would find the completed job.
+        let mut scenario = scenario();
+        for upload in &mut scenario.uploads {
             upload.events = vec![SECOND, 30 * SECOND];
         }
-        assert_found(Sabotage::PaysTwice, story, "was paid twice");
+        assert_found(InjectedBug::IgnoresClientRequestToken, scenario, "was paid twice");
     }
 
     #[test]
-    fn a_success_that_is_none() {
-        assert_found(Sabotage::ReportsTooEarly, story(), "was told a success that is of a job that still runs");
+    fn a_success_that_is_reported_before_the_end_of_the_job() {
+        assert_found(
+            InjectedBug::ReportsSuccessEarly,
+            scenario(),
+            "received a success that names a job that still runs",
+        );
     }
 
     #[test]
-    fn an_execution_that_waits_for_ever() {
-        let story = Story { uploads: vec![upload(0, "a.mp4", video(1, 5, MINUTE))], ..Story::calm(1) };
-        assert_found(Sabotage::HidesTheEnd, story, "waited for ever");
+    fn an_execution_that_waits_forever() {
+        let scenario = Scenario { uploads: vec![upload(0, "a.mp4", video(1, 5, MINUTE))], ..Scenario::fault_free(1) };
+        assert_found(InjectedBug::NeverReportsCompletion, scenario, "waited forever");
     }
 
     #[test]
-    fn half_a_page() {
-        assert_found(Sabotage::TruncatesPages, story(), "are not the 50 that Rekognition found");
+    fn a_truncated_page() {
+        assert_found(InjectedBug::TruncatesPages, scenario(), "are not the 50 that Rekognition found");
     }
 
     #[test]
-    fn a_page_changed_under_its_manifest() {
-        assert_found(Sabotage::RewritesPages, story(), "was changed under its manifest");
+    fn a_page_that_changes_after_its_manifest_was_written() {
+        assert_found(InjectedBug::RewritesPages, scenario(), "was changed after its manifest was written");
     }
 
     #[test]
-    fn a_manifest_before_its_pages() {
-        assert_found(Sabotage::DelaysPages, story(), "was written before");
+    fn a_manifest_that_is_written_before_its_pages() {
+        assert_found(InjectedBug::DelaysPages, scenario(), "was written before");
     }
 
     #[test]
-    fn a_callback_left_behind() {
-        assert_found(Sabotage::KeepsWaiters, story(), "is left");
+    fn a_callback_that_is_not_removed() {
+        assert_found(InjectedBug::KeepsCallbacks, scenario(), "was not removed");
     }
 
     #[test]
-    fn an_error_without_a_name() {
-        assert_found(Sabotage::FailsOddly, story(), "failed with the error");
+    fn an_error_with_an_unexpected_name() {
+        assert_found(InjectedBug::FailsWithUnknownError, scenario(), "failed with the unexpected error");
     }
 
     #[test]
-    fn callbacks_stored_after_their_jobs_have_started() {
-        let story = Story { uploads: vec![upload(0, "a.mp4", video(1, 5, MINUTE))], ..Story::calm(1) };
-        assert_found(Sabotage::StoresWaitersLate, story, "waited for ever");
+    fn callbacks_that_are_stored_after_their_jobs_have_started() {
+        let scenario = Scenario { uploads: vec![upload(0, "a.mp4", video(1, 5, MINUTE))], ..Scenario::fault_free(1) };
+        assert_found(InjectedBug::StoresCallbacksLate, scenario, "waited forever");
     }
 
     #[test]
-    fn an_execution_that_only_its_heartbeat_resumes() {
-        let story = Story { uploads: vec![upload(0, "a.mp4", video(1, 5, MINUTE))], ..Story::calm(1) };
-        assert_found(Sabotage::LosesMessages, story, "comes long after its job's end");
+    fn an_execution_that_is_resumed_only_by_its_heartbeat() {
+        let scenario = Scenario { uploads: vec![upload(0, "a.mp4", video(1, 5, MINUTE))], ..Scenario::fault_free(1) };
+        assert_found(InjectedBug::LosesMessages, scenario, "comes long after the end of its job");
     }
 }
 
-/// What was found once and must never come back.
+/// Bugs that were found once.
 mod regressions {
     use super::*;
 
     /// A video whose job fails after `job_ms`, and an account with one slot.
-    fn failing(seed: u64, job_ms: Ms) -> Story {
+    fn failing(seed: u64, job_ms: Ms) -> Scenario {
         let content = Content { kind: Kind::UnknownCodec, ..video(1, 0, job_ms) };
-        let quirks = Quirks { full_before_known: true, ..Quirks::default() };
-        Story { uploads: vec![upload(0, "failing.mp4", content)], quirks, slots: 1, ..Story::calm(seed) }
+        let unspecified = UnspecifiedBehaviour { limit_before_idempotency: true, ..UnspecifiedBehaviour::default() };
+        Scenario {
+            uploads: vec![upload(0, "failing.mp4", content)],
+            unspecified,
+            slots: 1,
+            ..Scenario::fault_free(seed)
+        }
     }
 
     #[track_caller]
-    fn assert_paid_once(story: &Story) {
-        let run = run(story);
-        assert_holds(&run);
-        assert_eq!(run.jobs.iter().filter(|job| job.key == "failing.mp4").count(), 1, "{}", run.told);
+    fn assert_paid_once(scenario: &Scenario) {
+        let run = run(scenario);
+        assert_no_violation(&run);
+        assert_eq!(run.jobs.iter().filter(|job| job.key == "failing.mp4").count(), 1, "{}", run.trace);
     }
 
     #[test]
     fn a_failing_job_that_outlasts_heartbeats_is_paid_once() {
-        // Each heartbeat left a callback behind whose token was dead; telling it counted as told, and the next attempt
-        // paid for the next attempt: up to 20 jobs for one broken video.
+        // Each heartbeat left a callback with the token of a closed task. Sending a failure to it counted as notifying
+        // the execution, so each attempt of the task started the next attempt of the job: up to 20 jobs for one broken
+        // video.
         for job_ms in [14 * MINUTE, 20 * MINUTE, 45 * MINUTE, 2 * HOUR] {
             assert_paid_once(&failing(1, job_ms));
         }
@@ -210,152 +223,166 @@ mod regressions {
     #[test]
     fn a_failing_job_whose_message_is_lost_is_paid_once() {
         for seed in 0..5 {
-            let weather = Weather { message_lost: 1.0, ..Weather::default() };
-            assert_paid_once(&Story { weather, calm_at: 24 * HOUR, ..failing(seed, 5 * MINUTE) });
+            let fault_rates = FaultRates { message_lost: 1.0, ..FaultRates::default() };
+            assert_paid_once(&Scenario { fault_rates, faults_end: 24 * HOUR, ..failing(seed, 5 * MINUTE) });
         }
     }
 
     #[test]
-    fn a_failing_job_is_paid_once_though_its_news_and_its_entry_cross() {
-        // After a missed heartbeat the entry waits for a slot. Another upload has it looked at just as the message
-        // tells the execution: the entry's failure "was told", and a second job was paid for nobody.
+    fn a_failing_job_is_paid_once_if_its_message_and_its_queue_entry_are_processed_at_the_same_time() {
+        // After a missed heartbeat the queue entry waits for a slot. Another upload made a function process the entry
+        // just as the message notified the execution. The failure counted as notified through the entry, and a second
+        // job was started that no execution waited for.
         for seed in 0..100 {
-            let mut story = failing(seed, 20 * MINUTE);
+            let mut scenario = failing(seed, 20 * MINUTE);
             let after = 20 * MINUTE + SECOND + seed * 25;
-            story.uploads.push(upload(after, "other.mp4", video(2, 5, MINUTE)));
-            assert_paid_once(&story);
+            scenario.uploads.push(upload(after, "other.mp4", video(2, 5, MINUTE)));
+            assert_paid_once(&scenario);
         }
     }
 
     #[test]
-    fn a_failure_that_was_sent_but_not_heard_is_paid_once() {
+    fn a_failing_job_is_paid_once_if_its_callback_is_lost() {
         for seed in 0..100 {
-            let weather = Weather { message_lost: 1.0, result_lost: 0.5, killed: 0.3, ..Weather::default() };
-            let quirks = Quirks { callback_waits_for_function: true, ..Quirks::default() };
-            assert_holds(&run(&Story { weather, quirks, calm_at: 6 * HOUR, ..failing(seed, 20 * MINUTE) }));
+            let fault_rates = FaultRates { message_lost: 1.0, result_lost: 0.5, killed: 0.3, ..FaultRates::default() };
+            let unspecified =
+                UnspecifiedBehaviour { callback_waits_for_function: true, ..UnspecifiedBehaviour::default() };
+            assert_no_violation(&run(&Scenario {
+                fault_rates,
+                unspecified,
+                faults_end: 6 * HOUR,
+                ..failing(seed, 20 * MINUTE)
+            }));
         }
     }
 
     #[test]
-    fn a_lease_of_the_far_future_stops_nobody() {
-        let lease = r#"{"owner":"nobody","until_ms":17990532005000}"#;
-        let litter = vec![("queue/lease".to_owned(), lease.to_owned())];
-        assert_holds(&run(&Story { uploads: vec![upload(0, "a.mp4", video(1, 5, MINUTE))], litter, ..Story::calm(1) }));
+    fn a_lease_that_ends_in_the_far_future_blocks_no_execution() {
+        let lease = r#"{"owner":"unknown","until_ms":17990532005000}"#;
+        let foreign_objects = vec![("queue/lease".to_owned(), lease.to_owned())];
+        assert_no_violation(&run(&Scenario {
+            uploads: vec![upload(0, "a.mp4", video(1, 5, MINUTE))],
+            foreign_objects,
+            ..Scenario::fault_free(1)
+        }));
     }
 
     #[test]
-    fn a_video_written_over_while_it_waits_for_a_slot_leaves_no_callback() {
-        // Found by seed 3731: after a missed heartbeat the execution sees the new content, and takes a entry for that.
-        // The callback for the old one lay at a job that nobody would ever start, until it expired.
+    fn a_video_that_is_overwritten_while_it_waits_for_a_slot_leaves_no_callback() {
+        // Found by seed 3731: after a missed heartbeat the execution sees the new content and makes a queue entry for
+        // it. The callback for the old content stayed, for a job that no function would ever start, until it expired.
         let uploads = vec![
             upload(0, "first.mp4", video(1, 5, 20 * MINUTE)),
             upload(MINUTE, "second.mp4", video(2, 5, MINUTE)),
             upload(5 * MINUTE, "second.mp4", video(3, 5, MINUTE)),
         ];
-        assert_holds(&run(&Story { uploads, slots: 1, ..Story::calm(1) }));
+        assert_no_violation(&run(&Scenario { uploads, slots: 1, ..Scenario::fault_free(1) }));
     }
 
     #[test]
-    fn a_video_written_over_in_a_bucket_with_suspended_versioning_has_its_own_job() {
-        // Both uploads have the version id `null`. As a part of the idempotency key it gave both the same job, and the
-        // second video the first one's faces.
+    fn a_video_that_is_overwritten_in_a_bucket_with_suspended_versioning_has_a_separate_job() {
+        // Both uploads have the version id `null`. With the version id in the idempotency key, both had the same job,
+        // and the second video had the faces of the first one.
         let uploads = vec![upload(0, "a.mp4", video(1, 5, MINUTE)), upload(10 * MINUTE, "a.mp4", video(2, 7, MINUTE))];
-        let run = run(&Story { uploads, versioning: Versioning::Suspended, ..Story::calm(1) });
-        assert_holds(&run);
+        let run = run(&Scenario { uploads, versioning: Versioning::Suspended, ..Scenario::fault_free(1) });
+        assert_no_violation(&run);
         let keys: Vec<_> = run.jobs.iter().filter(|job| job.key == "a.mp4").map(|job| &job.idempotency_key).collect();
-        assert!(matches!(keys[..], [first, second] if first != second), "{keys:?}\n{}", run.told);
+        assert!(matches!(keys[..], [first, second] if first != second), "{keys:?}\n{}", run.trace);
     }
 
     #[test]
-    fn a_video_waits_for_its_slot_for_days_by_whatever_name_a_missed_heartbeat_is_reported() {
-        // The last of six videos waits 30 hours, and misses ten heartbeats. As States.Timeout they used up the eight
-        // attempts that are meant for failed calls.
+    fn a_video_waits_for_its_slot_for_days_with_either_error_name_of_a_missed_heartbeat() {
+        // The last of six videos waits 30 hours and misses ten heartbeats. Reported as States.Timeout, they used up the
+        // eight retries that are meant for failed calls.
         for heartbeat_is_timeout in [false, true] {
             let uploads = (0..6).map(|id| upload(id * MINUTE, &format!("{id}.mp4"), video(id, 5, 6 * HOUR)));
-            let quirks = Quirks { heartbeat_is_timeout, ..Quirks::default() };
-            let run = run(&Story { uploads: uploads.collect(), quirks, slots: 1, ..Story::calm(1) });
-            assert_holds(&run);
-            let repaired = |met: &String| met.starts_with("redrive of") || met.starts_with("started anew");
-            assert!(!run.met.keys().any(repaired), "{:?}\n{}", run.met, run.told);
+            let unspecified = UnspecifiedBehaviour { heartbeat_is_timeout, ..UnspecifiedBehaviour::default() };
+            let run = run(&Scenario { uploads: uploads.collect(), unspecified, slots: 1, ..Scenario::fault_free(1) });
+            assert_no_violation(&run);
+            let repaired = |event: &String| event.starts_with("redrive of") || event.starts_with("new execution");
+            assert!(!run.coverage.keys().any(repaired), "{:?}\n{}", run.coverage, run.trace);
         }
     }
 
     #[test]
-    fn a_job_that_is_visible_only_seconds_after_its_start_is_paid_once() {
-        // GetFaceDetection answered ResourceNotFound right after Start. That counted as "the results have expired", and
-        // the next job of the content was started, and the next: up to twenty for one video.
-        let quirks = Quirks { jobs_appear_late: true, ..Quirks::default() };
+    fn a_job_that_becomes_visible_seconds_after_its_start_is_paid_once() {
+        // GetFaceDetection answered ResourceNotFound right after Start. The functions took that for expired results and
+        // started the next job of the content, and so on: up to twenty for one video.
+        let unspecified = UnspecifiedBehaviour { jobs_visible_late: true, ..UnspecifiedBehaviour::default() };
         // Some end before they are visible.
         let uploads = (0..5).map(|id| upload(id * HOUR, &format!("{id}.mp4"), video(id, 5, SECOND << (2 * id))));
         for seed in 0..5 {
-            let run = run(&Story { uploads: uploads.clone().collect(), quirks, ..Story::calm(seed) });
-            assert_holds(&run);
-            assert!(run.met.contains_key("job not visible yet"), "{:?}", run.met);
-            // One more is the next video, which every story ends with.
-            assert_eq!(run.jobs.len(), 5 + 1, "{}", run.told);
+            let run = run(&Scenario { uploads: uploads.clone().collect(), unspecified, ..Scenario::fault_free(seed) });
+            assert_no_violation(&run);
+            assert!(run.coverage.contains_key("job not visible yet"), "{:?}", run.coverage);
+            // And the video that every scenario ends with.
+            assert_eq!(run.jobs.len(), 5 + 1, "{}", run.trace);
         }
     }
 
     #[test]
-    fn one_video_on_a_calm_day() {
-        let run = run(&Story { uploads: vec![upload(0, "a.mp4", video(1, 2500, MINUTE))], ..Story::calm(1) });
-        assert_holds(&run);
-        // It, and the next one, which every story ends with.
-        assert_eq!((run.jobs.len(), run.ends.len()), (2, 2));
+    fn one_video_without_faults() {
+        let run =
+            run(&Scenario { uploads: vec![upload(0, "a.mp4", video(1, 2500, MINUTE))], ..Scenario::fault_free(1) });
+        assert_no_violation(&run);
+        // The video, and the one that every scenario ends with.
+        assert_eq!((run.jobs.len(), run.executions.len()), (2, 2));
         // 3 pages: StartDetection 6, ListPages 5, FetchPages 4 + 3 * 7, MorePages? 2, Summarize 5, start and end.
         assert_eq!(run.most_events, 6 + 5 + 4 + 3 * 7 + 2 + 5 + 2);
     }
 }
 
-/// The largest video that AWS takes: 6 hours, 100 faces a frame, 2 frames a second.
+/// The largest video that Rekognition accepts: 6 hours, 100 faces a frame, 2 frames a second.
 #[test]
 fn the_largest_video_stays_within_the_limits() {
     let pages = 6 * 3600 * 2 * 100 / 1000;
-    // A page has 10 faces here: the number of pages is what counts.
-    let story = Story {
+    // A page has 10 faces here: only the number of pages matters.
+    let scenario = Scenario {
         uploads: vec![upload(0, "largest.mp4", video(1, pages * 10, 6 * HOUR))],
         faces_per_page: 10,
-        logged: false,
-        ..Story::calm(1)
+        traced: false,
+        ..Scenario::fault_free(1)
     };
-    let run = run(&story);
+    let run = run(&scenario);
     println!("{pages} pages: {} events, {} bytes, {} s", run.most_events, run.largest_payload, run.makespan / SECOND);
-    assert_holds(&run);
+    assert_no_violation(&run);
     assert!(run.most_events < 25_000 && run.largest_payload <= 262_144);
-    // Redrives append to the same history: a quarter of it is left for them and for retries.
+    // Redrives append to the same history: a quarter of it must be left for them and for retries.
     assert!(run.most_events < 18_750, "{} events", run.most_events);
 }
 
-/// Twenty results of a hundred pages are ready in the same moment, and four thousand calls meet a quota of five a second:
-/// that takes its time, and fails nobody.
+/// Twenty results of a hundred pages are ready at the same time, and four thousand calls have a quota of five a second:
+/// that takes time, but no execution fails.
 #[test]
-fn many_large_results_at_once_wait_for_their_pages() {
+fn many_large_results_at_the_same_time_wait_for_their_pages() {
     let uploads = (0..20).map(|id| upload(0, &format!("{id}.mp4"), video(id, 1000, HOUR)));
-    let story = Story { uploads: uploads.collect(), faces_per_page: 10, logged: false, ..Story::calm(1) };
-    let run = run(&story);
-    println!("{} s; {} events; {:?}", (run.makespan - HOUR) / SECOND, run.most_events, run.met);
-    assert_holds(&run);
-    let failed = run.met.keys().filter(|met| met.starts_with("redrive") || met.starts_with("started anew"));
+    let scenario =
+        Scenario { uploads: uploads.collect(), faces_per_page: 10, traced: false, ..Scenario::fault_free(1) };
+    let run = run(&scenario);
+    println!("{} s; {} events; {:?}", (run.makespan - HOUR) / SECOND, run.most_events, run.coverage);
+    assert_no_violation(&run);
+    let failed = run.coverage.keys().filter(|event| event.starts_with("redrive") || event.starts_with("new execution"));
     assert_eq!(failed.collect::<Vec<_>>(), Vec::<&String>::new());
     assert!(run.most_events < 18_750 / 10, "{} events for a hundred pages", run.most_events);
 }
 
-mod a_rush {
+mod a_burst {
     use super::*;
 
     struct Figures {
+        /// The makespan over the ideal one: the jobs' total time over the slots.
         ratio: f64,
-        /// How much later than a job behind it in the queue a job was started, in milliseconds.
+        /// The longest time by which a job was started after a job that was behind it in the queue.
         overtaken: Ms,
         run: Run,
     }
 
     #[expect(clippy::cast_precision_loss, reason = "milliseconds of days")]
-    fn figures(name: &str, story: &Story) -> Figures {
-        let run = run(story);
-        assert_holds(&run);
-        let work: Ms = story.uploads.iter().map(|upload| upload.content.job_ms).sum();
-        let ideal = work / story.slots as Ms;
+    fn figures(scenario: &Scenario) -> Figures {
+        let run = run(scenario);
+        assert_no_violation(&run);
+        let work: Ms = scenario.uploads.iter().map(|upload| upload.content.job_ms).sum();
+        let ideal = work / scenario.slots as Ms;
         let starts: BTreeMap<_, _> = run.jobs.iter().map(|job| (job.key.as_str(), job.started)).collect();
         let (mut latest, mut overtaken) = (0, 0);
         // Keys are in the order of arrival.
@@ -364,9 +391,11 @@ mod a_rush {
             latest = latest.max(*started);
         }
         let ratio = run.makespan as f64 / ideal as f64;
-        let rate = |what: &str| run.met.get(what).copied().unwrap_or_default() as f64 / (run.makespan / SECOND) as f64;
+        let rate =
+            |event: &str| run.coverage.get(event).copied().unwrap_or_default() as f64 / (run.makespan / SECOND) as f64;
         println!(
-            "{name}: makespan {} s, ideal {} s, ratio {ratio:.3}; overtaken by {} s at most; {:.2} Start/s ({:.2} throttled), {:.2} Get/s ({:.2} throttled)",
+            "{} videos: makespan {} s, ideal {} s, ratio {ratio:.3}; overtaken by {} s at most; {:.2} Start/s ({:.2} throttled), {:.2} Get/s ({:.2} throttled)",
+            scenario.uploads.len(),
             run.makespan / SECOND,
             ideal / SECOND,
             overtaken / SECOND,
@@ -378,55 +407,52 @@ mod a_rush {
         Figures { ratio, overtaken, run }
     }
 
-    fn assert_queued(figures: &Figures) {
-        // First come, first served: nobody is overtaken by more than the longest job.
+    fn assert_in_order_without_idle_slots(figures: &Figures) {
+        // First come, first served: no video is overtaken by more than the longest job.
         assert!(figures.overtaken <= 5 * MINUTE, "overtaken by {} ms", figures.overtaken);
-        assert!(figures.ratio < 1.1, "no slot may idle: {}", figures.ratio);
-        assert_eq!(figures.run.jobs.len(), figures.run.ends.len(), "a job a video, an execution a video");
-        let count = |what: &str| figures.run.met.get(what).copied().unwrap_or_default();
+        assert!(figures.ratio < 1.1, "a slot was idle: {}", figures.ratio);
+        assert_eq!(figures.run.jobs.len(), figures.run.executions.len(), "one job and one execution for each video");
+        let count = |event: &str| figures.run.coverage.get(event).copied().unwrap_or_default();
         assert_eq!(count("Start throttled by its rate"), 0);
-        // Pages of several videos may be read in the same second: the SDK asks again.
-        assert!(count("Get throttled by its rate") * 100 < count("call Get"), "{:?}", figures.run.met);
+        // Pages of several videos may be read in the same second: the SDK retries these calls.
+        assert!(count("Get throttled by its rate") * 100 < count("call Get"), "{:?}", figures.run.coverage);
     }
 
     #[test]
-    fn of_a_thousand_is_served_in_order_without_idle_slots() {
-        let queue = figures("1000 with the queue", &Story::rush(1, 1000));
-        assert_queued(&queue);
-        let backoff = figures("1000 with backoff", &Story { queue: false, ..Story::rush(1, 1000) });
-        assert!(queue.ratio < backoff.ratio, "the queue is there to be faster");
+    fn of_a_thousand_videos_is_processed_in_order_without_idle_slots() {
+        assert_in_order_without_idle_slots(&figures(&Scenario::burst(1, 1000)));
     }
 
     #[test]
     #[ignore = "takes minutes; `cargo test --workspace --test simulation ten_thousand -- --ignored --nocapture`"]
-    fn of_ten_thousand_is_served_in_order_without_idle_slots() {
-        assert_queued(&figures("10000 with the queue", &Story::rush(1, 10_000)));
-    }
-
-    #[test]
-    #[ignore = "minutes of a storm of retries, for the README's figures"]
-    fn of_ten_thousand_with_backoff() {
-        figures("10000 with backoff", &Story { queue: false, ..Story::rush(1, 10_000) });
+    fn of_ten_thousand_videos_is_processed_in_order_without_idle_slots() {
+        assert_in_order_without_idle_slots(&figures(&Scenario::burst(1, 10_000)));
     }
 }
 
-/// Every fault alone, at its worst: each is survived, and none hides behind another.
+/// Each fault alone, at a high rate: no rule is broken, and no fault is hidden by another one.
 mod a_single_fault {
     use super::*;
 
     #[track_caller]
-    fn assert_survived(fault: Weather) {
+    fn assert_no_rule_is_broken(fault_rates: FaultRates) {
         for seed in 0..10 {
             let mut uploads: Vec<_> =
                 (0..3).map(|id| upload(id * MINUTE, &format!("{id}.mp4"), video(id, 100, 5 * MINUTE))).collect();
-            // Jobs that outlast a heartbeat, and fail.
+            // Jobs that fail, and run longer than a heartbeat interval.
             let failing = Content { kind: Kind::UnknownCodec, ..video(3, 0, 40 * MINUTE) };
             uploads.push(upload(MINUTE, "unknown codec.mp4", failing));
             uploads.push(upload(MINUTE, "fails once.mp4", Content { failures: 1, ..video(4, 10, 20 * MINUTE) }));
-            let story =
-                Story { uploads, weather: fault, calm_at: 6 * HOUR, faces_per_page: 30, slots: 2, ..Story::calm(seed) };
-            let run = run(&story);
-            assert!(run.violations.is_empty(), "seed {seed}: {:#?}\n{}", run.violations, run.told);
+            let scenario = Scenario {
+                uploads,
+                fault_rates,
+                faults_end: 6 * HOUR,
+                faces_per_page: 30,
+                slots: 2,
+                ..Scenario::fault_free(seed)
+            };
+            let run = run(&scenario);
+            assert!(run.violations.is_empty(), "seed {seed}: {:#?}\n{}", run.violations, run.trace);
         }
     }
 
@@ -434,7 +460,7 @@ mod a_single_fault {
         ($($name:ident: $chance:literal,)*) => {
             $(#[test]
             fn $name() {
-                assert_survived(Weather { $name: $chance, ..Weather::default() });
+                assert_no_rule_is_broken(FaultRates { $name: $chance, ..FaultRates::default() });
             })*
         };
     }

@@ -1,4 +1,4 @@
-//! `JSONata` inside the state machine's definition.
+//! `JSONata` in the state machine's definition.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -10,13 +10,13 @@ use jsonata_core::parser;
 use jsonata_core::value::JValue;
 use serde_json::{Map, Value};
 
-use super::Failure;
+use crate::machine::Failure;
 
 thread_local! {
     static PARSED: RefCell<HashMap<String, Rc<AstNode>>> = RefCell::default();
 }
 
-/// What expressions can read.
+/// The values that expressions can read.
 #[derive(Debug)]
 pub(super) struct Scope<'a> {
     /// `$states`.
@@ -56,10 +56,10 @@ impl Scope<'_> {
         for (name, value) in self.variables.iter().filter(|(name, _)| source.contains(&format!("${name}"))) {
             context.bind(name.clone(), value.clone().into());
         }
-        // In Step Functions the input is `$states.input` alone.
+        // Step Functions provides the input only as `$states.input`.
         match Evaluator::with_context(context).evaluate(&parsed, &JValue::Undefined) {
             Ok(JValue::Undefined) => Err(failure("is undefined".to_owned())),
-            // Its `Serialize` keeps whole numbers whole, its `From` does not.
+            // `Serialize` of the value keeps integers, its `From` does not.
             Ok(value) => serde_json::to_value(&value).map_err(|error| failure(error.to_string())),
             Err(error) => Err(failure(error.message().to_owned())),
         }
@@ -73,7 +73,8 @@ mod tests {
     use super::*;
 
     fn evaluate(template: &Value) -> Result<Value, Failure> {
-        let Value::Object(variables) = json!({"window": {"runs": [{"index": 0}], "next": {"index": 1}}, "n": 7}) else {
+        let Value::Object(variables) = json!({"window": {"batches": [{"index": 0}], "next": {"index": 1}}, "n": 7})
+        else {
             unreachable!()
         };
         let states = json!({"input": {"key": "a b"}, "context": {"Execution": {"Name": "e"}}});
@@ -81,20 +82,20 @@ mod tests {
     }
 
     #[test]
-    fn expressions_fill_whole_strings_at_any_depth() {
+    fn strings_that_are_expressions_are_evaluated_at_any_depth() {
         let template = json!({"a": ["{% $states.input.key %}", "plain {% $n %}"], "b": {"c": "{% $n + 1 %}"}, "d": 1});
         assert_eq!(evaluate(&template).unwrap(), json!({"a": ["a b", "plain {% $n %}"], "b": {"c": 8}, "d": 1}));
     }
 
     #[test]
-    fn arrays_of_one_stay_arrays_and_numbers_stay_whole() {
-        assert_eq!(evaluate(&json!("{% $window.runs %}")).unwrap(), json!([{"index": 0}]));
+    fn arrays_of_one_element_stay_arrays() {
+        assert_eq!(evaluate(&json!("{% $window.batches %}")).unwrap(), json!([{"index": 0}]));
         assert_eq!(evaluate(&json!("{% $exists($window.next) %}")).unwrap(), json!(true));
         assert_eq!(evaluate(&json!("{% $exists($window.gone) %}")).unwrap(), json!(false));
     }
 
     #[test]
-    fn what_is_undefined_is_an_error() {
+    fn an_undefined_value_is_an_error() {
         for source in ["{% $window.gone %}", "{% $nothing %}", "{% $states.context.Task.Token %}", "{% key %}"] {
             assert_eq!(evaluate(&json!(source)).unwrap_err().error, "States.QueryEvaluationError", "{source}");
         }

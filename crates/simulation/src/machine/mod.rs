@@ -1,6 +1,6 @@
-//! Step Functions: the real definition, interpreted in virtual time.
+//! Step Functions: interprets the real definition in virtual time.
 //!
-//! What the definition does not use is not here: an unknown field or type of state stops the simulation.
+//! Only what the definition uses is simulated: any other field, type of state or resource causes a panic.
 
 mod jsonata;
 mod retry;
@@ -22,9 +22,10 @@ use tokio::select;
 use crate::clock::{Ms, SECOND, rfc3339, sleep};
 use crate::lambda::{Function, Functions};
 use crate::tasks::{MAX_PAYLOAD_BYTES, Token};
-use crate::world::Cloud;
+use crate::world::{Cloud, World};
 
-/// A history has no more events.
+/// The quota of Step Functions for the events of a history
+/// (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>).
 pub(super) const MAX_EVENTS: u64 = 25_000;
 
 /// Why a state or an execution failed.
@@ -46,7 +47,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// How an execution stands.
+/// The status of an execution.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Status {
     Running,
@@ -54,7 +55,7 @@ pub(super) enum Status {
     Failed(Failure),
     TimedOut,
     Aborted,
-    /// The operator has started another one in its place.
+    /// It has failed, and the operator has started a new execution instead.
     Replaced,
 }
 
@@ -70,19 +71,19 @@ pub(super) struct Execution {
     pub(super) status: Status,
     pub(super) redrives: u64,
     pub(super) events: u64,
-    /// The largest payload it has passed.
+    /// The size of its largest payload, in bytes.
     pub(super) payload: usize,
-    /// Where it is, or where it failed: a redrive enters there again.
-    place: Option<Place>,
+    /// The state that it is in or has failed in: a redrive enters this state again.
+    position: Option<Position>,
 }
 
-/// A state that is entered, and all that it needs to be entered again.
+/// A state that was entered, with everything that is needed to enter it again.
 #[derive(Debug, Clone)]
-struct Place {
+struct Position {
     state: String,
     input: Value,
     variables: Map<String, Value>,
-    /// The outputs of a Map's iterations that have succeeded.
+    /// The outputs of the iterations of a Map that have succeeded, by index.
     done: Vec<Option<Value>>,
 }
 
@@ -98,16 +99,16 @@ impl Execution {
             redrives: 0,
             events: 0,
             payload: 0,
-            place: None,
+            position: None,
         }
     }
 
-    /// The state it is in, or failed in.
+    /// The name of the state that it is in or has failed in; empty before it runs.
     pub(super) fn state(&self) -> &str {
-        self.place.as_ref().map_or("", |place| &place.state)
+        self.position.as_ref().map_or("", |position| &position.state)
     }
 
-    /// Where the video lies that its input names.
+    /// The location of the video that its input names; `None` if the input is invalid.
     pub(super) fn video(&self) -> Option<Location> {
         input::location(self.input.clone()).ok()
     }
@@ -125,9 +126,9 @@ pub(super) struct Machine {
     definition: Value,
 }
 
-/// Which states are walked: an execution's own, or those inside a Map's iteration.
+/// The states that are run: those of an execution, or those of an iteration of a Map.
 #[derive(Clone, Copy)]
-struct Walk<'a> {
+struct Branch<'a> {
     execution: usize,
     states: &'a Value,
     /// The Map's item and its index.
@@ -139,30 +140,30 @@ impl Machine {
         Self { cloud: cloud.clone(), functions, definition }
     }
 
-    /// Runs an execution from where it is to its end. Dropping this aborts it.
+    /// Runs an execution from its current state to its end. If this future is dropped, the execution is aborted.
     pub(super) async fn run(self: Rc<Self>, execution: usize) {
-        known(&self.definition, &["Comment", "QueryLanguage", "TimeoutSeconds", "StartAt", "States"]);
-        let place = {
+        assert_simulated(&self.definition, &["Comment", "QueryLanguage", "TimeoutSeconds", "StartAt", "States"]);
+        let position = {
             let mut world = self.cloud.lock();
             let now = world.now();
             let execution = &mut world.executions[execution];
             execution.status = Status::Running;
             execution.entered = now;
             execution.events += 1;
-            let begin = || Place {
+            let begin = || Position {
                 state: self.definition["StartAt"].as_str().expect("StartAt").to_owned(),
                 input: execution.input.clone(),
                 variables: Map::new(),
                 done: Vec::new(),
             };
-            let place = execution.place.clone().unwrap_or_else(begin);
+            let position = execution.position.clone().unwrap_or_else(begin);
             let (name, redrives) = (execution.name.clone(), execution.redrives);
-            world.log(|| format!("{name} runs from {} (redrive {redrives})", place.state));
-            place
+            world.log(|| format!("{name} runs from {} (redrive {redrives})", position.state));
+            position
         };
-        let walk = Walk { execution, states: &self.definition["States"], item: None };
+        let branch = Branch { execution, states: &self.definition["States"], item: None };
         let limit = seconds(&self.definition, "TimeoutSeconds").expect("a state machine has a timeout");
-        let status = match tokio::time::timeout(Duration::from_millis(limit), self.walk(walk, place)).await {
+        let status = match tokio::time::timeout(Duration::from_millis(limit), self.run_states(branch, position)).await {
             Ok(Ok(output)) => Status::Succeeded(output),
             Ok(Err(failure)) => Status::Failed(failure),
             Err(_) => Status::TimedOut,
@@ -170,130 +171,135 @@ impl Machine {
         self.cloud.lock().end(execution, &status);
     }
 
-    /// Walks states from `place` to an end; returns the output there.
-    fn walk<'a>(
+    /// Runs states from `position` to an end; returns the output of the last one.
+    fn run_states<'a>(
         &'a self,
-        walk: Walk<'a>,
-        mut place: Place,
+        branch: Branch<'a>,
+        mut position: Position,
     ) -> Pin<Box<dyn Future<Output = Result<Value, Failure>> + 'a>> {
         Box::pin(async move {
             loop {
-                let state = &walk.states[&place.state];
-                let (output, next) = self.state(walk, state, &mut place).await?;
+                let state = &branch.states[&position.state];
+                let (output, next) = self.run_state(branch, state, &mut position).await?;
                 match next {
                     None => return Ok(output),
-                    Some(next) => place = Place { state: next, input: output, done: Vec::new(), ..place },
+                    Some(next) => position = Position { state: next, input: output, done: Vec::new(), ..position },
                 }
             }
         })
     }
 
-    /// Runs one state; returns its output and the state after it. Leaves its assignments in the place's variables.
-    async fn state(
+    /// Runs one state; returns its output and the next state. Its assignments are added to the variables of `position`.
+    async fn run_state(
         &self,
-        walk: Walk<'_>,
+        branch: Branch<'_>,
         state: &Value,
-        place: &mut Place,
+        position: &mut Position,
     ) -> Result<(Value, Option<String>), Failure> {
-        if walk.item.is_none() {
+        if branch.item.is_none() {
             let mut world = self.cloud.lock();
-            world.executions[walk.execution].place = Some(place.clone());
-            world.ambush();
+            world.executions[branch.execution].position = Some(position.clone());
+            world.maybe_begin_outage();
         }
-        self.cloud.lock().meet("state entered");
-        self.events(walk, 1)?;
+        self.cloud.lock().cover("state entered");
+        self.count_events(branch, 1)?;
         let result = match state["Type"].as_str() {
-            Some("Task") => Some(self.task(walk, state, place).await?),
-            Some("Map") => Some(self.map(walk, state, place).await?),
+            Some("Task") => Some(self.run_task(branch, state, position).await?),
+            Some("Map") => Some(self.run_map(branch, state, position).await?),
             Some("Choice") => None,
-            other => panic!("the state {} has a type that is not simulated: {other:?}", place.state),
+            other => panic!("the state {} has a type that is not simulated: {other:?}", position.state),
         };
-        self.events(walk, 1)?;
+        self.count_events(branch, 1)?;
         let Some(result) = result else {
-            known(state, &["Comment", "Type", "Choices", "Default"]);
-            let scope = self.scope(walk, place, &[]);
+            assert_simulated(state, &["Comment", "Type", "Choices", "Default"]);
+            let scope = self.scope(branch, position, &[]);
             for choice in state["Choices"].as_array().expect("Choices") {
-                known(choice, &["Comment", "Condition", "Next"]);
+                assert_simulated(choice, &["Comment", "Condition", "Next"]);
                 if scope.evaluate(&choice["Condition"])? == json!(true) {
-                    return Ok((place.input.clone(), text(choice, "Next")));
+                    return Ok((position.input.clone(), text(choice, "Next")));
                 }
             }
-            return Ok((place.input.clone(), text(state, "Default")));
+            return Ok((position.input.clone(), text(state, "Default")));
         };
-        let scope = self.scope(walk, place, &[("result", &result)]);
+        let scope = self.scope(branch, position, &[("result", &result)]);
         let output = match state.get("Output") {
             Some(template) => scope.evaluate(template)?,
             None => result,
         };
-        self.payload(walk, &output)?;
+        self.check_payload(branch, &output)?;
         let assigned = scope.evaluate(state.get("Assign").unwrap_or(&json!({})))?;
-        let Value::Object(assigned) = assigned else { panic!("Assign of {} is no object", place.state) };
-        assigned.values().try_for_each(|value| self.payload(walk, value))?;
-        place.variables.extend(assigned);
-        assert!(state.get("Next").is_some() != (state["End"] == true), "{} must have Next or End", place.state);
+        let Value::Object(assigned) = assigned else { panic!("Assign of {} is not an object", position.state) };
+        assigned.values().try_for_each(|value| self.check_payload(branch, value))?;
+        position.variables.extend(assigned);
+        assert!(state.get("Next").is_some() != (state["End"] == true), "{} must have Next or End", position.state);
         Ok((output, text(state, "Next")))
     }
 
-    async fn map(&self, walk: Walk<'_>, state: &Value, place: &mut Place) -> Result<Value, Failure> {
-        known(
+    async fn run_map(&self, branch: Branch<'_>, state: &Value, position: &mut Position) -> Result<Value, Failure> {
+        assert_simulated(
             state,
             &["Comment", "Type", "Items", "MaxConcurrency", "ItemProcessor", "Output", "Assign", "Next", "End"],
         );
         let processor = &state["ItemProcessor"];
-        known(processor, &["ProcessorConfig", "StartAt", "States"]);
+        assert_simulated(processor, &["ProcessorConfig", "StartAt", "States"]);
         assert_eq!(processor["ProcessorConfig"]["Mode"], "INLINE", "only inline Maps are simulated");
-        let items = self.scope(walk, place, &[]).evaluate(&state["Items"])?;
+        let items = self.scope(branch, position, &[]).evaluate(&state["Items"])?;
         let Value::Array(items) = items else {
-            return Err(Failure::new("States.QueryEvaluationError", format!("{}: Items are no array", place.state)));
+            return Err(Failure::new(
+                "States.QueryEvaluationError",
+                format!("{}: Items is not an array", position.state),
+            ));
         };
-        self.events(walk, 1)?;
-        // After a redrive only what has not succeeded runs again.
-        place.done.resize(items.len(), None);
-        let waiting: Vec<_> = (0..items.len()).filter(|index| place.done[*index].is_none()).collect();
-        // An inline Map runs 40 at once at most.
-        let at_once =
-            state["MaxConcurrency"].as_u64().map_or(40, |at_once| usize::try_from(at_once).expect("few").min(40));
-        let variables = place.variables.clone();
+        self.count_events(branch, 1)?;
+        // After a redrive only the iterations that have not succeeded run again.
+        position.done.resize(items.len(), None);
+        let waiting: Vec<_> = (0..items.len()).filter(|index| position.done[*index].is_none()).collect();
+        // An inline Map runs at most 40 iterations at the same time
+        // (<https://docs.aws.amazon.com/step-functions/latest/dg/state-map-inline.html>).
+        let concurrency = state["MaxConcurrency"]
+            .as_u64()
+            .map_or(40, |concurrency| usize::try_from(concurrency).expect("few").min(40));
+        let variables = position.variables.clone();
         let iteration = async |index: usize| {
-            self.events(walk, 1)?;
-            let inner = Walk { states: &processor["States"], item: Some((index, &items[index])), ..walk };
-            let start = Place {
+            self.count_events(branch, 1)?;
+            let inner = Branch { states: &processor["States"], item: Some((index, &items[index])), ..branch };
+            let start = Position {
                 state: text(processor, "StartAt").expect("StartAt"),
                 input: items[index].clone(),
                 variables: variables.clone(),
                 done: Vec::new(),
             };
-            let output = self.walk(inner, start).await?;
-            self.events(walk, 1)?;
+            let output = self.run_states(inner, start).await?;
+            self.count_events(branch, 1)?;
             Ok((index, output))
         };
-        let mut outputs = pin!(stream::iter(waiting).map(iteration).buffer_unordered(at_once));
+        let mut outputs = pin!(stream::iter(waiting).map(iteration).buffer_unordered(concurrency));
         while let Some(output) = outputs.next().await {
             let (index, output) = output?;
-            place.done[index] = Some(output);
-            self.cloud.lock().executions[walk.execution].place = Some(place.clone());
+            position.done[index] = Some(output);
+            self.cloud.lock().executions[branch.execution].position = Some(position.clone());
         }
-        self.events(walk, 1)?;
-        Ok(place.done.iter().flatten().cloned().collect())
+        self.count_events(branch, 1)?;
+        Ok(position.done.iter().flatten().cloned().collect())
     }
 
-    async fn task(&self, walk: Walk<'_>, state: &Value, place: &Place) -> Result<Value, Failure> {
-        known(state, TASK);
+    async fn run_task(&self, branch: Branch<'_>, state: &Value, position: &Position) -> Result<Value, Failure> {
+        assert_simulated(state, TASK);
         let mut retries = Retries::of(state);
         loop {
-            let failure = match self.attempt(walk, state, place, retries.count()).await {
+            let failure = match self.run_task_once(branch, state, position, retries.count()).await {
                 Ok(result) => {
-                    self.payload(walk, &result)?;
+                    self.check_payload(branch, &result)?;
                     return Ok(result);
                 }
                 Err(failure) => failure,
             };
             let delay = {
                 let mut world = self.cloud.lock();
-                let name = world.executions[walk.execution].name.clone();
-                world.meet(&format!("{} failed: {}", place.state, failure.error));
-                let delay = retries.next(&failure, &mut world.dice);
-                world.log(|| format!("{name} {}: {failure} (again in {delay:?} ms)", place.state));
+                let name = world.executions[branch.execution].name.clone();
+                world.cover(&format!("{} failed: {}", position.state, failure.error));
+                let delay = retries.next(&failure, &mut world.rng);
+                world.log(|| format!("{name} {}: {failure} (retry after {delay:?} ms)", position.state));
                 delay
             };
             match delay {
@@ -303,75 +309,92 @@ impl Machine {
         }
     }
 
-    async fn attempt(&self, walk: Walk<'_>, state: &Value, place: &Place, retry: u64) -> Result<Value, Failure> {
-        // TaskScheduled, TaskStarted, and how it ended.
-        self.events(walk, 3)?;
+    /// Runs a task without retries; `retry` is the number of retries so far.
+    async fn run_task_once(
+        &self,
+        branch: Branch<'_>,
+        state: &Value,
+        position: &Position,
+        retry: u64,
+    ) -> Result<Value, Failure> {
+        // TaskScheduled, TaskStarted, and one event for its end.
+        self.count_events(branch, 3)?;
         let timeout = seconds(state, "TimeoutSeconds").expect("every Task has a timeout");
-        let timed_out = || Failure::new("States.Timeout", format!("{timeout} ms are over"));
-        let mut scope = self.scope(walk, place, &[]);
+        let mut scope = self.scope(branch, position, &[]);
         scope.states["context"]["State"]["RetryCount"] = json!(retry);
         scope.states["context"]["State"]["EnteredTime"] = json!(rfc3339(self.cloud.lock().now()));
         match state["Resource"].as_str() {
             Some("arn:aws:states:::lambda:invoke") => {
-                let (function, payload) = self.arguments(walk, state, &scope)?;
+                let (function, payload) = self.arguments(branch, state, &scope)?;
                 select! { biased;
                     result = self.functions.invoke(function, payload) => {
                         Ok(json!({ "ExecutedVersion": "$LATEST", "Payload": result?, "StatusCode": 200 }))
                     }
-                    () = sleep(timeout) => Err(timed_out()),
+                    () = sleep(timeout) => Err(timed_out(timeout)),
                 }
             }
             Some("arn:aws:states:::lambda:invoke.waitForTaskToken") => {
-                let (token, callback) = Token::open(&self.cloud, walk.execution);
-                scope.states["context"]["Task"] = json!({ "Token": token.name });
-                let (function, payload) = self.arguments(walk, state, &scope)?;
-                let quirks = self.cloud.lock().quirks;
-                let heartbeat = scope.evaluate(&state["HeartbeatSeconds"])?;
-                let heartbeat = heartbeat.as_u64().expect("who waits has a heartbeat") * SECOND;
-                let mut invocation = pin!(self.functions.invoke(function, payload));
-                let (mut callback, mut deadline, mut missed) = (callback, pin!(sleep(timeout)), pin!(sleep(heartbeat)));
-                let mut returned = false;
-                loop {
-                    select! { biased;
-                        answer = &mut callback, if returned || !quirks.callback_waits_for_function => {
-                            return answer.expect("the token is open");
-                        }
-                        result = &mut invocation, if !returned => {
-                            result?;
-                            // TaskSubmitted
-                            self.events(walk, 1)?;
-                            returned = true;
-                            if !quirks.heartbeat_counts_from_the_start {
-                                missed.set(sleep(heartbeat));
-                            }
-                        }
-                        () = &mut deadline => return Err(timed_out()),
-                        () = &mut missed, if returned || quirks.heartbeat_counts_from_the_start => {
-                            let error =
-                                if quirks.heartbeat_is_timeout { "States.Timeout" } else { "States.HeartbeatTimeout" };
-                            return Err(Failure::new(error, format!("no word for {heartbeat} ms")));
-                        }
-                    }
-                }
+                self.run_task_with_token(branch, state, scope, timeout).await
             }
-            other => panic!("the state {} has a resource that is not simulated: {other:?}", place.state),
+            other => panic!("the state {} has a resource that is not simulated: {other:?}", position.state),
         }
     }
 
-    fn arguments(&self, walk: Walk<'_>, state: &Value, scope: &Scope<'_>) -> Result<(Function, Value), Failure> {
+    /// Invokes the function of a task and waits for the callback with its token.
+    async fn run_task_with_token(
+        &self,
+        branch: Branch<'_>,
+        state: &Value,
+        mut scope: Scope<'_>,
+        timeout: Ms,
+    ) -> Result<Value, Failure> {
+        let (token, mut callback) = Token::open(&self.cloud, branch.execution);
+        scope.states["context"]["Task"] = json!({ "Token": token.name });
+        let (function, payload) = self.arguments(branch, state, &scope)?;
+        let unspecified = self.cloud.lock().unspecified;
+        let heartbeat = scope.evaluate(&state["HeartbeatSeconds"])?;
+        let heartbeat = heartbeat.as_u64().expect("a task with a token has a heartbeat") * SECOND;
+        let mut invocation = pin!(self.functions.invoke(function, payload));
+        let (mut deadline, mut missed) = (pin!(sleep(timeout)), pin!(sleep(heartbeat)));
+        let mut returned = false;
+        loop {
+            select! { biased;
+                answer = &mut callback, if returned || !unspecified.callback_waits_for_function => {
+                    return answer.expect("the token is open");
+                }
+                result = &mut invocation, if !returned => {
+                    result?;
+                    // TaskSubmitted
+                    self.count_events(branch, 1)?;
+                    returned = true;
+                    if !unspecified.heartbeat_from_task_start {
+                        missed.set(sleep(heartbeat));
+                    }
+                }
+                () = &mut deadline => return Err(timed_out(timeout)),
+                () = &mut missed, if returned || unspecified.heartbeat_from_task_start => {
+                    let error =
+                        if unspecified.heartbeat_is_timeout { "States.Timeout" } else { "States.HeartbeatTimeout" };
+                    return Err(Failure::new(error, format!("no heartbeat or callback within {heartbeat} ms")));
+                }
+            }
+        }
+    }
+
+    fn arguments(&self, branch: Branch<'_>, state: &Value, scope: &Scope<'_>) -> Result<(Function, Value), Failure> {
         let mut arguments = scope.evaluate(&state["Arguments"])?;
-        self.payload(walk, &arguments)?;
-        known(&arguments, &["FunctionName", "Payload"]);
+        self.check_payload(branch, &arguments)?;
+        assert_simulated(&arguments, &["FunctionName", "Payload"]);
         let name = arguments["FunctionName"].as_str().expect("a function's name");
-        let function = Function::named(name).unwrap_or_else(|| panic!("no function has the ARN {name}"));
+        let function = Function::from_arn(name).unwrap_or_else(|| panic!("no function has the ARN {name}"));
         Ok((function, arguments["Payload"].take()))
     }
 
-    fn scope<'a>(&self, walk: Walk<'_>, place: &'a Place, more: &[(&str, &Value)]) -> Scope<'a> {
+    fn scope<'a>(&self, branch: Branch<'_>, position: &'a Position, more: &[(&str, &Value)]) -> Scope<'a> {
         let world = self.cloud.lock();
-        let execution = &world.executions[walk.execution];
+        let execution = &world.executions[branch.execution];
         let mut states = json!({
-            "input": place.input,
+            "input": position.input,
             "context": {
                 "Execution": {
                     "Id": execution.arn(),
@@ -381,28 +404,28 @@ impl Machine {
                     "StartTime": rfc3339(execution.started),
                     "RedriveCount": execution.redrives,
                 },
-                "State": { "Name": place.state },
+                "State": { "Name": position.state },
                 "StateMachine": { "Name": "analyze-video" },
             },
         });
-        // Absent until there is a redrive.
+        // Absent before the first redrive.
         if execution.redrives > 0 {
             states["context"]["Execution"]["RedriveTime"] = json!(rfc3339(execution.entered));
         }
-        if let Some((index, value)) = walk.item {
+        if let Some((index, value)) = branch.item {
             states["context"]["Map"] = json!({ "Item": { "Index": index, "Value": value } });
         }
         for (name, value) in more {
             states[name] = (*value).clone();
         }
-        Scope { states, variables: &place.variables }
+        Scope { states, variables: &position.variables }
     }
 
-    /// Counts events of the history as AWS does
+    /// Counts events of the history as Step Functions does
     /// (<https://docs.aws.amazon.com/step-functions/latest/apireference/API_HistoryEvent.html>).
-    fn events(&self, walk: Walk<'_>, count: u64) -> Result<(), Failure> {
+    fn count_events(&self, branch: Branch<'_>, count: u64) -> Result<(), Failure> {
         let mut world = self.cloud.lock();
-        let execution = &mut world.executions[walk.execution];
+        let execution = &mut world.executions[branch.execution];
         execution.events += count;
         if execution.events < MAX_EVENTS {
             return Ok(());
@@ -411,10 +434,10 @@ impl Machine {
         Err(Failure::new("States.Runtime", cause))
     }
 
-    fn payload(&self, walk: Walk<'_>, payload: &Value) -> Result<(), Failure> {
+    fn check_payload(&self, branch: Branch<'_>, payload: &Value) -> Result<(), Failure> {
         let bytes = payload.to_string().len();
         let mut world = self.cloud.lock();
-        let execution = &mut world.executions[walk.execution];
+        let execution = &mut world.executions[branch.execution];
         execution.payload = execution.payload.max(bytes);
         if bytes <= MAX_PAYLOAD_BYTES {
             return Ok(());
@@ -423,7 +446,7 @@ impl Machine {
     }
 }
 
-impl crate::world::World {
+impl World {
     /// Ends an execution.
     pub(super) fn end(&mut self, execution: usize, status: &Status) {
         let now = self.now();
@@ -433,7 +456,7 @@ impl crate::world::World {
         let (name, state) = (execution.name.clone(), execution.state().to_owned());
         execution.status = status.clone();
         if *status == Status::TimedOut {
-            self.wrong(format!("{name} waited for ever in {state}: it has timed out"));
+            self.add_violation(format!("{name} waited forever in {state}: it has timed out"));
         }
         self.log(|| match status {
             Status::Succeeded(output) => format!("{name} SUCCEEDED: {output}"),
@@ -457,8 +480,12 @@ const TASK: &[&str] = &[
     "End",
 ];
 
-/// Stops at a field whose meaning is not simulated.
-fn known(value: &Value, fields: &[&str]) {
+fn timed_out(timeout: Ms) -> Failure {
+    Failure::new("States.Timeout", format!("the task took longer than {timeout} ms"))
+}
+
+/// Panics at a field that is not simulated.
+fn assert_simulated(value: &Value, fields: &[&str]) {
     for field in value.as_object().expect("an object").keys() {
         assert!(fields.contains(&field.as_str()), "the field {field} is not simulated");
     }

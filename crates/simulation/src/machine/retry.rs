@@ -1,11 +1,11 @@
-//! Retry: which errors are tried again, and when.
+//! Retry: which errors are retried, and when.
 
 use serde_json::Value;
 
-use super::Failure;
 use crate::clock::Ms;
+use crate::machine::Failure;
 
-/// The attempts that a state's retriers have counted since it was entered.
+/// The retries of a state since it was entered, counted for each retrier.
 #[derive(Debug)]
 pub(super) struct Retries<'a> {
     retriers: &'a [Value],
@@ -18,14 +18,14 @@ impl<'a> Retries<'a> {
         Self { retriers, counts: vec![0; retriers.len()] }
     }
 
-    /// How often the state was tried again.
+    /// How often the state was retried.
     pub(super) fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// How long to wait before the next attempt; none when the failure is final. `dice` is for `JitterStrategy`.
-    pub(super) fn next(&mut self, failure: &Failure, dice: &mut fastrand::Rng) -> Option<Ms> {
-        // Only the first retrier that matches counts.
+    /// How long to wait before the next attempt; `None` if the failure is final. `rng` is for `JitterStrategy`.
+    pub(super) fn next(&mut self, failure: &Failure, rng: &mut fastrand::Rng) -> Option<Ms> {
+        // Only the first retrier that matches is used.
         let index = self.retriers.iter().position(|retrier| {
             let names = retrier["ErrorEquals"].as_array().expect("ErrorEquals is an array");
             names.iter().any(|name| matches(name.as_str().unwrap_or_default(), &failure.error))
@@ -40,7 +40,7 @@ impl<'a> Retries<'a> {
         *count += 1;
         let delay = number("IntervalSeconds", 1.0) * number("BackoffRate", 2.0).powi(exponent);
         let delay = delay.min(number("MaxDelaySeconds", f64::INFINITY));
-        let jitter = if retrier["JitterStrategy"] == "FULL" { dice.f64() } else { 1.0 };
+        let jitter = if retrier["JitterStrategy"] == "FULL" { rng.f64() } else { 1.0 };
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a delay is short and positive")]
         Some((delay * jitter * 1000.0) as Ms)
     }
@@ -64,26 +64,26 @@ mod tests {
     use super::*;
 
     fn delays(retrier: &Value, error: &str) -> Vec<Ms> {
-        let (state, mut dice) = (json!({ "Retry": [retrier] }), fastrand::Rng::with_seed(1));
+        let (state, mut rng) = (json!({ "Retry": [retrier] }), fastrand::Rng::with_seed(1));
         let mut counted = Retries::of(&state);
         let failure = Failure::new(error, String::new());
-        std::iter::from_fn(|| counted.next(&failure, &mut dice)).collect()
+        std::iter::from_fn(|| counted.next(&failure, &mut rng)).collect()
     }
 
     #[test]
-    fn delays_grow_to_their_maximum_and_attempts_end() {
+    fn delays_grow_to_their_maximum_and_the_number_of_retries_is_limited() {
         let retrier = json!({"ErrorEquals": ["E"], "IntervalSeconds": 2, "BackoffRate": 2, "MaxDelaySeconds": 10,
             "MaxAttempts": 5});
         assert_eq!(delays(&retrier, "E"), [2000, 4000, 8000, 10_000, 10_000]);
     }
 
     #[test]
-    fn without_more_words_there_are_three_attempts_from_a_second_on() {
+    fn the_default_is_three_retries_from_one_second_on() {
         assert_eq!(delays(&json!({"ErrorEquals": ["States.ALL"]}), "E"), [1000, 2000, 4000]);
     }
 
     #[test]
-    fn full_jitter_is_anything_up_to_the_delay() {
+    fn full_jitter_is_between_zero_and_the_delay() {
         let retrier = json!({"ErrorEquals": ["E"], "IntervalSeconds": 10, "BackoffRate": 1, "MaxAttempts": 100,
             "JitterStrategy": "FULL"});
         let delays = delays(&retrier, "E");
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn no_name_catches_what_is_terminal() {
+    fn no_name_matches_a_terminal_error() {
         assert_eq!(delays(&json!({"ErrorEquals": ["States.ALL"]}), "States.Runtime"), Vec::<Ms>::new());
         assert_eq!(delays(&json!({"ErrorEquals": ["States.ALL"]}), "States.DataLimitExceeded"), Vec::<Ms>::new());
         assert_eq!(delays(&json!({"ErrorEquals": ["States.TaskFailed"]}), "States.Timeout"), Vec::<Ms>::new());
