@@ -7,13 +7,13 @@ use std::{env, fs};
 
 use aws_lambda_events::event::sns::SnsEvent;
 use lambdas::fetch_page::FetchPage;
-use lambdas::job::{FaceAttributes, Job};
+use lambdas::job::{FaceAttributes, Job, JobParameters};
 use lambdas::list_pages::{ListPages, Window};
 use lambdas::pending_callbacks::{PendingCallback, TaskToken};
 use lambdas::queue::QueueEntry;
 use lambdas::start_detection::StartDetection;
 use lambdas::video::{Location, Video, begins_like_a_video};
-use lambdas::{input, results};
+use lambdas::{input, layout};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use simulation::{Content, Kind, MINUTE, SECOND, Scenario, Upload, run};
@@ -108,13 +108,14 @@ fn document(value: &impl serde::Serialize) -> Vec<u8> {
 }
 
 fn job() -> Job {
-    Job {
+    JobParameters {
         video: Video { bucket: "uploads".into(), key: "good.mp4".into(), version_id: None, etag: "e".into(), bytes: 5 },
         face_attributes: FaceAttributes::Default,
         topic_arn: "topic".into(),
         role_arn: "role".into(),
         attempt: 0,
     }
+    .into()
 }
 
 /// If the bytes are valid, the value is equal after it is written and read again.
@@ -151,9 +152,13 @@ fn an_event_of_sns_causes_no_panic() {
 #[test]
 fn callbacks_and_entries_are_equal_after_a_round_trip() {
     let callback =
-        PendingCallback { execution: "e".into(), entered_ms: 0, task_token: TaskToken("t".into()), job: job() };
-    let entry =
-        QueueEntry { execution: "e".into(), started_ms: 1_799_053_200_000, entered_ms: 1_799_053_200_000, job: job() };
+        PendingCallback { execution_name: "e".into(), entered_ms: 0, task_token: TaskToken("t".into()), job: job() };
+    let entry = QueueEntry {
+        execution_name: "e".into(),
+        started_ms: 1_799_053_200_000,
+        entered_ms: 1_799_053_200_000,
+        job: job(),
+    };
     fuzz(&[document(&callback), document(&entry)], |bytes| {
         assert_round_trip::<PendingCallback>(bytes);
         assert_round_trip::<QueueEntry>(bytes);
@@ -200,7 +205,7 @@ fn keys_of_results_are_within_the_limit_of_s3() {
     let inputs = ["holiday.mp4".to_owned(), "🎬".repeat(256), "é".repeat(512), "../".repeat(341)];
     fuzz(&inputs.map(String::into_bytes), |bytes| {
         let Ok(key) = std::str::from_utf8(bytes) else { return };
-        let prefix = results::prefix(key, &"f".repeat(64));
+        let prefix = layout::result(key, &"f".repeat(64));
         assert!(prefix.len() + "faces/00000.jsonl".len() <= 1024, "{} bytes", prefix.len());
         assert!(prefix.starts_with("results/") && prefix.ends_with('/'));
     });
@@ -211,12 +216,12 @@ fn keys_of_results_are_within_the_limit_of_s3() {
 #[test]
 fn invalid_messages_and_objects_do_not_affect_a_good_video() {
     let callback = PendingCallback {
-        execution: "unknown".into(),
+        execution_name: "unknown".into(),
         entered_ms: 0,
         task_token: TaskToken("token-0-of-unknown".into()),
         job: job(),
     };
-    let entry = QueueEntry { execution: "unknown".into(), started_ms: 0, entered_ms: 0, job: job() };
+    let entry = QueueEntry { execution_name: "unknown".into(), started_ms: 0, entered_ms: 0, job: job() };
     let documents = [document(&callback), document(&entry)];
     let messages = fixtures("sns").into_iter().flat_map(|event| {
         let event: Value = serde_json::from_slice(&event).expect("JSON");

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lambdas::job::{FaceAttributes, Job};
+use lambdas::errors;
+use lambdas::job::{FaceAttributes, Job, JobParameters};
+use lambdas::layout;
 use lambdas::pending_callbacks::PendingCallback;
 use lambdas::results::{Manifest, Summary};
 use lambdas::video::{Location, Video};
@@ -14,29 +16,20 @@ use crate::rekognition::{JobOutcome, RETENTION};
 use crate::scenario::Scenario;
 use crate::world::{RESULTS, UPLOADS, World};
 
-/// The errors that a state may fail with; any other one is a bug.
-const EXPECTED_ERRORS: &[&str] = &[
-    "InvalidInput",
-    "JobFailed",
-    "JobGone",
+/// The errors of AWS that a state may fail with. Those of the functions are in the catalogue; any other one is a bug.
+const ERRORS_OF_AWS: &[&str] = &[
     "Lambda.SdkClientException",
     "Lambda.ServiceException",
     "Lambda.TooManyRequestsException",
-    "LimitExceeded",
-    "NotAVideo",
-    "PageMissing",
-    "PageTokenExpired",
     "Runtime.ExitError",
     "Sandbox.Timedout",
-    "ServiceUnavailable",
     "States.HeartbeatTimeout",
     "States.Timeout",
-    "Throttled",
-    "VideoEmpty",
-    "VideoNotFound",
-    "VideoTooLarge",
-    "VideoUnreadable",
 ];
+
+fn is_expected(error: &str) -> bool {
+    errors::facts(error).is_some() || errors::INTERNAL.contains(&error) || ERRORS_OF_AWS.contains(&error)
+}
 
 /// Checks every rule and records the violations. Returns the number of callbacks that are left to the bucket's
 /// lifecycle rule.
@@ -53,7 +46,7 @@ pub(super) fn all(world: &mut World, scenario: &Scenario) -> usize {
     for violation in violations.into_iter().flatten() {
         world.add_violation(violation);
     }
-    world.s3.keys(RESULTS, "callbacks/").count()
+    world.s3.keys(RESULTS, layout::CALLBACKS).count()
 }
 
 /// Every execution ends in time, and either succeeds or fails with an error that the video itself causes.
@@ -91,7 +84,7 @@ fn executions_end(world: &World, scenario: &Scenario) -> Vec<String> {
 /// Every error of a state is expected, from the functions or from AWS.
 fn errors_are_expected(world: &World) -> Vec<String> {
     let errors = world.coverage.keys().filter_map(|event| event.split_once(" failed: "));
-    let unknown = errors.filter(|(_, error)| !EXPECTED_ERRORS.contains(error));
+    let unknown = errors.filter(|(_, error)| !is_expected(error));
     unknown.map(|(state, error)| format!("{state} failed with the unexpected error {error}")).collect()
 }
 
@@ -219,7 +212,7 @@ fn contents_are_paid_once(world: &World) -> Vec<String> {
 /// function was killed after it had sent a callback and before it removed it.
 fn callbacks_and_entries_are_removed(world: &World, scenario: &Scenario) -> Vec<String> {
     let mut violations = Vec::new();
-    for (key, object) in world.s3.keys(RESULTS, "callbacks/") {
+    for (key, object) in world.s3.keys(RESULTS, layout::CALLBACKS) {
         let Ok(callback) = serde_json::from_slice::<PendingCallback>(&object.body) else { continue };
         if world.is_open(&callback.task_token.0) {
             violations.push(format!("{key} waits forever"));
@@ -229,12 +222,12 @@ fn callbacks_and_entries_are_removed(world: &World, scenario: &Scenario) -> Vec<
         }
     }
     // The next invocation that reads the queue removes every entry that is not needed.
-    violations.extend(world.s3.keys(RESULTS, "queue/entries/").map(|(key, _)| format!("{key} was not removed")));
+    violations.extend(world.s3.keys(RESULTS, layout::QUEUE_ENTRIES).map(|(key, _)| format!("{key} was not removed")));
     violations
 }
 
 fn manifests(world: &World) -> impl Iterator<Item = (&str, Manifest)> {
-    let documents = world.s3.keys(RESULTS, "results/").filter(|(key, _)| key.ends_with("/manifest.json"));
+    let documents = world.s3.keys(RESULTS, layout::RESULTS).filter(|(key, _)| key.ends_with("/manifest.json"));
     documents.map(|(key, object)| (key, serde_json::from_slice(&object.body).expect("a manifest")))
 }
 
@@ -259,16 +252,16 @@ fn identities(world: &World) -> BTreeMap<String, usize> {
                 etag: object.etag.clone(),
                 bytes: object.size,
             };
-            let mut job = Job {
+            let mut job = Job::from(JobParameters {
                 video,
                 face_attributes: FaceAttributes::Default,
                 topic_arn: topic.clone(),
                 role_arn: "arn:aws:iam::123456789012:role/publish".to_owned(),
                 attempt: 0,
-            };
+            });
             // Equal contents have equal idempotency keys, and the first number is kept.
-            while job.attempt < 20 && !keys.contains_key(&job.idempotency_key()) {
-                keys.insert(job.idempotency_key(), index * 1000 + content);
+            while job.attempt() < 20 && !keys.contains_key(job.idempotency_key()) {
+                keys.insert(job.idempotency_key().to_owned(), index * 1000 + content);
                 job = job.next_attempt();
             }
         }

@@ -7,6 +7,7 @@ use std::panic::AssertUnwindSafe;
 use futures_util::FutureExt as _;
 use lambda_runtime::Diagnostic;
 use lambdas::aws::Clients;
+use lambdas::functions::Function;
 use lambdas::{fetch_page, list_pages, resume_execution, start_detection, summarize};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -22,36 +23,14 @@ use crate::world::{Cloud, RESULTS};
 /// The account's quota of concurrent executions of functions.
 const CONCURRENCY: usize = 1000;
 
-/// A function of the workflow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Function {
-    StartDetection,
-    ResumeExecution,
-    ListPages,
-    FetchPage,
-    Summarize,
+/// The function that a placeholder of the definition names: the placeholders serve as ARNs here.
+pub(super) fn from_arn(arn: &str) -> Option<Function> {
+    Function::ALL.iter().copied().find(|function| arn == format!("${{{}}}", function.placeholder()))
 }
 
-impl Function {
-    /// The function that a placeholder of the definition names: the placeholders serve as ARNs here.
-    pub(super) fn from_arn(arn: &str) -> Option<Self> {
-        Some(match arn {
-            "${start_detection_arn}" => Self::StartDetection,
-            "${list_pages_arn}" => Self::ListPages,
-            "${fetch_page_arn}" => Self::FetchPage,
-            "${summarize_arn}" => Self::Summarize,
-            _ => return None,
-        })
-    }
-
-    /// The timeout after which Lambda ends the function.
-    fn timeout(self) -> Ms {
-        match self {
-            Self::StartDetection | Self::ResumeExecution => MINUTE,
-            Self::ListPages | Self::FetchPage => 5 * MINUTE - 10 * SECOND,
-            Self::Summarize => 15 * MINUTE - 10 * SECOND,
-        }
-    }
+/// When Lambda ends the function, as it is deployed.
+fn timeout(function: Function) -> Ms {
+    function.timeout().as_secs() * SECOND
 }
 
 /// The deployed functions.
@@ -116,7 +95,7 @@ impl Functions {
     ) -> Result<Value, Failure> {
         self.cloud.lock().log(|| format!(" {function:?} begins"));
         let answer = select! { biased;
-            () = sleep(kill_after.unwrap_or(Ms::MAX / 2).min(function.timeout())) => {
+            () = sleep(kill_after.unwrap_or(Ms::MAX / 2).min(timeout(function))) => {
                 self.cloud.lock().cover(&format!("{function:?} killed"));
                 let error = if kill_after.is_some() { "Runtime.ExitError" } else { "Sandbox.Timedout" };
                 Err(Failure::new(error, format!("{function:?} was killed")))

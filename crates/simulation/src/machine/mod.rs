@@ -20,9 +20,10 @@ use serde_json::{Map, Value, json};
 use tokio::select;
 
 use crate::clock::{Ms, SECOND, rfc3339, sleep};
-use crate::lambda::{Function, Functions};
+use crate::lambda::{Functions, from_arn};
 use crate::tasks::{MAX_PAYLOAD_BYTES, Token};
 use crate::world::{Cloud, World};
+use lambdas::functions::Function;
 
 /// The quota of Step Functions for the events of a history
 /// (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>).
@@ -386,7 +387,7 @@ impl Machine {
         self.check_payload(branch, &arguments)?;
         assert_simulated(&arguments, &["FunctionName", "Payload"]);
         let name = arguments["FunctionName"].as_str().expect("a function's name");
-        let function = Function::from_arn(name).unwrap_or_else(|| panic!("no function has the ARN {name}"));
+        let function = from_arn(name).unwrap_or_else(|| panic!("no function has the ARN {name}"));
         Ok((function, arguments["Payload"].take()))
     }
 
