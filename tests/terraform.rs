@@ -182,12 +182,12 @@ impl<'a> Stack<'a> {
         assert_fails(&self.manual("missing.mp4").await, "VideoNotFound");
         let text = self.upload("text.mp4", b"This is no video at all.".to_vec()).await;
         assert_fails(&self.ended(&text.arn).await, "NotAVideo");
-        self.rekognition.faults().order(Fault::JobFails { message: "the codec is not supported".to_owned() });
+        self.rekognition.faults().inject(Fault::JobFails { message: "the codec is not supported".to_owned() });
         let broken = self.upload("broken.mp4", video("broken")).await;
         assert_fails(&self.ended(&broken.arn).await, "JobFailed");
         // Replayed while nobody is at work on the queue: start-detection itself leaves the failed job behind.
         until("nobody is at work on the queue", async || self.waiting().await == Some(0)).await;
-        self.rekognition.faults().order(Fault::JobFails { message: "still not supported".to_owned() });
+        self.rekognition.faults().inject(Fault::JobFails { message: "still not supported".to_owned() });
         assert_fails(&self.manual("broken.mp4").await, "JobFailed");
 
         // While one job runs, two videos wait for a slot: one that vanishes, and one whose first job failed.
@@ -249,7 +249,7 @@ impl<'a> Stack<'a> {
 
     /// Starts an execution while every job slot is taken, and returns once its video waits as one of so many.
     async fn without_a_slot<T>(&self, waiting: usize, start: impl AsyncFnOnce() -> T) -> T {
-        self.rekognition.faults().order(Fault::LimitExceeded { times: 1 });
+        self.rekognition.faults().inject(Fault::LimitExceeded { times: 1 });
         let tries = self.rekognition.calls().start;
         let started = start().await;
         until("a video waits for a slot", async || {

@@ -142,7 +142,7 @@ mod failed_jobs {
             Fault::JobErrors { message: "the codec is not supported".into() },
         ] {
             let rig = Rig::start(Canned::faces(1)).await;
-            rig.workflow.rekognition.faults().order(fault);
+            rig.workflow.rekognition.faults().inject(fault);
             let execution = rig.upload("bad.mp4", ANY_VIDEO).await;
             let (error, cause) = rig.failure_of(&execution.arn).await;
             assert_eq!(error, "JobFailed");
@@ -158,8 +158,8 @@ mod failed_jobs {
     #[tokio::test]
     async fn a_job_that_fails_before_start_has_returned_is_billed_once() {
         let rig = Rig::start(Canned::faces(1)).await;
-        rig.workflow.rekognition.faults().order(Fault::JobFails { message: "at once".into() });
-        rig.workflow.rekognition.faults().order(Fault::MessageEarly);
+        rig.workflow.rekognition.faults().inject(Fault::JobFails { message: "at once".into() });
+        rig.workflow.rekognition.faults().inject(Fault::MessageEarly);
         let execution = rig.upload("fails-early.mp4", ANY_VIDEO).await;
         let (error, cause) = rig.failure_of(&execution.arn).await;
         assert_eq!(error, "JobFailed", "{cause}");
@@ -170,7 +170,7 @@ mod failed_jobs {
     #[tokio::test]
     async fn a_replay_starts_exactly_one_new_job() {
         let rig = Rig::start(Canned::faces(5)).await;
-        rig.workflow.rekognition.faults().order(Fault::JobFails { message: "out of luck".into() });
+        rig.workflow.rekognition.faults().inject(Fault::JobFails { message: "out of luck".into() });
         let execution = rig.upload("twice.mp4", ANY_VIDEO).await;
         rig.failure_of(&execution.arn).await;
         assert_eq!(rig.billed(), 1);
@@ -187,7 +187,7 @@ mod failed_jobs {
         let rig = Rig::start(Canned::faces(5)).await;
         let execution = rig.upload("old.mp4", ANY_VIDEO).await;
         let first = rig.results_of(&execution.arn).await;
-        rig.workflow.rekognition.faults().order(Fault::ForgetJob { job_id: first.manifest.job.job_id });
+        rig.workflow.rekognition.faults().inject(Fault::ForgetJob { job_id: first.manifest.job.job_id });
 
         let second = rig.results_of(&rig.start_again(&execution).await).await;
         assert_eq!(second.manifest.job.attempt, 1);
@@ -250,7 +250,7 @@ mod completions {
     #[tokio::test]
     async fn a_message_before_start_has_returned() {
         let rig = Rig::start(Canned::faces(3)).await;
-        rig.workflow.rekognition.faults().order(Fault::MessageEarly);
+        rig.workflow.rekognition.faults().inject(Fault::MessageEarly);
         let execution = rig.upload("early.mp4", ANY_VIDEO).await;
         assert_eq!(rig.results_of(&execution.arn).await.faces.len(), 3);
         assert_eq!(rig.billed(), 1);
@@ -261,7 +261,7 @@ mod completions {
         const HOUR: u64 = 3_600_000;
         let (gate, detector) = Gated::before(Canned::faces(3));
         let rig = Rig::start(detector).await;
-        rig.workflow.rekognition.faults().order(Fault::MessageLate { millis: HOUR });
+        rig.workflow.rekognition.faults().inject(Fault::MessageLate { millis: HOUR });
         let execution = rig.upload("late.mp4", ANY_VIDEO).await;
         rig.until("the job runs", async || !rig.workflow.rekognition.jobs().is_empty()).await;
         // Only what was told in progress waits for a message.
@@ -270,7 +270,7 @@ mod completions {
         rig.until("the job has ended", async || rig.workflow.rekognition.jobs()[0].status == JobStatus::Succeeded)
             .await;
         assert!(rig.workflow.executions.describe(&execution.arn).await.unwrap().is_running());
-        rig.workflow.rekognition.faults().order(Fault::TimePasses { millis: HOUR });
+        rig.workflow.rekognition.faults().inject(Fault::TimePasses { millis: HOUR });
         assert_eq!(rig.results_of(&execution.arn).await.faces.len(), 3);
     }
 
@@ -278,7 +278,7 @@ mod completions {
     async fn a_message_that_comes_twice() {
         let (gate, detector) = Gated::before(Canned::faces(3));
         let rig = Rig::start(detector).await;
-        rig.workflow.rekognition.faults().order(Fault::MessageTwice);
+        rig.workflow.rekognition.faults().inject(Fault::MessageTwice);
         let execution = rig.upload("twice.mp4", ANY_VIDEO).await;
         rig.until("its status was asked for", async || rig.workflow.rekognition.calls().get > 0).await;
         gate.open();
@@ -318,7 +318,7 @@ mod quotas {
             (Refusal::InternalServer, 1, Some("ServiceUnavailable")),
         ] {
             let rig = Rig::start(Canned::faces(2)).await;
-            rig.workflow.rekognition.faults().order(Fault::Busy { call: Call::Start, error, times });
+            rig.workflow.rekognition.faults().inject(Fault::Busy { call: Call::Start, error, times });
             let execution = rig.upload("busy.mp4", ANY_VIDEO).await;
             assert_eq!(rig.results_of(&execution.arn).await.faces.len(), 2);
             let errors = rig.errors_of(&execution.arn).await;
@@ -332,7 +332,7 @@ mod quotas {
     async fn a_throttled_get_is_tried_again() {
         let rig = Rig::start(Canned::faces(2)).await;
         let busy = Fault::Busy { call: Call::Get, error: Refusal::ProvisionedThroughputExceeded, times: 4 };
-        rig.workflow.rekognition.faults().order(busy);
+        rig.workflow.rekognition.faults().inject(busy);
         let execution = rig.upload("busy.mp4", ANY_VIDEO).await;
         assert_eq!(rig.results_of(&execution.arn).await.faces.len(), 2);
         assert_eq!(rig.billed(), 1);
