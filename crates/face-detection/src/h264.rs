@@ -345,10 +345,7 @@ mod tests {
     fn damage_is_not_reported_as_a_missing_feature() {
         let refused = |what| refused(DecodeError::Unsupported(what), 40);
         assert!(matches!(refused("explicit B weighted prediction"), AnalyzeError::UnsupportedCodec(_)));
-        assert!(matches!(
-            refused("slice continues a missing picture"),
-            AnalyzeError::Failed { at_millis: 40, .. }
-        ));
+        assert!(matches!(refused("slice continues a missing picture"), AnalyzeError::Failed { at_millis: 40, .. }));
     }
 
     #[test]
