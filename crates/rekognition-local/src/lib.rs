@@ -1,4 +1,4 @@
-//! Stands in for the two Rekognition video calls that facereel makes, and really detects the faces.
+//! A stand-in for the two Rekognition video calls that facereel makes. It really detects the faces.
 //!
 //! [`Server`] answers `StartFaceDetection` and `GetFaceDetection` over AWS JSON 1.1: it reads the video from S3, finds its
 //! faces with a [`face_detection::Detector`], keeps the result and publishes the completion message to SNS. It applies the
