@@ -36,7 +36,7 @@ pub enum LoadError {
     },
     /// The file is not the expected model.
     #[error("{path} is not the CenterFace model (its sha256 is {found}, not {expected}); delete it and fetch it again", expected = SHA256)]
-    Foreign {
+    NotTheModel {
         /// The model file.
         path: PathBuf,
         /// Its sha256, in hexadecimal.
@@ -69,7 +69,7 @@ impl CenterFace {
         let mut bytes = std::fs::read(model).map_err(|source| LoadError::Read { path: model.to_owned(), source })?;
         let found = model::sha256(&bytes);
         if found != SHA256 {
-            return Err(LoadError::Foreign { path: model.to_owned(), found });
+            return Err(LoadError::NotTheModel { path: model.to_owned(), found });
         }
         free_input_shape(&mut bytes);
         let model = ModelOptions::with_all_ops().load(bytes).map_err(|error| LoadError::Engine(error.into()))?;

@@ -1,10 +1,10 @@
 //! Decodes with the installed `ffmpeg`, for videos that the built-in decoder refuses.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Sender};
 use std::thread;
 
 use crate::AnalyzeError;
@@ -35,56 +35,12 @@ pub(super) fn decode(
     sink: &mut dyn FnMut(i64, Frame) -> bool,
 ) -> Result<(), AnalyzeError> {
     let VideoTrack { width, height, .. } = *track;
-    // The prefix keeps ffmpeg from interpreting a path as another of its protocols.
-    let mut input = OsString::from("file:");
-    input.push(video);
-    // showinfo prints each frame's time. setpts then numbers the frames evenly, so that ffmpeg duplicates or drops none.
-    let filters = format!(
-        "select='isnan(prev_selected_t)+gt(floor(t*1000/{interval_millis}),floor(prev_selected_t*1000/{interval_millis}))',\
-         showinfo,scale={width}:{height}:out_range=tv,format=yuv420p,setpts=N/TB"
-    );
-    let command = Command::new("ffmpeg")
-        .args([
-            "-nostdin",
-            "-hide_banner",
-            "-nostats",
-            "-loglevel",
-            "info",
-            "-xerror",
-            "-err_detect",
-            "explode",
-            "-copyts",
-            "-noautorotate",
-            "-f",
-            "mov",
-            "-i",
-        ])
-        .arg(input)
-        .args(["-map", "0:v:0", "-vf", &filters, "-r", "1", "-f", "rawvideo", "-"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut ffmpeg = Running(command.map_err(|error| failed_at(0, format!("ffmpeg cannot be started: {error}")))?);
+    let started = start(video, track, interval_millis);
+    let mut ffmpeg = Running(started.map_err(|error| failed_at(0, format!("ffmpeg cannot be started: {error}")))?);
     let mut pictures = ffmpeg.0.stdout.take().expect("stdout is piped");
-    let mut messages = BufReader::new(ffmpeg.0.stderr.take().expect("stderr is piped"));
+    let messages = BufReader::new(ffmpeg.0.stderr.take().expect("stderr is piped"));
     let (send_time, times) = mpsc::channel();
-    let listener = thread::spawn(move || {
-        let mut kept = Vec::new();
-        let mut line = Vec::new();
-        while messages.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-            let text = String::from_utf8_lossy(&line);
-            if let Some(millis) = shown_at(&text) {
-                // An error means that no more frames are wanted.
-                _ = send_time.send(millis);
-            } else if !text.contains("showinfo") {
-                kept.push(text.trim().to_owned());
-                kept.drain(..kept.len().saturating_sub(KEPT_LINES));
-            }
-            line.clear();
-        }
-        kept
-    });
+    let listener = thread::spawn(move || read_messages(messages, &send_time));
     let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
     // Without an edit list, ffmpeg's times start at another value.
     let first = expected.iter().min().copied().unwrap_or_default();
@@ -114,6 +70,46 @@ pub(super) fn decode(
         return Err(failed_at(last, format!("ffmpeg decoded {seen} of {} frames: {messages}", expected.len())));
     }
     Ok(())
+}
+
+/// Starts ffmpeg. It writes the planes of the sampled frames to its output, and their times to its error output.
+fn start(video: &Path, track: &VideoTrack, interval_millis: i64) -> io::Result<Child> {
+    let VideoTrack { width, height, .. } = *track;
+    // The prefix keeps ffmpeg from interpreting a path as another of its protocols.
+    let mut input = OsString::from("file:");
+    input.push(video);
+    // showinfo prints each frame's time. setpts then numbers the frames evenly, so that ffmpeg duplicates or drops none.
+    let filters = format!(
+        "select='isnan(prev_selected_t)+gt(floor(t*1000/{interval_millis}),floor(prev_selected_t*1000/{interval_millis}))',\
+         showinfo,scale={width}:{height}:out_range=tv,format=yuv420p,setpts=N/TB"
+    );
+    Command::new("ffmpeg")
+        .args(["-nostdin", "-hide_banner", "-nostats", "-loglevel", "info", "-xerror", "-err_detect", "explode"])
+        .args(["-copyts", "-noautorotate", "-f", "mov", "-i"])
+        .arg(input)
+        .args(["-map", "0:v:0", "-vf", &filters, "-r", "1", "-f", "rawvideo", "-"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+}
+
+/// Reads ffmpeg's error output to its end: sends the time of each frame in milliseconds, and returns the last other messages.
+fn read_messages(mut messages: impl BufRead, times: &Sender<i64>) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut line = Vec::new();
+    while messages.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+        let text = String::from_utf8_lossy(&line);
+        if let Some(millis) = shown_at(&text) {
+            // An error means that no more frames are wanted.
+            _ = times.send(millis);
+        } else if !text.contains("showinfo") {
+            kept.push(text.trim().to_owned());
+            kept.drain(..kept.len().saturating_sub(KEPT_LINES));
+        }
+        line.clear();
+    }
+    kept
 }
 
 /// A child process that is killed when this is dropped.

@@ -204,40 +204,15 @@ fn unescape(unit: &[u8]) -> Vec<u8> {
 /// # Errors
 /// [`AnalyzeError::UnsupportedCodec`], with the feature that the decoder lacks.
 fn parse_sps(unit: &[u8]) -> Result<Pictures, AnalyzeError> {
-    let unsupported = |what: &str| Err(AnalyzeError::UnsupportedCodec(format!("H.264 with {what}")));
     let mut bits = Bits { data: unit, position: 8 };
     let profile = bits.read(8);
     bits.read(16);
     bits.golomb();
     if matches!(profile, 44 | 83 | 86 | 100 | 110 | 118 | 122 | 128 | 134 | 135 | 138 | 139 | 244) {
-        if bits.golomb() != 1 {
-            return unsupported("a chroma format other than 4:2:0");
-        }
-        if (bits.golomb(), bits.golomb()) != (0, 0) {
-            return unsupported("more than 8 bits a sample");
-        }
-        bits.read(1);
-        if bits.read(1) == 1 {
-            for list in 0..8 {
-                if bits.read(1) == 1 {
-                    bits.skip_scaling_list(if list < 6 { 16 } else { 64 });
-                }
-            }
-        }
+        skip_high_profile(&mut bits)?;
     }
     bits.golomb();
-    match bits.golomb() {
-        0 => _ = bits.golomb(),
-        1 => {
-            bits.read(1);
-            bits.golomb();
-            bits.golomb();
-            for _ in 0..bits.golomb().min(255) {
-                bits.golomb();
-            }
-        }
-        _ => {}
-    }
+    skip_picture_order(&mut bits);
     bits.golomb();
     bits.read(1);
     let (columns, rows) = (u64::from(bits.golomb()) + 1, u64::from(bits.golomb()) + 1);
@@ -255,22 +230,65 @@ fn parse_sps(unit: &[u8]) -> Result<Pictures, AnalyzeError> {
             return unsupported("the picture cropped at the left or the top");
         }
     }
-    let mut full_range = false;
+    Ok(Pictures { full_range: bits.read(1) == 1 && read_full_range(&mut bits) })
+}
+
+/// Skips the fields that only high profiles have.
+///
+/// # Errors
+/// When the chroma format or the bit depth is not supported.
+fn skip_high_profile(bits: &mut Bits<'_>) -> Result<(), AnalyzeError> {
+    if bits.golomb() != 1 {
+        return unsupported("a chroma format other than 4:2:0");
+    }
+    if (bits.golomb(), bits.golomb()) != (0, 0) {
+        return unsupported("more than 8 bits a sample");
+    }
+    bits.read(1);
     if bits.read(1) == 1 {
-        // vui_parameters: aspect ratio, overscan, then the video signal type.
-        const EXTENDED_ASPECT: u32 = 255;
-        if bits.read(1) == 1 && bits.read(8) == EXTENDED_ASPECT {
-            bits.read(32);
-        }
-        if bits.read(1) == 1 {
-            bits.read(1);
-        }
-        if bits.read(1) == 1 {
-            bits.read(3);
-            full_range = bits.read(1) == 1;
+        for list in 0..8 {
+            if bits.read(1) == 1 {
+                bits.skip_scaling_list(if list < 6 { 16 } else { 64 });
+            }
         }
     }
-    Ok(Pictures { full_range })
+    Ok(())
+}
+
+/// Skips the type of the picture order count and its fields.
+fn skip_picture_order(bits: &mut Bits<'_>) {
+    match bits.golomb() {
+        0 => _ = bits.golomb(),
+        1 => {
+            bits.read(1);
+            bits.golomb();
+            bits.golomb();
+            for _ in 0..bits.golomb().min(255) {
+                bits.golomb();
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Reads `vui_parameters` up to the flag for full range: aspect ratio, overscan, then the video signal type.
+fn read_full_range(bits: &mut Bits<'_>) -> bool {
+    const EXTENDED_ASPECT: u32 = 255;
+    if bits.read(1) == 1 && bits.read(8) == EXTENDED_ASPECT {
+        bits.read(32);
+    }
+    if bits.read(1) == 1 {
+        bits.read(1);
+    }
+    if bits.read(1) == 0 {
+        return false;
+    }
+    bits.read(3);
+    bits.read(1) == 1
+}
+
+fn unsupported<T>(what: &str) -> Result<T, AnalyzeError> {
+    Err(AnalyzeError::UnsupportedCodec(format!("H.264 with {what}")))
 }
 
 /// Reads bits, most significant first; after the end it returns zeros.

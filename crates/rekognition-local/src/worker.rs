@@ -66,11 +66,11 @@ async fn analyze(state: &Arc<ServerState>, job_id: &str, object: &ObjectRef) -> 
     let (state, job_id) = (Arc::clone(state), job_id.to_owned());
     let analysis = tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        let go_on = |done| {
+        let progress = |done| {
             lock(&state.jobs).progress(&job_id, done);
             if state.is_stopping() { Continue::No } else { Continue::Yes }
         };
-        state.detector.analyze(video.path(), &go_on)
+        state.detector.analyze(video.path(), &progress)
     });
     Ok(analysis.await.map_err(JobError::Panicked)??)
 }

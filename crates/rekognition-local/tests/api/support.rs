@@ -193,14 +193,14 @@ impl Detector for Canned {
         self.most_running.fetch_max(self.running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         self.seen.lock().unwrap().push((video.to_owned(), bytes));
         let mut gate = self.gate.lock().unwrap();
-        let mut go_on = progress(0.25);
-        while *gate == Gate::Shut && go_on == Continue::Yes {
+        let mut proceed = progress(0.25);
+        while *gate == Gate::Shut && proceed == Continue::Yes {
             gate = self.opened.wait_timeout(gate, Duration::from_millis(5)).unwrap().0;
-            go_on = progress(0.5);
+            proceed = progress(0.5);
         }
         drop(gate);
         self.running.fetch_sub(1, Ordering::SeqCst);
-        if go_on == Continue::No {
+        if proceed == Continue::No {
             self.cancelled.fetch_add(1, Ordering::SeqCst);
             return Err(AnalyzeError::Cancelled);
         }
