@@ -11,7 +11,7 @@ unit:
 
 # The workflow and the commands, end to end on the local emulator (TODO-TIME)
 e2e:
-    cargo test --locked -p facereel --test emulator
+    cargo test --locked -p local-stack --test emulator
     cargo test --locked -p tests --test workflow --test operations
 
 # The workflow in virtual time, with the fixed seeds (TODO-TIME)
@@ -22,7 +22,7 @@ simulation:
 seeds *options:
     scripts/search-seeds {{ options }}
 
-# Format and clippy, as CI checks them (TODO-TIME)
+# Format, words and clippy, as CI checks them (TODO-TIME)
 lint:
     scripts/check-format-and-lints
 

@@ -65,7 +65,7 @@ resource "aws_cloudwatch_log_group" "state_machine" {
   #checkov:skip=CKV_AWS_338:log_retention_days sets the retention; set it to 365 or more if a year is required.
   for_each = local.state_machine_arns
 
-  # Log groups under /aws/vendedlogs/ need no entry of their own in the account's CloudWatch Logs resource policy, which
+  # Log groups under /aws/vendedlogs/ need no separate entry in the account's CloudWatch Logs resource policy, which
   # is limited to 5,120 characters: https://docs.aws.amazon.com/step-functions/latest/dg/bp-cwl.html
   name              = "/aws/vendedlogs/states/${var.name}-${each.key}"
   retention_in_days = var.log_retention_days

@@ -74,7 +74,7 @@ async fn pagination_on_the_emulator() {
     for pages in [1_u32, 10, 100, 1000] {
         let detector = Canned::faces(usize::try_from(pages).expect("a thousand at most"));
         let rig = Rig::with(detector, |options| options.page_limit = 1).await;
-        rig.workflow.rekognition.faults().order(Fault::Slow { call: Call::Get, millis: GET, times: u32::MAX });
+        rig.workflow.rekognition.faults().inject(Fault::Slow { call: Call::Get, millis: GET, times: u32::MAX });
         let execution = rig.upload("video.mp4", ANY_VIDEO).await;
         let seconds = rig.time_after_the_callback(&execution.arn).await.as_secs_f64();
         let limit = Duration::from_millis(GET).as_secs_f64() * f64::from(pages);

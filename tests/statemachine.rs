@@ -1,4 +1,4 @@
-//! The state machines pass the lint; and for each of its rules, one break of the real definition that it must find.
+//! The lint finds nothing in the state machines. For each of its rules, a test breaks the real definition and expects a finding.
 
 use std::fs;
 use std::path::Path;
@@ -25,7 +25,7 @@ const PLACEHOLDERS: &[&str] = &[
 
 /// What the lint finds in a definition that is deployed with our functions.
 fn findings(definition: &str) -> Vec<Finding> {
-    // The functions' own names for the errors that are worth a retry: renamed there, they are unknown here.
+    // The names of the retryable errors come from the functions: a name that is changed there is unknown here.
     let (call, source) = ("", || BoxError::from(""));
     let known_errors = [
         AwsError::Throttled { call, source: source() }.into(),
@@ -46,7 +46,7 @@ fn broken(change: impl FnOnce(&mut Value)) -> Vec<Finding> {
     findings(&machine.to_string())
 }
 
-/// The value at `pointer`, which must be there: a test of a break must not miss it.
+/// The value at `pointer`, which must exist, so that a test does not pass without breaking the definition.
 fn at<'a>(machine: &'a mut Value, pointer: &str) -> &'a mut Value {
     machine.pointer_mut(pointer).unwrap_or_else(|| panic!("analyze-video has no {pointer}"))
 }
@@ -128,7 +128,7 @@ mod fields {
             *at(machine, "/States/Summarize") = json!({ "Type": "Choice", "Choices": [], "Default": "Done" });
             machine["States"]["Done"] = json!({ "Type": "Succeed" });
         });
-        assert_found(&found, "Summarize", "chooses nothing");
+        assert_found(&found, "Summarize", "needs at least one rule");
     }
 
     #[test]
@@ -144,14 +144,14 @@ mod fields {
     }
 
     #[test]
-    fn a_mode_of_maps_that_does_not_exist() {
+    fn an_unknown_mode_of_a_map() {
         let found =
             broken(|machine| *at(machine, "/States/FetchPages/ItemProcessor/ProcessorConfig/Mode") = json!("INLNE"));
         assert_found(&found, "FetchPages.ItemProcessor", "`ProcessorConfig` is {Mode: INLINE}");
     }
 
     #[test]
-    fn a_type_of_state_that_does_not_exist() {
+    fn an_unknown_type_of_state() {
         let found = broken(|machine| *at(machine, "/States/Summarize/Type") = json!("task"));
         assert_found(&found, "Summarize", "is not a type of state");
     }
@@ -204,9 +204,9 @@ mod timeouts {
     }
 
     #[test]
-    fn a_heartbeat_that_is_no_number() {
-        for nonsense in ["900", "{% -1 %}", "{% 0.5 %}", "{% '900' %}"] {
-            let found = broken(|machine| *at(machine, "/States/StartDetection/HeartbeatSeconds") = nonsense.into());
+    fn a_heartbeat_that_is_not_a_number() {
+        for invalid in ["900", "{% -1 %}", "{% 0.5 %}", "{% '900' %}"] {
+            let found = broken(|machine| *at(machine, "/States/StartDetection/HeartbeatSeconds") = invalid.into());
             assert_found(&found, "StartDetection", "`HeartbeatSeconds` after 0 retries");
         }
     }
@@ -218,10 +218,10 @@ mod timeouts {
     }
 
     #[test]
-    fn a_callback_whose_token_nobody_gets() {
+    fn a_callback_without_its_task_token() {
         let found =
             broken(|machine| *at(machine, "/States/StartDetection/Arguments/Payload/task_token") = json!("token"));
-        assert_found(&found, "StartDetection", "must hand out $states.context.Task.Token");
+        assert_found(&found, "StartDetection", "must pass $states.context.Task.Token");
     }
 }
 
@@ -229,28 +229,28 @@ mod errors {
     use super::*;
 
     #[test]
-    fn a_growing_wait_without_a_bound() {
+    fn a_growing_interval_without_a_maximum() {
         let found = broken(|machine| remove(machine, "/States/ListPages/Retry/0/MaxDelaySeconds"));
         assert_found(&found, "ListPages.Retry[0]", "set `MaxDelaySeconds`");
     }
 
     #[test]
-    fn a_growing_wait_without_jitter() {
+    fn a_growing_interval_without_jitter() {
         let found = broken(|machine| remove(machine, "/States/ListPages/Retry/0/JitterStrategy"));
         assert_found(&found, "ListPages.Retry[0]", "set `JitterStrategy`");
     }
 
     #[test]
-    fn a_wait_that_grows_by_default() {
+    fn an_interval_that_grows_by_default() {
         let found = broken(|machine| {
             remove(machine, "/States/ListPages/Retry/0/BackoffRate");
             remove(machine, "/States/ListPages/Retry/0/MaxDelaySeconds");
         });
-        assert_found(&found, "ListPages.Retry[0]", "waits grow by 2");
+        assert_found(&found, "ListPages.Retry[0]", "the interval grows by 2");
     }
 
     #[test]
-    fn an_error_that_nobody_reports() {
+    fn an_error_that_is_not_reported() {
         let found = broken(|machine| *at(machine, "/States/ListPages/Retry/0/ErrorEquals/0") = json!("Throtled"));
         assert_found(&found, "ListPages.Retry[0]", "nothing reports an error named `Throtled`");
     }
@@ -263,21 +263,21 @@ mod errors {
     }
 
     #[test]
-    fn a_retry_of_what_cannot_be_retried() {
+    fn a_retry_of_a_terminal_error() {
         let found = broken(|machine| {
             *at(machine, "/States/ListPages/Retry/0/ErrorEquals/0") = json!("States.DataLimitExceeded");
         });
-        assert_found(&found, "ListPages.Retry[0]", "no rule ever sees it");
+        assert_found(&found, "ListPages.Retry[0]", "no rule applies to it");
     }
 
     #[test]
-    fn a_rule_for_all_errors_among_others() {
+    fn a_rule_for_all_errors_and_others() {
         let found = broken(|machine| *at(machine, "/States/ListPages/Retry/0/ErrorEquals/0") = json!("States.ALL"));
-        assert_found(&found, "ListPages.Retry[0]", "`States.ALL` must stand alone");
+        assert_found(&found, "ListPages.Retry[0]", "`States.ALL` must be the only name");
     }
 
     #[test]
-    fn a_missed_heartbeat_that_is_retried_by_one_of_its_names_only() {
+    fn a_missed_heartbeat_that_is_retried_by_only_one_of_its_names() {
         let found = broken(|machine| {
             *at(machine, "/States/StartDetection/Retry/0/ErrorEquals") = json!(["States.HeartbeatTimeout"]);
         });
@@ -290,14 +290,14 @@ mod errors {
             let names = at(machine, "/States/StartDetection/Retry/1/ErrorEquals");
             names.as_array_mut().expect("names").push(json!("States.Timeout"));
         });
-        assert_found(&found, "StartDetection.Retry[1]", "`States.Timeout` never gets here");
+        assert_found(&found, "StartDetection.Retry[1]", "`States.Timeout` has no effect here");
     }
 
     #[test]
     fn a_catch_that_ends_in_a_fail() {
         let found = broken(|machine| {
-            machine["States"]["Summarize"]["Catch"] = json!([{ "ErrorEquals": ["States.ALL"], "Next": "Tell" }]);
-            machine["States"]["Tell"] = json!({ "Type": "Pass", "Next": "Failed" });
+            machine["States"]["Summarize"]["Catch"] = json!([{ "ErrorEquals": ["States.ALL"], "Next": "Report" }]);
+            machine["States"]["Report"] = json!({ "Type": "Pass", "Next": "Failed" });
             machine["States"]["Failed"] = json!({ "Type": "Fail", "Error": "Failed" });
         });
         assert_found(&found, "Summarize", "`Catch[0].Next` ends in the Fail state Failed");
@@ -343,30 +343,30 @@ mod flow {
     }
 
     #[test]
-    fn a_state_that_nothing_leads_to() {
+    fn an_unreachable_state() {
         let found = broken(|machine| machine["States"]["Forgotten"] = json!({ "Type": "Succeed" }));
         assert_found(&found, "Forgotten", "no path from `StartAt` leads here");
     }
 
     #[test]
-    fn a_state_that_neither_goes_on_nor_ends() {
+    fn a_state_without_next_and_end() {
         let found = broken(|machine| remove(machine, "/States/FetchPages/ItemProcessor/States/FetchPage/End"));
         assert!(found[0].to_string().contains("FetchPages.FetchPage: has neither `Next` nor `End`"), "{found:#?}");
     }
 
     #[test]
-    fn a_state_that_both_goes_on_and_ends() {
+    fn a_state_with_next_and_end() {
         let found = broken(|machine| machine["States"]["Summarize"]["Next"] = json!("ListPages"));
         assert_found(&found, "Summarize", "has both `Next` and `End`");
     }
 
     #[test]
-    fn a_workflow_that_never_ends() {
+    fn a_workflow_without_an_end() {
         let found = broken(|machine| {
             remove(machine, "/States/Summarize/End");
             machine["States"]["Summarize"]["Next"] = json!("ListPages");
         });
-        assert_found(&found, "(state machine)", "no state that is reached ends the workflow");
+        assert_found(&found, "(state machine)", "no reachable state ends the workflow");
     }
 }
 
@@ -374,8 +374,8 @@ mod expressions {
     use super::*;
 
     #[test]
-    fn a_variable_that_nobody_assigns() {
-        let found = broken(|machine| *at(machine, "/States/FetchPages/Items") = json!("{% $windows.pages %}"));
+    fn a_variable_that_no_state_assigns() {
+        let found = broken(|machine| *at(machine, "/States/FetchPages/Items") = json!("{% $windows.batches %}"));
         assert_found(&found, "FetchPages.Items", "`$windows` is not assigned on every path");
     }
 
@@ -398,7 +398,7 @@ mod expressions {
     }
 
     #[test]
-    fn a_variable_used_where_it_is_assigned_first() {
+    fn a_variable_read_in_the_state_that_assigns_it_first() {
         let found = broken(|machine| {
             at(machine, "/States/StartDetection/Assign")["idempotency_key"] = json!("{% $job.idempotency_key %}");
         });
@@ -418,12 +418,12 @@ mod expressions {
     fn variables_bound_by_the_expression_are_known() {
         for bound in [
             "( $first := 1; $first + 1 )",
-            "$map($window.pages, function($page, $index) { $page.index + $index })",
-            "$window.pages@$page.($page.index)",
-            "$window.pages#$index.$index",
+            "$map($window.batches, function($batch, $index) { $batch.index + $index })",
+            "$window.batches@$batch.($batch.index)",
+            "$window.batches#$index.$index",
             "( $loop := function($n) { $n > 0 ? $loop($n - 1) : 0 }; $loop(3) )",
-            "$window.pages[index > 3].{ 'index': index, 'all': $ }",
-            "$map($window.pages, $string)",
+            "$window.batches[index > 3].{ 'index': index, 'all': $ }",
+            "$map($window.batches, $string)",
         ] {
             let found = broken(|machine| *at(machine, "/States/FetchPages/Items") = json!(format!("{{% {bound} %}}")));
             assert_eq!(found, [], "{bound}");
@@ -445,15 +445,15 @@ mod expressions {
     }
 
     #[test]
-    fn a_function_that_does_not_exist() {
+    fn an_unknown_function() {
         let found = broken(|machine| {
             *at(machine, "/States/MorePages?/Choices/0/Condition") = json!("{% $exist($window.next) %}");
         });
-        assert_found(&found, "MorePages?.Choices[0].Condition", "`$exist` is no function");
+        assert_found(&found, "MorePages?.Choices[0].Condition", "`$exist` is not a function");
     }
 
     #[test]
-    fn a_function_without_its_dollar() {
+    fn a_function_without_its_dollar_sign() {
         let found = broken(|machine| {
             *at(machine, "/States/MorePages?/Choices/0/Condition") = json!("{% exists($window.next) %}");
         });
@@ -461,35 +461,35 @@ mod expressions {
     }
 
     #[test]
-    fn a_field_of_nothing() {
+    fn a_field_without_an_object() {
         let found = broken(|machine| *at(machine, "/States/ListPages/Arguments/Payload/job") = json!("{% job %}"));
-        assert_found(&found, "ListPages.Arguments.Payload.job", "`job` is a field of nothing");
+        assert_found(&found, "ListPages.Arguments.Payload.job", "`job` is not a field of any object");
     }
 
     #[test]
-    fn an_expression_that_stays_text() {
+    fn an_expression_inside_a_text() {
         let found = broken(|machine| *at(machine, "/States/ListPages/Arguments/Payload/job") = json!("{% $job %} "));
-        assert_found(&found, "ListPages.Arguments.Payload.job", "stays plain text");
+        assert_found(&found, "ListPages.Arguments.Payload.job", "is plain text");
     }
 
     #[test]
-    fn a_result_before_there_is_one() {
+    fn a_result_in_the_arguments() {
         let found =
             broken(|machine| *at(machine, "/States/ListPages/Arguments/Payload/job") = json!("{% $states.result %}"));
-        assert_found(&found, "ListPages.Arguments.Payload.job", "`$states.result` is not there");
+        assert_found(&found, "ListPages.Arguments.Payload.job", "`$states.result` does not exist here");
     }
 
     #[test]
     fn a_result_of_a_choice() {
         let found = broken(|machine| at(machine, "/States/MorePages?")["Output"] = json!("{% $states.result %}"));
-        assert_found(&found, "MorePages?.Output", "`$states.result` is not there");
+        assert_found(&found, "MorePages?.Output", "`$states.result` does not exist here");
     }
 
     #[test]
     fn an_error_output_outside_a_catch() {
         let found =
             broken(|machine| *at(machine, "/States/Summarize/Output") = json!("{% $states.errorOutput.Cause %}"));
-        assert_found(&found, "Summarize.Output", "`$states.errorOutput` is not there");
+        assert_found(&found, "Summarize.Output", "`$states.errorOutput` does not exist here");
     }
 
     #[test]
@@ -501,24 +501,29 @@ mod expressions {
                 "Next": "Summarize"
             }]);
         });
-        assert_found(&found, "FetchPages.Catch[0].Assign.why", "`$states.result` is not there");
+        assert_found(&found, "FetchPages.Catch[0].Assign.why", "`$states.result` does not exist here");
     }
 
     #[test]
     fn a_member_that_the_context_lacks() {
         let found = broken(|machine| {
-            *at(machine, "/States/Summarize/Arguments/Payload/execution") =
+            *at(machine, "/States/Summarize/Arguments/Payload/execution_arn") =
                 json!("{% $states.context.Execution.Arn %}");
         });
-        assert_found(&found, "Summarize.Arguments.Payload.execution", "`$states.context.Execution` has no `Arn`");
+        assert_found(&found, "Summarize.Arguments.Payload.execution_arn", "`$states.context.Execution` has no `Arn`");
     }
 
     #[test]
-    fn a_task_token_where_nobody_waits() {
+    fn a_task_token_in_a_state_that_does_not_wait() {
         let found = broken(|machine| {
-            *at(machine, "/States/Summarize/Arguments/Payload/execution") = json!("{% $states.context.Task.Token %}");
+            *at(machine, "/States/Summarize/Arguments/Payload/execution_arn") =
+                json!("{% $states.context.Task.Token %}");
         });
-        assert_found(&found, "Summarize.Arguments.Payload.execution", "only in the `Arguments` of a Task that waits");
+        assert_found(
+            &found,
+            "Summarize.Arguments.Payload.execution_arn",
+            "only in the `Arguments` of a Task that waits",
+        );
     }
 }
 
@@ -533,7 +538,7 @@ mod integrations {
         assert_found(
             &found,
             "ListPages",
-            "`Resource` \"arn:${partition}:states:::lambda:invok\" is no integration known here",
+            "`Resource` \"arn:${partition}:states:::lambda:invok\" is not a known integration",
         );
     }
 
@@ -541,11 +546,11 @@ mod integrations {
     fn a_resource_of_one_partition() {
         let found =
             broken(|machine| *at(machine, "/States/ListPages/Resource") = json!("arn:aws:states:::lambda:invoke"));
-        assert_found(&found, "ListPages", "`Resource` \"arn:aws:states:::lambda:invoke\" is no integration known here");
+        assert_found(&found, "ListPages", "`Resource` \"arn:aws:states:::lambda:invoke\" is not a known integration");
     }
 
     #[test]
-    fn a_call_of_no_function() {
+    fn a_call_without_a_function_name() {
         let found = broken(|machine| remove(machine, "/States/ListPages/Arguments/FunctionName"));
         assert_found(&found, "ListPages", "`Arguments` need `FunctionName`");
     }
@@ -576,11 +581,11 @@ mod integrations {
         let mut machine = backfill();
         machine["States"]["EachVideo"]["ItemReader"]["Resource"] = json!("arn:${partition}:states:::s3:listObjects");
         let found = findings(&machine.to_string());
-        assert_found(&found, "EachVideo.ItemReader", "is no integration known here");
+        assert_found(&found, "EachVideo.ItemReader", "is not a known integration");
     }
 
     #[test]
-    fn a_batch_that_is_spelled_otherwise() {
+    fn an_unknown_field_of_a_batcher() {
         let mut machine = backfill();
         machine["States"]["EachVideo"]["ItemBatcher"] = json!({ "MaxItemPerBatch": 1 });
         let found = findings(&machine.to_string());
@@ -600,16 +605,16 @@ mod template {
     use super::*;
 
     #[test]
-    fn a_placeholder_that_the_deployment_does_not_know() {
+    fn an_unknown_placeholder() {
         let found =
             broken(|machine| *at(machine, "/States/ListPages/Arguments/FunctionName") = json!("${list_page_arn}"));
-        assert_found(&found, "(state machine)", "puts nothing in for `${list_page_arn}`");
+        assert_found(&found, "(state machine)", "does not replace `${list_page_arn}`");
     }
 
     #[test]
     fn a_directive_of_terraform() {
         let found = broken(|machine| machine["Comment"] = json!("100%{ of the pages }"));
-        assert_found(&found, "(state machine)", "`%{` opens a directive");
+        assert_found(&found, "(state machine)", "`%{` starts a directive");
     }
 
     #[test]

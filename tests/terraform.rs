@@ -1,6 +1,6 @@
 //! The Terraform module from apply to destroy, on the local emulator, with the real provider and the real functions.
 //!
-//! It needs Terraform, so `cargo test` leaves it out; `scripts/check-terraform-apply` runs it.
+//! It needs Terraform, so `cargo test` ignores it; `scripts/check-terraform-apply` runs it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,15 +16,15 @@ use local_stack::{Dependencies, Emulator, Execution, Executions, LambdaPackages,
 use rekognition_local::{Config, Fault, Server};
 use serde_json::{Value, json};
 use tests::terraform::{
-    Change, Terraform, ask,
+    Change, Terraform, call,
     iam::{Policy, Use},
-    recorder::{Behind, Recorder},
+    recorder::{Recorder, Upstream},
 };
 use tests::workflow::{ANY_VIDEO, Canned, Gate, Gated};
 use tokio::time::{Instant, sleep};
 
-/// What the emulator (ministack 1.5.33) does not give back as it was given, so that a plan wants to change it.
-const ENGINE_GAPS: [(&str, &str, &str); 7] = [
+/// Attributes that the emulator (ministack 1.5.33) does not return as they were set, so that a plan would change them.
+const EMULATOR_GAPS: [(&str, &str, &str); 7] = [
     ("aws_cloudwatch_metric_alarm", "actions_enabled", "DescribeAlarms answers without it"),
     ("aws_cloudwatch_metric_alarm", "alarm_description", "DescribeAlarms answers without it"),
     ("aws_cloudwatch_metric_alarm", "dimensions", "DescribeAlarms answers without them"),
@@ -34,8 +34,8 @@ const ENGINE_GAPS: [(&str, &str, &str); 7] = [
     ("aws_sfn_state_machine", "tracing_configuration", "CreateStateMachine does not keep it"),
 ];
 
-/// What AWS itself does in a function's role, where no emulator shows it: Lambda's own logs, traces and dead letters.
-const DONE_BY_LAMBDA: [&str; 5] = [
+/// Grants that Lambda itself uses with a function's role, which the emulator does not show: logs, traces and dead letters.
+const USED_BY_LAMBDA: [&str; 5] = [
     "SendToDeadLetterQueue: sqs:SendMessage on resource 1",
     "Trace: xray:PutTelemetryRecords on resource 1",
     "Trace: xray:PutTraceSegments on resource 1",
@@ -43,8 +43,8 @@ const DONE_BY_LAMBDA: [&str; 5] = [
     "WriteLogs: logs:PutLogEvents on resource 1",
 ];
 
-/// What Step Functions itself does in a state machine's role: AWS's lists for logging and X-Ray.
-const DONE_BY_STEP_FUNCTIONS: [&str; 12] = [
+/// Grants that Step Functions itself uses with a state machine's role: AWS's lists for logging and X-Ray.
+const USED_BY_STEP_FUNCTIONS: [&str; 12] = [
     "DeliverLogs: logs:CreateLogDelivery on resource 1",
     "DeliverLogs: logs:DeleteLogDelivery on resource 1",
     "DeliverLogs: logs:DescribeLogGroups on resource 1",
@@ -59,7 +59,7 @@ const DONE_BY_STEP_FUNCTIONS: [&str; 12] = [
     "Trace: xray:PutTraceSegments on resource 1",
 ];
 
-/// The longest that anything here may take.
+/// The timeout of every wait.
 const LIMIT: Duration = Duration::from_mins(3);
 
 #[tokio::test]
@@ -68,26 +68,26 @@ async fn a_stack_from_apply_to_destroy() {
     let dependencies = Dependencies::prepare(&dependencies_dir().unwrap(), &Silent).await.unwrap();
     let packages = LambdaPackages::build(&Silent).await.unwrap();
     let emulator = Emulator::start(&dependencies).await.unwrap();
-    let (gates, detector) = HoldsBack::new();
+    let (gates, detector) = HeldBack::new();
     let rekognition = Server::start(Config::new(emulator.url(), Arc::new(detector))).await.unwrap();
     let recorders = recorders(&emulator, &rekognition).await;
     let urls = recorders.iter().map(|(name, recorder)| (*name, recorder.url().to_owned())).collect();
     let mut terraform = Terraform::prepare(emulator.url(), &packages, &urls).await;
 
-    // A bucket of its own.
+    // With a bucket that the module creates.
     let outputs = terraform.apply().await;
     let resources = terraform.resources().await;
     let stack = Stack::new(&emulator, &rekognition, &outputs);
     let manifest = stack.a_video_becomes_a_result("holiday.mp4").await;
-    stack.a_missing_page_is_told(outputs["functions"]["summarize"].as_str().unwrap(), manifest).await;
-    stack.every_way_is_gone(&gates[0]).await;
+    stack.a_missing_page_is_reported(outputs["functions"]["summarize"].as_str().unwrap(), manifest).await;
+    stack.every_path_of_the_functions(&gates[0]).await;
     stack.running_executions_are_measured(&resources, &gates[1]).await;
-    // Everything that is found is told together: a run takes minutes.
-    let mut findings = more_than_the_emulators_gaps(&terraform.plan().await);
+    // All findings are reported together, because a run takes minutes.
+    let mut findings = unexpected_changes(&terraform.plan().await);
     let own = uses(&recorders);
-    findings.extend(what_the_services_may(&resources));
+    findings.extend(findings_in_service_roles(&resources));
 
-    // An existing one: no versions, a prefix, notifications handed over.
+    // With an existing bucket: without versions, with a prefix, and the module manages its notifications.
     let existing = aws_sdk_s3::Client::new(emulator.aws());
     existing.create_bucket().bucket("company-videos").send().await.unwrap();
     terraform.set("upload_bucket", "company-videos");
@@ -106,25 +106,25 @@ async fn a_stack_from_apply_to_destroy() {
         let policies = [policy_of(&resources, name), policy_of(&resources_moved, name)];
         let later: BTreeSet<Use> = uses.difference(&own[name]).cloned().collect();
         for used in [policies[0].not_granted(&own[name]), policies[1].not_granted(&later)].concat() {
-            findings.push(format!("{name} does what it may not on AWS: {used:?}"));
+            findings.push(format!("{name} does something that its role does not allow on AWS: {used:?}"));
         }
-        // What only one kind of bucket needs is used with that kind.
-        let idle = &policies[0].idle(uses) & &policies[1].idle(uses);
-        for grant in idle.iter().filter(|grant| !DONE_BY_LAMBDA.contains(&grant.as_str())) {
-            findings.push(format!("{name} may do what it never does: {grant}"));
+        // Some grants are needed for only one of the two kinds of buckets.
+        let unused = &policies[0].unused(uses) & &policies[1].unused(uses);
+        for grant in unused.iter().filter(|grant| !USED_BY_LAMBDA.contains(&grant.as_str())) {
+            findings.push(format!("{name} does not use the grant {grant}"));
         }
     }
-    findings.extend(more_than_the_emulators_gaps(&terraform.plan().await));
+    findings.extend(unexpected_changes(&terraform.plan().await));
     assert!(findings.is_empty(), "{findings:#?}\n{all:#?}");
 
     terraform.destroy().await;
     assert!(terraform.resources().await.is_empty());
-    assert!(existing.head_bucket().bucket("company-videos").send().await.is_ok(), "an existing bucket stays");
+    assert!(existing.head_bucket().bucket("company-videos").send().await.is_ok(), "an existing bucket is not deleted");
     let buckets = existing.list_buckets().send().await.unwrap();
-    assert_eq!(buckets.buckets().len(), 1, "the created buckets are gone, with all that was in them");
+    assert_eq!(buckets.buckets().len(), 1, "the created buckets are deleted, with all of their objects");
 }
 
-/// A stack that was applied, and the hands to use it with.
+/// An applied stack, and the clients to use it.
 struct Stack<'a> {
     rekognition: &'a Server,
     s3: aws_sdk_s3::Client,
@@ -162,12 +162,12 @@ impl<'a> Stack<'a> {
         manifest
     }
 
-    /// No execution loses a page, so summarize is asked for one too many.
-    async fn a_missing_page_is_told(&self, function: &str, manifest: Manifest) {
+    /// Invokes summarize for one page more than there is, because no execution loses a page.
+    async fn a_missing_page_is_reported(&self, function: &str, manifest: Manifest) {
         let Manifest { job: JobFacts { job_id, idempotency_key, attempt, face_attributes }, video, .. } = manifest;
         let metadata = VideoMetadata::default();
         let job = FinishedJob { job_id, idempotency_key, attempt, face_attributes, video, metadata };
-        let request = json!({ "job": job, "pages": 2, "execution": manifest.execution });
+        let request = json!({ "job": job, "pages": 2, "execution_arn": manifest.execution_arn });
         let lambda = aws_sdk_lambda::Client::new(self.emulator.aws());
         let answer =
             lambda.invoke().function_name(function).payload(Blob::new(request.to_string())).send().await.unwrap();
@@ -175,33 +175,33 @@ impl<'a> Stack<'a> {
         assert_eq!(error["errorType"], "PageMissing", "{error}");
     }
 
-    /// Every path of start-detection and resume-execution, so that each call that they ever make is made.
-    async fn every_way_is_gone(&self, gate: &Gate) {
-        // Known already: answered at once.
+    /// Takes every path of start-detection and resume-execution, so that they make every call that they can make.
+    async fn every_path_of_the_functions(&self, gate: &Gate) {
+        // The job has already ended: the callback is sent immediately.
         assert!(self.manual("holiday.mp4").await.has_succeeded());
         assert_fails(&self.manual("missing.mp4").await, "VideoNotFound");
-        let text = self.upload("text.mp4", b"This is no video at all.".to_vec()).await;
+        let text = self.upload("text.mp4", b"This is not a video.".to_vec()).await;
         assert_fails(&self.ended(&text.arn).await, "NotAVideo");
-        self.rekognition.faults().order(Fault::JobFails { message: "the codec is not supported".to_owned() });
+        self.rekognition.faults().inject(Fault::JobFails { message: "the codec is not supported".to_owned() });
         let broken = self.upload("broken.mp4", video("broken")).await;
         assert_fails(&self.ended(&broken.arn).await, "JobFailed");
-        // Replayed while nobody is at work on the queue: start-detection itself leaves the failed job behind.
-        until("nobody is at work on the queue", async || self.waiting().await == Some(0)).await;
-        self.rekognition.faults().order(Fault::JobFails { message: "still not supported".to_owned() });
+        // Replayed while no invocation holds the lease: start-detection itself starts the next attempt.
+        until("no invocation holds the lease", async || self.waiting().await == Some(0)).await;
+        self.rekognition.faults().inject(Fault::JobFails { message: "still not supported".to_owned() });
         assert_fails(&self.manual("broken.mp4").await, "JobFailed");
 
-        // While one job runs, two videos wait for a slot: one that vanishes, and one whose first job failed.
+        // While one job runs, two videos wait for a slot: one that is deleted, and one whose first job failed.
         let jobs = self.rekognition.calls().jobs;
         let held = self.upload("held.mp4", video("hold-0")).await;
         until("a job runs", async || self.rekognition.calls().jobs == jobs + 1).await;
-        let vanishing = self.without_a_slot(1, async || self.upload("vanishing.mp4", video("vanishing")).await).await;
+        let deleted = self.without_a_slot(1, async || self.upload("deleted.mp4", video("deleted")).await).await;
         let replay = self.without_a_slot(2, async || self.executions.start(&broken.input).await.unwrap()).await;
-        self.remove_for_good("vanishing.mp4").await;
+        self.delete_version("deleted.mp4").await;
 
-        // Its completion starts theirs.
+        // The completion of the running job starts the other two.
         gate.open();
         assert!(self.ended(&held.arn).await.has_succeeded());
-        assert_fails(&self.ended(&vanishing.arn).await, "VideoNotFound");
+        assert_fails(&self.ended(&deleted.arn).await, "VideoNotFound");
         let replayed = self.ended(&replay).await;
         assert!(replayed.has_succeeded(), "{replayed:#?}");
     }
@@ -228,7 +228,7 @@ impl<'a> Stack<'a> {
         assert!(executions.wait(&measured).await.unwrap().has_succeeded());
         let alarm = &resource(resources, "aws_cloudwatch_metric_alarm", "alarm", Some("stuck"));
         let age = measurement(self.emulator, &alarm["namespace"], &alarm["metric_name"], &alarm["dimensions"]).await;
-        assert!((1.0..LIMIT.as_secs_f64()).contains(&age), "the oldest began {age} s ago");
+        assert!((1.0..LIMIT.as_secs_f64()).contains(&age), "the oldest execution started {age} s ago");
         let running =
             measurement(self.emulator, &alarm["namespace"], &json!("RunningExecutions"), &alarm["dimensions"]).await;
         assert!((running - 1.0).abs() < f64::EPSILON, "{running} executions run");
@@ -247,9 +247,9 @@ impl<'a> Stack<'a> {
         found.expect("it was found")
     }
 
-    /// Starts an execution while every job slot is taken, and returns once its video waits as one of so many.
+    /// Starts an execution while every job slot is used, and returns when `waiting` videos wait for a slot.
     async fn without_a_slot<T>(&self, waiting: usize, start: impl AsyncFnOnce() -> T) -> T {
-        self.rekognition.faults().order(Fault::LimitExceeded { times: 1 });
+        self.rekognition.faults().inject(Fault::LimitExceeded { times: 1 });
         let tries = self.rekognition.calls().start;
         let started = start().await;
         until("a video waits for a slot", async || {
@@ -259,14 +259,14 @@ impl<'a> Stack<'a> {
         started
     }
 
-    /// How many videos wait for a slot, once nobody is at work on the queue.
+    /// The number of videos that wait for a slot; `None` while an invocation holds the lease.
     async fn waiting(&self) -> Option<usize> {
         let queue = self.results.list("queue/").await.unwrap();
-        let at_work = queue.iter().any(|object| object.key == "queue/lease");
-        (!at_work).then(|| queue.iter().filter(|object| object.key.starts_with("queue/entries/")).count())
+        let leased = queue.iter().any(|object| object.key == "queue/lease");
+        (!leased).then(|| queue.iter().filter(|object| object.key.starts_with("queue/entries/")).count())
     }
 
-    async fn remove_for_good(&self, key: &str) {
+    async fn delete_version(&self, key: &str) {
         let head = self.s3.head_object().bucket(&self.upload_bucket).key(key).send().await.unwrap();
         let version = head.version_id().expect("the created bucket keeps versions");
         self.s3.delete_object().bucket(&self.upload_bucket).key(key).version_id(version).send().await.unwrap();
@@ -300,33 +300,33 @@ async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// Finds seven faces in everything, but in videos that say so only when their gate is opened.
-struct HoldsBack([Gated; 3]);
+/// Finds seven faces in every video. A video that ends with `hold-<number>` is held back until the gate with that number is opened.
+struct HeldBack([Gated; 3]);
 
-impl HoldsBack {
+impl HeldBack {
     fn new() -> ([Gate; 3], Self) {
         let gated = [(); 3].map(|()| Gated::before(Canned::faces(7)));
         (gated.clone().map(|(gate, _)| gate), Self(gated.map(|(_, gated)| gated)))
     }
 }
 
-impl Detector for HoldsBack {
+impl Detector for HeldBack {
     fn analyze(&self, video: &Path, progress: &dyn Fn(f32) -> Continue) -> Result<Analysis, AnalyzeError> {
         let content = fs::read(video).unwrap_or_default();
-        let says = |number: usize| content.ends_with(format!("hold-{number}").as_bytes());
-        match (0..self.0.len()).find(|number| says(*number)) {
+        let is_held_by = |number: usize| content.ends_with(format!("hold-{number}").as_bytes());
+        match (0..self.0.len()).find(|number| is_held_by(*number)) {
             Some(number) => self.0[number].analyze(video, progress),
             None => Canned::faces(7).analyze(video, progress),
         }
     }
 }
 
-/// Enough of a video, with something of its own at its end.
+/// The start of an MP4 file, and `end`, which makes the content unique.
 fn video(end: &str) -> Vec<u8> {
     [ANY_VIDEO, end.as_bytes()].concat()
 }
 
-/// The greatest value of a metric in the last hours, in CloudWatch.
+/// The maximum of a metric in CloudWatch within two hours of now.
 async fn measurement(emulator: &Emulator, namespace: &Value, name: &Value, dimensions: &Value) -> f64 {
     let dimensions: Vec<Value> = dimensions
         .as_object()
@@ -335,7 +335,7 @@ async fn measurement(emulator: &Emulator, namespace: &Value, name: &Value, dimen
         .map(|(name, value)| json!({ "Name": name, "Value": value }))
         .collect();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    let question = json!({
+    let input = json!({
         "Namespace": namespace,
         "MetricName": name,
         "Dimensions": dimensions,
@@ -344,19 +344,19 @@ async fn measurement(emulator: &Emulator, namespace: &Value, name: &Value, dimen
         "Period": 86400,
         "Statistics": ["Maximum"],
     });
-    let answer = ask(emulator.url(), "GraniteServiceVersion20100801.GetMetricStatistics", &question).await;
-    answer.pointer("/Datapoints/0/Maximum").and_then(Value::as_f64).unwrap_or_else(|| panic!("{question}: {answer}"))
+    let answer = call(emulator.url(), "GraniteServiceVersion20100801.GetMetricStatistics", &input).await;
+    answer.pointer("/Datapoints/0/Maximum").and_then(Value::as_f64).unwrap_or_else(|| panic!("{input}: {answer}"))
 }
 
 async fn recorders(emulator: &Emulator, rekognition: &Server) -> BTreeMap<&'static str, Recorder> {
-    let behind = Behind {
+    let upstream = Upstream {
         emulator: emulator.url().to_owned(),
         rekognition: rekognition.url(),
         state_machine_arn: "arn:aws:states:us-east-1:000000000000:stateMachine:facereel-analyze-video".to_owned(),
     };
     let mut recorders = BTreeMap::new();
     for name in LambdaPackages::FUNCTIONS {
-        recorders.insert(name, Recorder::start(behind.clone()).await.unwrap());
+        recorders.insert(name, Recorder::start(upstream.clone()).await.unwrap());
     }
     recorders
 }
@@ -365,21 +365,21 @@ fn uses(recorders: &BTreeMap<&'static str, Recorder>) -> BTreeMap<&'static str, 
     recorders.iter().map(|(name, recorder)| (*name, recorder.uses())).collect()
 }
 
-/// What a second plan would change for any other reason than a gap of the emulator's, and gaps that are none any more.
-fn more_than_the_emulators_gaps(changes: &[Change]) -> Vec<String> {
-    let gaps =
-        ENGINE_GAPS.map(|(kind, attribute, _)| Change { kind: kind.to_owned(), attribute: Some(attribute.to_owned()) });
+/// The changes of a second plan that are not gaps of the emulator, and the gaps that no longer exist.
+fn unexpected_changes(changes: &[Change]) -> Vec<String> {
+    let gaps = EMULATOR_GAPS
+        .map(|(kind, attribute, _)| Change { kind: kind.to_owned(), attribute: Some(attribute.to_owned()) });
     let others = changes.iter().filter(|change| !gaps.contains(change));
     let closed = gaps.iter().filter(|gap| !changes.contains(gap));
     others
         .map(|change| format!("a second plan is not empty: {change:?}"))
-        .chain(closed.map(|gap| format!("the emulator has become better, take this off the list: {gap:?}")))
+        .chain(closed.map(|gap| format!("the emulator has no such gap any more, remove it from the list: {gap:?}")))
         .collect()
 }
 
-/// What is too much or too little in the roles of the state machines, of EventBridge and of Rekognition, by what the
-/// stack makes them do.
-fn what_the_services_may(resources: &[Value]) -> Vec<String> {
+/// Missing and unused grants in the roles of the state machines, of EventBridge and of Rekognition, compared with the actions
+/// that the stack makes them perform.
+fn findings_in_service_roles(resources: &[Value]) -> Vec<String> {
     let mut findings = Vec::new();
     let text = |kind: &str, name: &str, attribute: &str| {
         resource(resources, kind, name, None)[attribute]
@@ -389,10 +389,10 @@ fn what_the_services_may(resources: &[Value]) -> Vec<String> {
     };
     let analyze_video = text("aws_sfn_state_machine", "analyze_video", "arn");
     let done = [
-        ("state_machine", calls_in(&text("aws_sfn_state_machine", "analyze_video", "definition"), &analyze_video)),
+        ("state_machine", actions_in(&text("aws_sfn_state_machine", "analyze_video", "definition"), &analyze_video)),
         (
             "running_executions",
-            calls_in(&text("aws_sfn_state_machine", "running_executions", "definition"), &analyze_video),
+            actions_in(&text("aws_sfn_state_machine", "running_executions", "definition"), &analyze_video),
         ),
         (
             "events",
@@ -405,18 +405,18 @@ fn what_the_services_may(resources: &[Value]) -> Vec<String> {
     for (role, done) in done {
         let policy: Policy = serde_json::from_str(&text("aws_iam_role_policy", role, "policy")).unwrap();
         for used in policy.not_granted(&done) {
-            findings.push(format!("{role} does what it may not: {used:?}"));
+            findings.push(format!("{role} does something that it does not allow: {used:?}"));
         }
-        let idle = policy.idle(&done);
-        for grant in idle.iter().filter(|grant| !DONE_BY_STEP_FUNCTIONS.contains(&grant.as_str())) {
-            findings.push(format!("{role} may do what it never does: {grant}"));
+        let unused = policy.unused(&done);
+        for grant in unused.iter().filter(|grant| !USED_BY_STEP_FUNCTIONS.contains(&grant.as_str())) {
+            findings.push(format!("{role} has an unused grant: {grant}"));
         }
     }
     findings
 }
 
-/// What a state machine's states do, by its definition.
-fn calls_in(definition: &str, analyze_video: &str) -> BTreeSet<Use> {
+/// The actions of the states in the definition of a state machine.
+fn actions_in(definition: &str, analyze_video: &str) -> BTreeSet<Use> {
     fn states<'a>(machine: &'a Value, into: &mut Vec<&'a Value>) {
         for state in machine["States"].as_object().expect("States").values() {
             into.push(state);
@@ -428,7 +428,7 @@ fn calls_in(definition: &str, analyze_video: &str) -> BTreeSet<Use> {
     let definition: Value = serde_json::from_str(definition).unwrap();
     let mut all = Vec::new();
     states(&definition, &mut all);
-    let call = |state: &Value| {
+    let action = |state: &Value| {
         let resource = state.get("Resource")?.as_str()?.trim_start_matches("arn:aws:states:::").to_owned();
         let arguments = &state["Arguments"];
         Some(match resource.trim_end_matches(".waitForTaskToken") {
@@ -440,10 +440,10 @@ fn calls_in(definition: &str, analyze_video: &str) -> BTreeSet<Use> {
             "aws-sdk:cloudwatch:putMetricData" => {
                 Use::of("cloudwatch:PutMetricData", "*").with("cloudwatch:namespace", arguments["Namespace"].as_str()?)
             }
-            other => panic!("nobody has said yet what {other} needs"),
+            other => panic!("the action of {other} is unknown: add it here"),
         })
     };
-    all.into_iter().filter_map(call).collect()
+    all.into_iter().filter_map(action).collect()
 }
 
 fn policy_of(resources: &[Value], function: &str) -> Policy {

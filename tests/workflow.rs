@@ -1,4 +1,4 @@
-//! Every path through the state machine, on the real emulator, with the real Lambda functions.
+//! Every path through the state machine, on the local emulator, with the real Lambda functions.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +9,7 @@ use rekognition_local::{Call, Fault, JobStatus, Refusal};
 use serde_json::json;
 use tests::workflow::{ANY_VIDEO, Canned, Gated, Rig, Score, model};
 
-/// The states of an execution that lists its pages in so many windows.
+/// The states of an execution that lists its pages in this number of windows.
 fn states(windows: usize) -> Vec<&'static str> {
     let window = ["ListPages", "FetchPages", "MorePages?"];
     ["StartDetection"].into_iter().chain(window.repeat(windows)).chain(["Summarize"]).collect()
@@ -56,9 +56,9 @@ mod pages {
         assert_eq!(rig.states_of(&execution.arn).await, states(3));
     }
 
-    /// The last window is full: nobody may look for one more.
+    /// The last window is full: ListPages must not run once more.
     #[tokio::test]
-    async fn a_whole_window() {
+    async fn a_full_last_window() {
         let rig = Rig::with(Canned::faces(100), |options| options.page_limit = 1).await;
         let execution = rig.upload("whole-window.mp4", ANY_VIDEO).await;
         assert_eq!(rig.results_of(&execution.arn).await.manifest.pages.len(), 100);
@@ -80,7 +80,7 @@ mod refused_videos {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_no_video_costs_nothing_and_says_why() {
+    async fn a_file_that_is_not_a_video_fails_without_a_job() {
         let rig = Rig::start(Canned::faces(1)).await;
         for (key, body, expected) in [
             ("text.mp4", &b"hello, this is plain text"[..], "NotAVideo"),
@@ -99,19 +99,19 @@ mod refused_videos {
     }
 
     #[tokio::test]
-    async fn a_video_that_has_vanished() {
+    async fn a_deleted_video_fails() {
         let rig = Rig::start(Canned::faces(1)).await;
         let execution = rig.upload("gone.mp4", ANY_VIDEO).await;
         rig.end_of(&execution.arn).await;
         rig.workflow.uploads.delete("gone.mp4").await.unwrap();
-        // The event comes once more, and late.
+        // As if the event were delivered again, late.
         let (error, cause) = rig.failure_of(&rig.start_again(&execution).await).await;
         assert_eq!(error, "VideoNotFound", "{cause}");
         assert!(cause.contains("gone.mp4"), "{cause}");
     }
 
     #[tokio::test]
-    async fn an_input_that_names_no_video() {
+    async fn an_input_without_a_video_fails() {
         let rig = Rig::start(Canned::faces(1)).await;
         for input in [json!({ "bucket": "facereel-uploads" }), json!({ "Records": [] }), json!("holiday.mp4")] {
             let arn = rig.workflow.executions.start(&input).await.unwrap();
@@ -121,7 +121,7 @@ mod refused_videos {
     }
 
     #[tokio::test]
-    async fn a_video_that_breaks_off() {
+    async fn an_incomplete_video_fails() {
         let rig = Rig::start(CenterFace::load(model().await).unwrap()).await;
         let whole = std::fs::read(sample_clip("sample.mp4")).unwrap();
         let execution = rig.upload("half.mp4", &whole[..whole.len() / 2]).await;
@@ -136,13 +136,13 @@ mod failed_jobs {
     use super::*;
 
     #[tokio::test]
-    async fn a_job_that_fails_gives_rekognitions_own_reason() {
+    async fn the_cause_of_a_failed_job_is_rekognitions_message() {
         for fault in [
             Fault::JobFails { message: "the codec is not supported".into() },
             Fault::JobErrors { message: "the codec is not supported".into() },
         ] {
             let rig = Rig::start(Canned::faces(1)).await;
-            rig.workflow.rekognition.faults().order(fault);
+            rig.workflow.rekognition.faults().inject(fault);
             let execution = rig.upload("bad.mp4", ANY_VIDEO).await;
             let (error, cause) = rig.failure_of(&execution.arn).await;
             assert_eq!(error, "JobFailed");
@@ -154,12 +154,12 @@ mod failed_jobs {
         }
     }
 
-    /// The failure is told while Start is still being answered: nobody may take it for one of an earlier run.
+    /// The failure is reported before Start has returned. It must not count as a failure that an earlier execution has seen.
     #[tokio::test]
     async fn a_job_that_fails_before_start_has_returned_is_billed_once() {
         let rig = Rig::start(Canned::faces(1)).await;
-        rig.workflow.rekognition.faults().order(Fault::JobFails { message: "at once".into() });
-        rig.workflow.rekognition.faults().order(Fault::MessageEarly);
+        rig.workflow.rekognition.faults().inject(Fault::JobFails { message: "the codec is not supported".into() });
+        rig.workflow.rekognition.faults().inject(Fault::MessageEarly);
         let execution = rig.upload("fails-early.mp4", ANY_VIDEO).await;
         let (error, cause) = rig.failure_of(&execution.arn).await;
         assert_eq!(error, "JobFailed", "{cause}");
@@ -170,7 +170,7 @@ mod failed_jobs {
     #[tokio::test]
     async fn a_replay_starts_exactly_one_new_job() {
         let rig = Rig::start(Canned::faces(5)).await;
-        rig.workflow.rekognition.faults().order(Fault::JobFails { message: "out of luck".into() });
+        rig.workflow.rekognition.faults().inject(Fault::JobFails { message: "internal error".into() });
         let execution = rig.upload("twice.mp4", ANY_VIDEO).await;
         rig.failure_of(&execution.arn).await;
         assert_eq!(rig.billed(), 1);
@@ -183,11 +183,11 @@ mod failed_jobs {
     }
 
     #[tokio::test]
-    async fn results_that_rekognition_has_forgotten_are_made_anew() {
+    async fn a_job_that_rekognition_has_deleted_is_started_again() {
         let rig = Rig::start(Canned::faces(5)).await;
         let execution = rig.upload("old.mp4", ANY_VIDEO).await;
         let first = rig.results_of(&execution.arn).await;
-        rig.workflow.rekognition.faults().order(Fault::ForgetJob { job_id: first.manifest.job.job_id });
+        rig.workflow.rekognition.faults().inject(Fault::ForgetJob { job_id: first.manifest.job.job_id });
 
         let second = rig.results_of(&rig.start_again(&execution).await).await;
         assert_eq!(second.manifest.job.attempt, 1);
@@ -213,7 +213,7 @@ mod never_pays_twice {
     }
 
     #[tokio::test]
-    async fn a_second_run_of_the_same_video_is_free() {
+    async fn a_second_execution_of_the_same_video_is_free() {
         let rig = Rig::start(Canned::faces(4)).await;
         let first = rig.upload("again.mp4", ANY_VIDEO).await;
         rig.results_of(&first.arn).await;
@@ -250,7 +250,7 @@ mod completions {
     #[tokio::test]
     async fn a_message_before_start_has_returned() {
         let rig = Rig::start(Canned::faces(3)).await;
-        rig.workflow.rekognition.faults().order(Fault::MessageEarly);
+        rig.workflow.rekognition.faults().inject(Fault::MessageEarly);
         let execution = rig.upload("early.mp4", ANY_VIDEO).await;
         assert_eq!(rig.results_of(&execution.arn).await.faces.len(), 3);
         assert_eq!(rig.billed(), 1);
@@ -261,16 +261,16 @@ mod completions {
         const HOUR: u64 = 3_600_000;
         let (gate, detector) = Gated::before(Canned::faces(3));
         let rig = Rig::start(detector).await;
-        rig.workflow.rekognition.faults().order(Fault::MessageLate { millis: HOUR });
+        rig.workflow.rekognition.faults().inject(Fault::MessageLate { millis: HOUR });
         let execution = rig.upload("late.mp4", ANY_VIDEO).await;
         rig.until("the job runs", async || !rig.workflow.rekognition.jobs().is_empty()).await;
-        // Only what was told in progress waits for a message.
-        rig.until("its status was asked for", async || rig.workflow.rekognition.calls().get > 0).await;
+        // The execution waits for a message only if the status was in progress when it was read.
+        rig.until("its status was read", async || rig.workflow.rekognition.calls().get > 0).await;
         gate.open();
         rig.until("the job has ended", async || rig.workflow.rekognition.jobs()[0].status == JobStatus::Succeeded)
             .await;
         assert!(rig.workflow.executions.describe(&execution.arn).await.unwrap().is_running());
-        rig.workflow.rekognition.faults().order(Fault::TimePasses { millis: HOUR });
+        rig.workflow.rekognition.faults().inject(Fault::TimePasses { millis: HOUR });
         assert_eq!(rig.results_of(&execution.arn).await.faces.len(), 3);
     }
 
@@ -278,9 +278,9 @@ mod completions {
     async fn a_message_that_comes_twice() {
         let (gate, detector) = Gated::before(Canned::faces(3));
         let rig = Rig::start(detector).await;
-        rig.workflow.rekognition.faults().order(Fault::MessageTwice);
+        rig.workflow.rekognition.faults().inject(Fault::MessageTwice);
         let execution = rig.upload("twice.mp4", ANY_VIDEO).await;
-        rig.until("its status was asked for", async || rig.workflow.rekognition.calls().get > 0).await;
+        rig.until("its status was read", async || rig.workflow.rekognition.calls().get > 0).await;
         gate.open();
         assert_eq!(rig.results_of(&execution.arn).await.faces.len(), 3);
         assert_eq!(rig.states_of(&execution.arn).await, states(1));
@@ -310,29 +310,29 @@ mod quotas {
     }
 
     #[tokio::test]
-    async fn a_throttled_start_is_tried_again() {
-        // Within the function first; six refusals are one more than it takes, and the state's Retry comes again.
-        for (error, times, met) in [
+    async fn a_throttled_start_is_retried() {
+        // The function retries first. Six refusals are one more than its retries, so the Retry of the state is needed.
+        for (error, times, expected) in [
             (Refusal::Throttling, 1, None),
             (Refusal::ProvisionedThroughputExceeded, 6, Some("Throttled")),
             (Refusal::InternalServer, 1, Some("ServiceUnavailable")),
         ] {
             let rig = Rig::start(Canned::faces(2)).await;
-            rig.workflow.rekognition.faults().order(Fault::Busy { call: Call::Start, error, times });
+            rig.workflow.rekognition.faults().inject(Fault::Busy { call: Call::Start, error, times });
             let execution = rig.upload("busy.mp4", ANY_VIDEO).await;
             assert_eq!(rig.results_of(&execution.arn).await.faces.len(), 2);
             let errors = rig.errors_of(&execution.arn).await;
-            assert!(errors.iter().eq(met.iter()), "{error:?}: {errors:?}");
+            assert!(errors.iter().eq(expected.iter()), "{error:?}: {errors:?}");
             assert_eq!(rig.billed(), 1);
         }
     }
 
-    /// Four refusals are one more than the SDK takes by itself.
+    /// Four refusals are one more than the retries of the SDK.
     #[tokio::test]
-    async fn a_throttled_get_is_tried_again() {
+    async fn a_throttled_get_is_retried() {
         let rig = Rig::start(Canned::faces(2)).await;
         let busy = Fault::Busy { call: Call::Get, error: Refusal::ProvisionedThroughputExceeded, times: 4 };
-        rig.workflow.rekognition.faults().order(busy);
+        rig.workflow.rekognition.faults().inject(busy);
         let execution = rig.upload("busy.mp4", ANY_VIDEO).await;
         assert_eq!(rig.results_of(&execution.arn).await.faces.len(), 2);
         assert_eq!(rig.billed(), 1);
@@ -381,7 +381,7 @@ mod uploads {
                 assert!(page.starts_with(&format!("results/{key}/")), "{page}");
             }
         }
-        assert_eq!(rig.workflow.executions.about("notes.txt").await.unwrap(), [], "a text starts nothing");
+        assert_eq!(rig.workflow.executions.about("notes.txt").await.unwrap(), [], "a text file starts no execution");
         assert_eq!(rig.billed(), keys.len() as u64);
     }
 }
@@ -431,7 +431,7 @@ mod view {
     }
 
     #[tokio::test]
-    async fn results_and_video_are_shown_out_of_s3() {
+    async fn results_and_video_are_served_from_s3() {
         let key = "folder/my trip+1%20.mp4";
         let rig = Rig::start(Canned::faces(2)).await;
         let video = std::fs::read(sample_clip("sample.mp4")).unwrap();
@@ -465,24 +465,24 @@ mod view {
     }
 
     #[tokio::test]
-    async fn a_result_that_is_not_complete_is_told() {
+    async fn an_incomplete_result_is_an_error() {
         let rig = Rig::start(Canned::faces(2)).await;
-        let place = format!("s3://{}/results/nothing.mp4/tag/", rig.workflow.stack.results_bucket);
+        let place = format!("s3://{}/results/nothing.mp4/key/", rig.workflow.stack.results_bucket);
         let error = View::of(&place, None).prepare(Some(rig.workflow.emulator.aws())).await.err().expect("an error");
-        let told = error.to_string();
-        assert!(told.contains(&place) && told.contains("there is no manifest.json"), "{told}");
+        let text = error.to_string();
+        assert!(text.contains(&place) && text.contains("there is no manifest.json"), "{text}");
     }
 }
 
 #[tokio::test]
-async fn nothing_runs_on_after_the_workflow() {
+async fn all_processes_end_with_the_workflow() {
     let rig = Rig::start(Canned::faces(1)).await;
     let execution = rig.upload("last.mp4", ANY_VIDEO).await;
     rig.results_of(&execution.arn).await;
     let group = rig.workflow.emulator.process_group().to_string();
-    assert!(!running(&group).is_empty(), "the emulator and its functions have a group of their own");
+    assert!(!running(&group).is_empty(), "the emulator and its functions run in their own process group");
     drop(rig);
-    assert_eq!(running(&group), [""; 0], "processes that were left running");
+    assert_eq!(running(&group), [""; 0], "processes that are still running");
 }
 
 /// The commands that run in a process group.

@@ -1,4 +1,4 @@
-//! A Lambda function as a child process, under a Runtime API of its own.
+//! A Lambda function as a child process, with its own Runtime API.
 
 use std::{
     ffi::OsString,
@@ -28,13 +28,13 @@ use tokio::{
 
 use crate::{BenchError, packages::Packages, python::Python};
 
-/// Nothing that is measured here takes as long.
-const PATIENCE: Duration = Duration::from_mins(15);
+/// The timeout of an invocation. Every measured invocation is shorter.
+const INVOCATION_TIMEOUT: Duration = Duration::from_mins(15);
 
-/// What is run.
+/// The program that is run.
 #[derive(Debug, Clone)]
 pub struct Program {
-    /// What the tables call it.
+    /// Its name in the tables.
     pub name: &'static str,
     command: PathBuf,
     arguments: Vec<OsString>,
@@ -42,7 +42,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// One of the workflow's functions, out of its deployment package.
+    /// One of the workflow's functions, from its deployment package.
     pub fn packaged(packages: &Packages, name: &'static str) -> Result<Self, BenchError> {
         Ok(Self::at(name, packages.unpack(name)?))
     }
@@ -52,7 +52,7 @@ impl Program {
         Self::at("hello", packages.hello.clone())
     }
 
-    /// list-pages as it would be if it trusted whom this machine trusts.
+    /// list-pages with the root certificates of this machine instead of Amazon's.
     pub fn with_the_machines_roots(packages: &Packages) -> Result<Self, BenchError> {
         let environment = Some(("SSL_CERT_DIR", "/etc/ssl/certs"));
         Ok(Self { name: "list-pages, the machine's roots", environment, ..Self::packaged(packages, "list-pages")? })
@@ -69,7 +69,7 @@ impl Program {
     }
 }
 
-/// A function that runs; it is killed when this is dropped.
+/// A running function; it is killed when this is dropped.
 pub struct Function {
     child: Child,
     pid: u32,
@@ -87,7 +87,7 @@ struct RuntimeApi {
 }
 
 impl Function {
-    /// Starts the program and waits until it asks for its first event. AWS is at `services`.
+    /// Starts the program and waits until it asks for its first event. `services` is its endpoint for AWS.
     pub async fn start(program: &Program, services: &str) -> Result<Self, BenchError> {
         let (asked, mut first_ask) = mpsc::unbounded_channel();
         let (events, incoming) = mpsc::unbounded_channel();
@@ -140,23 +140,23 @@ impl Function {
         Ok(Self { child, pid, api, events, answers, started_in: asked - spawned })
     }
 
-    /// Hands it an event and waits for its answer.
+    /// Sends it an event and waits for its result.
     pub async fn invoke(&mut self, event: Value) -> Result<Value, BenchError> {
         self.events.send(event).map_err(|_| BenchError::Failed("the Runtime API has ended".to_owned()))?;
         let answer = tokio::select! {
             answer = self.answers.recv() => answer,
             _ = self.child.wait() => None,
-            () = tokio::time::sleep(PATIENCE) => None,
+            () = tokio::time::sleep(INVOCATION_TIMEOUT) => None,
         };
         answer.unwrap_or_else(|| Err("the function has ended".to_owned())).map_err(BenchError::Failed)
     }
 
-    /// Ends it and waits until it is gone: its end is work as well, and would fall into the next one's start.
+    /// Ends the process and waits for its end, which takes processor time that would be measured in the next start.
     pub async fn end(mut self) -> Result<(), BenchError> {
         Ok(self.child.kill().await?)
     }
 
-    /// Processor time of all its living threads so far: exact, for a function that has just started.
+    /// Processor time of all its running threads so far: exact, for a function that has just started.
     pub fn thread_time(&self) -> Result<Duration, BenchError> {
         let mut total = 0;
         for thread in fs::read_dir(format!("/proc/{}/task", self.pid))? {
@@ -172,7 +172,7 @@ impl Function {
         ticks(&stat).map(|ticks| Duration::from_millis(10 * ticks)).ok_or(BenchError::Unreadable("stat"))
     }
 
-    /// The most memory it has ever had, in MB of 10^6 bytes.
+    /// Its peak memory so far, in MB of 10^6 bytes.
     pub fn peak_mb(&self) -> Result<f64, BenchError> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
         peak_kib(&status).map(|kib| f64::from(kib) * 1024.0 / 1e6).ok_or(BenchError::Unreadable("status"))
@@ -187,7 +187,7 @@ impl Drop for Function {
 
 /// User and system time in `/proc/<pid>/stat`: Linux counts 100 ticks a second for every program.
 fn ticks(stat: &str) -> Option<u64> {
-    // The program's name comes second, in parentheses, and may hold anything.
+    // The second field is the program's name, in parentheses, and may contain any characters.
     let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
     Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
 }
@@ -232,14 +232,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_behind_a_name_with_a_parenthesis() {
+    fn the_times_after_a_name_with_a_parenthesis_are_read() {
         let stat = "42 (a) b) S 1 42 42 0 -1 4194560 100 0 0 0 31 4 0 0 20 0 2 0 1 1";
         assert_eq!(ticks(stat), Some(35));
         assert_eq!(ticks("42 (a"), None);
     }
 
     #[test]
-    fn the_peak_is_read_among_other_lines() {
+    fn the_peak_is_read_from_the_status() {
         assert_eq!(peak_kib("Name:\ta\nVmHWM:\t   12345 kB\nVmRSS:\t   1 kB\n"), Some(12_345));
         assert_eq!(peak_kib("Name:\ta\n"), None);
     }

@@ -1,7 +1,7 @@
 //! Measures the functions on this machine and prints the tables of `BENCHMARKS.md`.
 //!
-//! Wall-clock times are medians of interleaved rounds and mean something only beside each other; processor times and
-//! memory stand also on a busy machine.
+//! Wall-clock times are medians of interleaved rounds and can only be compared with each other. Processor times and memory are
+//! also valid on a busy machine.
 
 mod function;
 mod packages;
@@ -24,31 +24,31 @@ use clap::{Parser, Subcommand};
 
 use crate::{packages::Packages, python::Python};
 
-/// Rounds of a start-up, unless told otherwise.
+/// The default number of rounds of start-ups.
 const ROUNDS: usize = 51;
 
-/// Why there are no figures.
+/// Why the figures could not be measured.
 #[derive(Debug, thiserror::Error)]
 enum BenchError {
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("{0} is not built: run `cargo build --release` first")]
     NotBuilt(PathBuf),
-    #[error("{0} is no package of a function: {1}; remove it, so that it is built again")]
+    #[error("{0} is not a package of a function: {1}; delete it, so that it is built again")]
     Package(PathBuf, zip::result::ZipError),
-    #[error("{0} does not tell when the detection began and ended")]
+    #[error("{0} does not contain the start and the end of StartDetection")]
     History(PathBuf),
-    #[error("the function {0} ended before it asked for an event; run it by hand to see why")]
+    #[error("the function {0} ended before it asked for an event; run it manually to see why")]
     Ended(&'static str),
     #[error("an invocation failed: {0}")]
     Failed(String),
-    #[error("/proc/<pid>/{0} is not as Linux writes it")]
+    #[error("/proc/<pid>/{0} does not have the format of Linux")]
     Unreadable(&'static str),
-    #[error("`{0}` failed; its own words stand above")]
+    #[error("`{0}` failed; its output is above")]
     Command(String),
 }
 
-/// Measures the functions beside a hello-world function and the obvious Python Lambda. Linux only.
+/// Compares the functions with a hello-world function and the obvious Python Lambda. Linux only.
 #[derive(Parser)]
 struct Cli {
     #[command(subcommand)]
@@ -57,21 +57,21 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Bench {
-    /// From a function's spawn to its first call of the Runtime API.
+    /// Measure the time from a function's spawn to its first call of the Runtime API.
     Startup {
-        /// Rounds of all of them in turn.
+        /// The number of rounds, each of all functions in turn.
         #[arg(long, default_value_t = ROUNDS)]
         rounds: usize,
     },
-    /// The deployment packages' sizes.
+    /// Show the sizes of the deployment packages.
     Size,
-    /// Processor time and memory for pages of 1000 faces.
+    /// Measure processor time and memory for pages of 1000 faces.
     Page,
-    /// How long all pages take when Rekognition needs 300 ms for each.
+    /// Measure the time for all pages of a result when each call of Rekognition takes 300 ms.
     Pagination,
-    /// How much faster than the video plays `facereel run` is.
+    /// Measure `facereel run`, compared with the length of the video.
     Run,
-    /// All of the above.
+    /// Run all of the above.
     All,
 }
 
@@ -112,7 +112,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Runs a command whose output is for whoever watches.
+/// Runs a command to its end; its output goes to the terminal.
 fn run_to_end(command: &mut Command) -> Result<(), BenchError> {
     if command.status()?.success() { Ok(()) } else { Err(BenchError::Command(format!("{command:?}"))) }
 }

@@ -1,4 +1,4 @@
-//! The deployment packages: what is measured is what is deployed.
+//! The deployment packages. The benchmarks measure the binaries that are deployed.
 
 use std::{
     fs::{self, File, Permissions},
@@ -15,7 +15,7 @@ const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "
 
 /// The packages of all functions, and hello in the same profile.
 pub struct Packages {
-    /// Where the packages lie.
+    /// The directory of the packages.
     pub zips: PathBuf,
     /// The function that does nothing.
     pub hello: PathBuf,
@@ -23,7 +23,7 @@ pub struct Packages {
 }
 
 impl Packages {
-    /// Builds whatever is not built yet: minutes, the first time.
+    /// Builds what is not built yet. The first build takes minutes.
     pub fn build(root: &Path) -> Result<Self, BenchError> {
         run_to_end(Command::new(root.join("scripts/build-lambdas")).arg(ARCHITECTURE))?;
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -35,13 +35,13 @@ impl Packages {
         Ok(Self { zips: target.join("lambda").join(ARCHITECTURE), hello: target.join("lambda/hello"), unpacked })
     }
 
-    /// Takes a function's binary out of its package, as Lambda does.
+    /// Unpacks the binary of a function, as Lambda does, and returns its path.
     pub fn unpack(&self, function: &str) -> Result<PathBuf, BenchError> {
         let package = self.zips.join(format!("{function}.zip"));
         let unreadable = |error: zip::result::ZipError| BenchError::Package(package.clone(), error);
         let mut package = zip::ZipArchive::new(File::open(&package)?).map_err(unreadable)?;
         let bootstrap = self.unpacked.join(function);
-        // Written anew beside and then moved: an earlier one may still be running.
+        // Written to another file and then moved: an earlier binary may still be running.
         let fresh = bootstrap.with_extension("fresh");
         io::copy(&mut package.by_name("bootstrap").map_err(unreadable)?, &mut File::create(&fresh)?)?;
         fs::set_permissions(&fresh, Permissions::from_mode(0o755))?;

@@ -13,10 +13,10 @@ use crate::{
     table::{Table, ms},
 };
 
-/// Pages whose mean is taken: the processor's time comes in steps of 10 ms.
+/// The number of pages for the mean: the kernel reports processor time in steps of 10 ms.
 const PAGES: u32 = 100;
 
-/// Results whose peaks of memory are compared.
+/// The lengths, in pages, of the results whose peaks of memory are compared.
 const LENGTHS: [usize; 3] = [1, 10, 100];
 
 /// Prints the two tables.
@@ -55,7 +55,8 @@ pub async fn measure(packages: &Packages, python: &Python) -> Result<(), BenchEr
     Ok(())
 }
 
-/// Has a function take so many pages: Python and list-pages in one invocation, fetch-page in one a page, as the Map has it.
+/// Has a function process this number of pages: Python and list-pages in one invocation, fetch-page in one invocation per page,
+/// as in the Map.
 async fn call(
     program: &Program,
     function: &mut Function,
@@ -66,20 +67,21 @@ async fn call(
     match program.name {
         "list-pages" => {
             let window =
-                function.invoke(json!({ "execution": "e", "job": job(&job_id), "from": { "index": 0 } })).await?;
+                function.invoke(json!({ "execution_name": "e", "job": job(&job_id), "from": { "index": 0 } })).await?;
             expect(&window, "/listed", pages)
         }
         "fetch-page" => {
             for index in 0..pages {
                 let token = (index > 0).then(|| index.to_string());
-                let run = json!({ "index": index, "token": token, "pages": 1 });
-                let fetched = function.invoke(json!({ "execution": "e", "job": job(&job_id), "run": run })).await?;
+                let batch = json!({ "index": index, "token": token, "pages": 1 });
+                let request = json!({ "execution_name": "e", "job": job(&job_id), "batch": batch });
+                let fetched = function.invoke(request).await?;
                 expect(&fetched, "/faces", 1000)?;
             }
             Ok(())
         }
         "summarize" => {
-            let event = json!({ "job": job(&job_id), "pages": pages, "execution": "arn" });
+            let event = json!({ "job": job(&job_id), "pages": pages, "execution_arn": "arn" });
             expect(&function.invoke(event).await?, "/faces", 1000 * pages)
         }
         _ => {
@@ -89,15 +91,15 @@ async fn call(
     }
 }
 
-/// What was measured has really been done.
+/// Checks that the measured work was done.
 fn expect(answer: &Value, pointer: &str, count: usize) -> Result<(), BenchError> {
     if answer.pointer(pointer) == Some(&json!(count)) { Ok(()) } else { Err(BenchError::Failed(answer.to_string())) }
 }
 
-/// A finished job, as the state machine hands it over.
+/// A finished job, as the state machine passes it.
 pub fn job(job_id: &str) -> Value {
     json!({
-        "job_id": job_id, "tag": "0".repeat(64), "attempt": 0, "face_attributes": "DEFAULT",
+        "job_id": job_id, "idempotency_key": "0".repeat(64), "attempt": 0, "face_attributes": "DEFAULT",
         "video": { "bucket": "uploads", "key": job_id, "etag": "0", "bytes": 1 },
         "metadata": {},
     })

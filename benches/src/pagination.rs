@@ -1,4 +1,4 @@
-//! How long all pages of a result take when Rekognition needs 300 ms for each.
+//! The time for all pages of a result when each call of Rekognition takes 300 ms.
 
 use std::{
     path::Path,
@@ -17,10 +17,10 @@ use crate::{
     table::{Table, times},
 };
 
-/// What each call of `GetFaceDetection` takes.
+/// The latency of each call of `GetFaceDetection`.
 const LATENCY: Duration = Duration::from_millis(300);
 
-/// Prints the Python loop's table, then has the simulation print the state machine's.
+/// Prints the table of the Python loop, then runs the tests that print the tables of the state machine.
 pub async fn measure(root: &Path, python: &Python) -> Result<(), BenchError> {
     let services = Services::start(LATENCY).await?;
     let peer = Program::peer(python);

@@ -1,4 +1,4 @@
-//! Python with the pinned packages that the benchmarks need, in a virtual environment of their own.
+//! Python with the pinned packages that the benchmarks need, in a separate virtual environment.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
 
 use crate::{BenchError, run_to_end};
 
-/// What is installed.
+/// The packages that are installed.
 const REQUIREMENTS: &str = include_str!("../requirements.txt");
 
 /// The virtual environment.
@@ -18,7 +18,7 @@ pub struct Python {
 }
 
 impl Python {
-    /// Makes it below `target/` at the first run, and anew when other packages are asked for.
+    /// Creates the environment below `target/` in the first run, and again when the required packages have changed.
     pub fn install(root: &Path) -> Result<Self, BenchError> {
         let venv = root.join("target/bench/venv");
         let installed = venv.join("installed");

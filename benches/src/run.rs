@@ -1,4 +1,4 @@
-//! `facereel run` beside the length of the video.
+//! The time of `facereel run`, compared with the length of the video.
 
 use std::{
     fs,
@@ -11,10 +11,10 @@ use serde_json::Value;
 
 use crate::{BenchError, python::Python, run_to_end, table::Table};
 
-/// How long the clips are.
+/// The length of the clips.
 const LENGTH: Duration = Duration::from_mins(1);
 
-/// The clips: picture, and bits a second as they are recommended for uploads
+/// The clips: name, size of the picture, and the bit rate that is recommended for uploads
 /// (<https://support.google.com/youtube/answer/1722171>).
 const CLIPS: [(&str, &str, &str); 2] = [("720p", "1280:720", "5M"), ("1080p", "1920:1080", "8M")];
 
@@ -36,7 +36,7 @@ pub fn measure(root: &Path, python: &Python) -> Result<(), BenchError> {
         let out = folder.join(name);
         let run =
             || run_to_end(Command::new(&facereel).arg("run").arg(&clip).arg("--out").arg(&out).stdout(Stdio::null()));
-        // The first one finds the machine cold.
+        // The first run fills the caches.
         run()?;
         let begun = Instant::now();
         run()?;
@@ -57,7 +57,7 @@ pub fn measure(root: &Path, python: &Python) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// The sample clip over and over, with noise that uses up the bits: footage is never as smooth as drawn pictures.
+/// Encodes the repeated sample clip, with noise that uses the whole bit rate, because the drawn pictures are smoother than footage.
 fn make(clip: &Path, root: &Path, python: &Python, picture: &str, rate: &str) -> Result<(), BenchError> {
     let ffmpeg = Command::new(&python.command)
         .args(["-c", "import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe(), end='')"])
@@ -75,7 +75,7 @@ fn make(clip: &Path, root: &Path, python: &Python, picture: &str, rate: &str) ->
     Ok(fs::rename(part, clip)?)
 }
 
-/// How long the execution was in `StartDetection`: the job, from its start to the callback.
+/// The time that the execution was in `StartDetection`: from the start of the job to the callback.
 fn detection(history: &str) -> Option<Duration> {
     let events: Vec<Value> = serde_json::from_str(history).ok()?;
     let at =
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_detection_lasts_from_the_states_entry_to_its_exit() {
+    fn the_detection_is_the_time_from_the_entry_of_the_state_to_its_exit() {
         let history = r#"[
             {"timestamp": 1.0, "executionStartedEventDetails": {}},
             {"timestamp": 2.5, "stateEnteredEventDetails": {"name": "StartDetection"}},

@@ -1,5 +1,5 @@
-//! What the functions call: Rekognition with canned pages of 1000 faces, and an S3 that takes everything and has them as
-//! lines.
+//! Stubs of the services that the functions call: Rekognition with canned pages of 1000 faces, and an S3 that accepts every
+//! object and returns the canned faces as lines.
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::BenchError;
 /// Rekognition's own default and maximum.
 const FACES_PER_PAGE: usize = 1000;
 
-/// How much is told of a face.
+/// The attributes of a face that Rekognition returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attributes {
     /// About 0.7 kB a face.
@@ -28,10 +28,10 @@ pub enum Attributes {
 }
 
 impl Attributes {
-    /// Both.
+    /// Both values.
     pub const EACH: [Self; 2] = [Self::Default, Self::All];
 
-    /// Rekognition's own word.
+    /// The value in Rekognition's API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Default => "DEFAULT",
@@ -40,12 +40,12 @@ impl Attributes {
     }
 }
 
-/// The name of a finished job with so many pages; the server reads both out of it.
+/// The id of a finished job with this number of pages. The server parses both from the id.
 pub fn job_id(attributes: Attributes, pages: usize) -> String {
     format!("{}-{pages}", attributes.as_str())
 }
 
-/// Both services on one address.
+/// Both services at one address.
 pub struct Services {
     url: String,
 }
@@ -56,14 +56,14 @@ struct Canned {
     all: Faces,
 }
 
-/// The same faces as Rekognition has them and as they lie in S3.
+/// The same faces as in Rekognition's response and as in the object in S3.
 struct Faces {
     json: String,
     lines: Bytes,
 }
 
 impl Canned {
-    /// The faces of whatever has a job's name in its own.
+    /// The faces for a job id, or for an object key that contains one.
     fn of(&self, name: &str) -> &Faces {
         if name.contains(Attributes::All.as_str()) { &self.all } else { &self.default }
     }
@@ -80,7 +80,7 @@ impl Services {
         Ok(Self { url })
     }
 
-    /// What the functions take for AWS.
+    /// The endpoint that the functions use for AWS.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -102,7 +102,7 @@ async fn answer(State(canned): State<Arc<Canned>>, request: Request) -> Response
     }
 }
 
-/// The page that `request` asks for. A page's token is its number.
+/// The page that `request` asks for; `None` for an unknown job. A page's token is its number.
 fn page(canned: &Canned, request: &Value) -> Option<String> {
     let job_id = request["JobId"].as_str()?;
     let pages: usize = job_id.split_once('-')?.1.parse().ok()?;
@@ -122,7 +122,7 @@ fn faces(attributes: Attributes) -> Faces {
 
 fn face(attributes: Attributes, index: usize) -> Value {
     let mut dice = u32::try_from(index).unwrap_or_default();
-    // Any numbers as long as Rekognition's.
+    // Numbers with as many digits as Rekognition's.
     let mut number = || {
         dice = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         f64::from(dice) / f64::from(u32::MAX)

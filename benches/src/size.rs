@@ -1,4 +1,4 @@
-//! The deployment packages' sizes.
+//! The sizes of the deployment packages.
 
 use std::fs;
 

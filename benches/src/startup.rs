@@ -1,4 +1,4 @@
-//! From a function's spawn to its first call of `/next`.
+//! The start-up time: from the spawn of a function to its first call of `/next`.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
 /// The functions of the workflow.
 const FUNCTIONS: [&str; 5] = ["start-detection", "resume-execution", "list-pages", "fetch-page", "summarize"];
 
-/// A program and what its starts took.
+/// A program, and the measurements of its starts.
 struct Starts {
     program: Program,
     wall: Vec<Duration>,
@@ -55,7 +55,7 @@ pub async fn measure(rounds: usize, packages: &Packages, python: &Python) -> Res
             starts.start(&services).await?;
         }
     }
-    // By itself: it fills the processor's caches, and whoever comes next would seem slow.
+    // After all others: it fills the processor's caches, so that the program after it would seem slow.
     for _ in 0..rounds {
         peer.start(&services).await?;
     }

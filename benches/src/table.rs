@@ -1,4 +1,4 @@
-//! Markdown tables, and the figures in them.
+//! Markdown tables, and how figures are formatted in them.
 
 use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
@@ -16,15 +16,15 @@ impl Table {
         let mut table = Self { columns: headings.len(), text: String::new() };
         table.row(headings);
         let rules: Vec<_> = (0..headings.len()).map(|column| if column == 0 { "---" } else { "---:" }).collect();
-        writeln!(table.text, "|{}|", rules.join("|")).expect("a string takes everything");
+        writeln!(table.text, "|{}|", rules.join("|")).expect("writing to a string does not fail");
         table
     }
 
-    /// A row, a cell a column.
+    /// Adds a row with one cell per column.
     pub fn row<T: Display>(&mut self, cells: &[T]) {
-        assert_eq!(cells.len(), self.columns, "a cell a column");
+        assert_eq!(cells.len(), self.columns, "one cell per column");
         let cells: Vec<_> = cells.iter().map(ToString::to_string).collect();
-        writeln!(self.text, "| {} |", cells.join(" | ")).expect("a string takes everything");
+        writeln!(self.text, "| {} |", cells.join(" | ")).expect("writing to a string does not fail");
     }
 }
 
@@ -34,7 +34,7 @@ impl Display for Table {
     }
 }
 
-/// The median: the lower one of the two in the middle.
+/// The median: of an even number of values, the lower one of the two in the middle; of none, zero.
 pub fn median(mut durations: Vec<Duration>) -> Duration {
     durations.sort();
     let middle = durations.len().saturating_sub(1) / 2;
@@ -46,7 +46,7 @@ pub fn ms(duration: Duration) -> String {
     format!("{:.1}", duration.as_secs_f64() * 1e3)
 }
 
-/// How many times `base` fits into `duration`.
+/// `duration` as a multiple of `base`, with two decimals.
 pub fn times(duration: Duration, base: Duration) -> String {
     format!("{:.2}", duration.as_secs_f64() / base.as_secs_f64())
 }

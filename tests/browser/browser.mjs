@@ -1,4 +1,4 @@
-// A Chromium, and `facereel view` for it to look at.
+// Starts a Chromium, and `facereel view` for it.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -15,7 +15,7 @@ export async function launch() {
   const { CHROMIUM } = process.env;
   const packaged = process.platform === "linux" && process.arch === "x64";
   try {
-    // It looks at our own pages alone, and containers rarely allow it a sandbox.
+    // It opens only our own pages, and containers rarely allow a sandbox.
     const options = { args: ["--no-sandbox"] };
     if (CHROMIUM) return await playwright.launch({ ...options, executablePath: CHROMIUM });
     if (!packaged) return await playwright.launch({ ...options, channel: "chrome" });
@@ -25,7 +25,7 @@ export async function launch() {
   }
 }
 
-/// Serves results, those of the sample clip if no others are named; ends with `stop`.
+/// Serves results, by default those of the sample clip, until `stop` is called.
 export async function serve(folder = results, video = `${root}/tests/fixtures/sample-clip/sample.mp4`) {
   const view = spawn(process.env.FACEREEL, ["view", "--no-open", fileURLToPath(folder), video], { stdio: ["ignore", "pipe", "inherit"] });
   const ended = once(view, "exit");
@@ -34,23 +34,23 @@ export async function serve(folder = results, video = `${root}/tests/fixtures/sa
       return { url: line, stop: () => (view.kill(), ended) };
     }
   }
-  throw new Error("facereel view ended without a word about its address");
+  throw new Error("facereel view ended and did not print its address");
 }
 
-/// A page that takes note of everything that should not happen.
+/// Opens a page, and records its requests and everything that should not happen: errors, warnings and failed requests.
 export async function open(browser, url, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1100, height: 900 }, ...options });
   const page = await context.newPage();
-  const wrongs = [];
-  page.on("console", (message) => ["error", "warning"].includes(message.type()) && wrongs.push(`console: ${message.text()}`));
-  page.on("pageerror", (error) => wrongs.push(`script: ${error.message}`));
+  const problems = [];
+  page.on("console", (message) => ["error", "warning"].includes(message.type()) && problems.push(`console: ${message.text()}`));
+  page.on("pageerror", (error) => problems.push(`script: ${error.message}`));
   page.on("requestfailed", (request) => {
-    // A player breaks a part of the video off whenever it wants another one.
+    // A player aborts a request for a part of the video when it needs another part.
     const broken = request.resourceType() === "media" && request.failure()?.errorText === "net::ERR_ABORTED";
-    if (!broken) wrongs.push(`request: ${request.url()} ${request.failure()?.errorText}`);
+    if (!broken) problems.push(`request: ${request.url()} ${request.failure()?.errorText}`);
   });
   const requests = [];
   page.on("request", (request) => requests.push(request.url()));
   await page.goto(url.toString());
-  return { page, wrongs, requests };
+  return { page, problems, requests };
 }

@@ -1,4 +1,4 @@
-// report.html and `facereel view` of the sample clip, in a real Chromium.
+// Tests of report.html and `facereel view` with the sample clip, in a real Chromium.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
@@ -16,8 +16,8 @@ let browser;
 before(async () => (browser = await launch()));
 after(() => browser?.close());
 
-/// What axe finds of serious or critical impact.
-async function barriers(page) {
+/// The violations that axe finds, of serious or critical impact.
+async function violationsOf(page) {
   await page.evaluate(axe);
   const { violations } = await page.evaluate(() => axe.run());
   const serious = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
@@ -29,15 +29,15 @@ const overflows = (page) => page.evaluate(() => document.documentElement.scrollW
 describe("report.html", () => {
   const report = new URL("report.html", results);
 
-  test("asks nobody for anything and has nothing to complain of", async () => {
-    const { page, wrongs, requests } = await open(browser, report);
-    assert.deepEqual(wrongs, []);
+  test("loads nothing and reports no errors", async () => {
+    const { page, problems, requests } = await open(browser, report);
+    assert.deepEqual(problems, []);
     assert.deepEqual(requests, [report.toString()]);
     assert.equal(await page.title(), "Faces in sample.mp4");
     await page.context().close();
   });
 
-  test("draws a bar for every stretch with a face, as high as its faces are many", async () => {
+  test("draws a bar for every interval with a face, as high as its number of faces", async () => {
     const { page } = await open(browser, report);
     const bars = await page.locator(".faces .bar").evaluateAll((bars) => bars.map((bar) => bar.getBoundingClientRect().height));
     const chart = (await page.locator(".faces .plot svg[role]").boundingBox()).height;
@@ -48,17 +48,17 @@ describe("report.html", () => {
     await page.context().close();
   });
 
-  test("reads without scripts", async () => {
+  test("is readable without scripts", async () => {
     const { page } = await open(browser, report, { javaScriptEnabled: false });
     assert.ok(await page.getByText("Busiest moments").isVisible());
     await page.context().close();
   });
 
   for (const colorScheme of schemes) {
-    test(`is readable by everybody, ${colorScheme}, on a phone too`, async () => {
+    test(`is accessible, ${colorScheme}, also on a phone`, async () => {
       const { page } = await open(browser, report, { colorScheme });
       await page.locator("summary").click();
-      assert.deepEqual(await barriers(page), []);
+      assert.deepEqual(await violationsOf(page), []);
       const colour = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
       assert.equal(colour === "rgb(255, 255, 255)", colorScheme === "light", colour);
       await page.setViewportSize({ width: 360, height: 740 });
@@ -68,29 +68,29 @@ describe("report.html", () => {
   }
 });
 
-describe("a video without faces, and with a name that would like to be markup", () => {
+describe("a video without faces, with a name that contains markup", () => {
   const folder = new URL("hostile/", import.meta.url);
   const video = `${root}/tests/fixtures/videos/no-faces.mp4`;
 
-  /// Nothing of the name became an element, and all of it can be read.
-  async function holds({ page, wrongs }) {
+  /// Checks that the name is shown as text and not interpreted as markup.
+  async function checkName({ page, problems }) {
     const { video } = JSON.parse(await readFile(new URL("summary.json", folder), "utf8"));
     assert.match(video.key, /<img src=x/);
     await page.getByText("No faces were found.").waitFor();
     assert.equal(await page.title(), `Faces in ${video.key}`);
     assert.equal(await page.locator("img").count(), 0);
     assert.match(await page.locator("h1").textContent(), /<img src=x onerror=alert\(1\)>&lt;'\.mp4$/);
-    assert.deepEqual(wrongs, []);
-    assert.deepEqual(await barriers(page), []);
+    assert.deepEqual(problems, []);
+    assert.deepEqual(await violationsOf(page), []);
     await page.context().close();
   }
 
-  test("its report says so", async () => holds(await open(browser, new URL("report.html", folder))));
+  test("the report shows both", async () => checkName(await open(browser, new URL("report.html", folder))));
 
-  test("facereel view says so", async () => {
+  test("facereel view shows both", async () => {
     const served = await serve(folder, video);
     try {
-      await holds(await open(browser, served.url));
+      await checkName(await open(browser, served.url));
     } finally {
       await served.stop();
     }
@@ -102,8 +102,8 @@ describe("facereel view", () => {
   before(async () => (served = await serve()));
   after(() => served?.stop());
 
-  /// The page, when the video's first frame is there and nothing more is loaded.
-  async function look(options) {
+  /// Opens the page, and waits until the video's first frame and the title are shown.
+  async function openView(options) {
     const opened = await open(browser, served.url, options);
     await opened.page.waitForFunction(() => document.getElementById("video").readyState >= 2);
     await opened.page.waitForFunction(() => document.getElementById("title").textContent === "sample.mp4");
@@ -122,7 +122,7 @@ describe("facereel view", () => {
       milliseconds / 1000,
     );
 
-  /// The boxes as they lie on the screen, as ratios of the video's picture.
+  /// The boxes on the screen, as ratios of the video's picture.
   const boxes = (page) =>
     page.evaluate(() => {
       const picture = document.getElementById("video").getBoundingClientRect();
@@ -145,7 +145,7 @@ describe("facereel view", () => {
     return both / (one.Width * one.Height + two.Width * two.Height - both);
   }
 
-  /// How many of the clip's known faces are boxed in a frame, and how many boxes hold none.
+  /// Counts the clip's known faces in a frame, those with a box, the boxes, and the boxes on a known face.
   function score(time, drawn) {
     const known = truth[Math.round(time / FRAME)].Faces;
     const found = (face) => drawn.some((box) => overlap(face, box) >= 0.4);
@@ -155,17 +155,17 @@ describe("facereel view", () => {
 
   const total = (scores, what) => scores.reduce((sum, one) => sum + one[what], 0);
 
-  test("has nothing to complain of and loads from its own server alone", async () => {
-    const { page, wrongs, requests } = await look();
+  test("reports no errors and loads only from its own server", async () => {
+    const { page, problems, requests } = await openView();
     await seek(page, 5000);
-    assert.deepEqual(wrongs, []);
+    assert.deepEqual(problems, []);
     assert.deepEqual(requests.filter((url) => !url.startsWith(served.url) && !url.startsWith("data:")), []);
     assert.equal(await page.locator("#alert").isVisible(), false);
     await page.context().close();
   });
 
-  test("boxes lie on the faces at every sampled moment", async () => {
-    const { page } = await look();
+  test("boxes are on the faces at every sampled timestamp", async () => {
+    const { page } = await openView();
     const scores = [];
     for (let time = 0; time < 12_000; time += 500) {
       const shown = await seek(page, time + 1);
@@ -181,7 +181,7 @@ describe("facereel view", () => {
   });
 
   test("boxes move with the faces between the samples", async () => {
-    const { page } = await look();
+    const { page } = await openView();
     const scores = [];
     for (let time = 20; time < 12_000; time += 3 * FRAME) {
       const shown = await seek(page, time);
@@ -195,13 +195,13 @@ describe("facereel view", () => {
   });
 
   test("boxes keep up while the video plays", async () => {
-    const { page } = await look();
+    const { page } = await openView();
     await seek(page, 6001);
     await page.evaluate(() => {
       window.seen = [];
       const video = document.getElementById("video");
       const note = (_, { mediaTime }) => {
-        // After the page's own callback for this very frame.
+        // After the page's own callback for this frame.
         const picture = video.getBoundingClientRect();
         const drawn = [...document.querySelectorAll(".face")].map((face) => {
           const box = face.getBoundingClientRect();
@@ -224,8 +224,8 @@ describe("facereel view", () => {
     await page.context().close();
   });
 
-  test("the keys do what they say", async () => {
-    const { page, wrongs } = await look();
+  test("the keys have the documented effects", async () => {
+    const { page, problems } = await openView();
     const paused = () => page.evaluate(() => document.getElementById("video").paused);
     await page.keyboard.press("Space");
     await page.waitForFunction(() => !document.getElementById("video").paused);
@@ -269,12 +269,12 @@ describe("facereel view", () => {
     assert.equal((await dots()) ?? "", "");
     await page.keyboard.press("l");
     assert.equal((await dots()).split("M").length - 1, 5 * (await page.locator(".face").count()));
-    assert.deepEqual(wrongs, []);
+    assert.deepEqual(problems, []);
     await page.context().close();
   });
 
-  test("a click on the timeline leads there", async () => {
-    const { page } = await look();
+  test("a click on the timeline seeks to that time", async () => {
+    const { page } = await openView();
     const { x, y, width, height } = await page.locator("#timeline").boundingBox();
     await page.mouse.click(x + width * 0.5, y + height / 2);
     assert.ok(Math.abs((await now(page)) - 6000) < 50, `${await now(page)}`);
@@ -283,12 +283,12 @@ describe("facereel view", () => {
   });
 
   for (const colorScheme of schemes) {
-    test(`is usable by everybody, ${colorScheme}, on a phone too`, async () => {
-      const { page } = await look({ colorScheme });
+    test(`is accessible, ${colorScheme}, also on a phone`, async () => {
+      const { page } = await openView({ colorScheme });
       await seek(page, 5501);
-      assert.deepEqual(await barriers(page), []);
+      assert.deepEqual(await violationsOf(page), []);
       await page.keyboard.press("?");
-      assert.deepEqual(await barriers(page), []);
+      assert.deepEqual(await violationsOf(page), []);
       await page.keyboard.press("Escape");
       await page.setViewportSize({ width: 360, height: 740 });
       assert.equal(await overflows(page), false);
@@ -296,8 +296,8 @@ describe("facereel view", () => {
     });
   }
 
-  test("the report is a click away, and its links lead to the result's files", async () => {
-    const { page } = await look();
+  test("links to the report, whose links open the files of the result", async () => {
+    const { page } = await openView();
     const [report] = await Promise.all([page.waitForEvent("popup"), page.getByRole("link", { name: "Report" }).click()]);
     await report.waitForLoadState();
     assert.equal(await report.title(), "Faces in sample.mp4");
@@ -307,10 +307,10 @@ describe("facereel view", () => {
     await page.context().close();
   });
 
-  test("a video that cannot be played is told", async () => {
+  test("shows a message if the video cannot be played", async () => {
     const context = await browser.newContext();
     const page = await context.newPage();
-    await page.route("**/video", (route) => route.fulfill({ status: 200, contentType: "video/mp4", body: "no video" }));
+    await page.route("**/video", (route) => route.fulfill({ status: 200, contentType: "video/mp4", body: "not a video" }));
     await page.goto(served.url);
     await page.locator("#alert").waitFor({ state: "visible" });
     assert.match(await page.locator("#alert").textContent(), /cannot play the video/);

@@ -1,4 +1,4 @@
-// The README's pictures of the sample clip: docs/images/report.png and view.png.
+// Takes the README's pictures of the sample clip: docs/images/report.png and view.png.
 
 import { mkdir } from "node:fs/promises";
 import { launch, open, results, root, serve } from "./browser.mjs";

@@ -86,7 +86,7 @@ async fn a_completion_is_delivered_and_stays_until_the_function_has_taken_it() {
     let (gate, detector) = Gated::before(Canned::faces(3));
     let queues = Queues::beside(Rig::start(detector).await).await;
     let rig = &queues.rig;
-    rig.workflow.rekognition.faults().order(Fault::MessageNever);
+    rig.workflow.rekognition.faults().inject(Fault::MessageNever);
     let execution = rig.upload("lost.mp4", ANY_VIDEO).await;
     rig.until("its status was asked for", async || rig.workflow.rekognition.calls().get > 0).await;
 

@@ -407,7 +407,7 @@ mod on_the_emulator {
             if self.1.swap(true, Ordering::Relaxed) {
                 return Ok(analysis);
             }
-            Err(AnalyzeError::BrokeOff { at_millis: 500, reason: "out of luck".to_owned() })
+            Err(AnalyzeError::Failed { at_millis: 500, reason: "out of luck".to_owned() })
         }
     }
 

@@ -1,4 +1,4 @@
-//! Results against the contract: the JSON Schemas of `docs/schema`.
+//! Validates results against the JSON Schemas of `docs/schema`, which are the contract with readers.
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -15,7 +15,7 @@ static SUMMARY: LazyLock<Validator> = LazyLock::new(|| validator(&closed(read("s
 /// A line of a page. Its members are Rekognition's, which may have more.
 static FACE: LazyLock<Validator> = LazyLock::new(|| validator(&read("face")));
 
-/// What a document of the result is.
+/// The kinds of documents in a result.
 #[derive(Debug, Clone, Copy)]
 pub enum Document {
     /// `manifest.json`
@@ -27,12 +27,12 @@ pub enum Document {
 }
 
 impl Document {
-    /// Everything in which a document differs from the contract; nothing where it fulfils it.
+    /// Every violation of the contract in `document`; empty if there is none.
     ///
     /// # Panics
     /// When the contract itself cannot be read.
     #[must_use]
-    pub fn breaches(self, document: &Value) -> Vec<String> {
+    pub fn violations(self, document: &Value) -> Vec<String> {
         let schema = match self {
             Self::Manifest => &MANIFEST,
             Self::Summary => &SUMMARY,
@@ -41,13 +41,13 @@ impl Document {
         schema.iter_errors(document).map(|error| format!("{}: {error}", error.instance_path())).collect()
     }
 
-    /// Holds a document against the contract.
+    /// Checks a document against the contract.
     ///
     /// # Panics
-    /// When it breaks the contract; the message says where.
-    pub fn hold(self, document: &Value) {
-        let breaches = self.breaches(document);
-        assert!(breaches.is_empty(), "{self:?} breaks docs/schema: {breaches:#?}\n{document:#}");
+    /// When it violates the contract; the message says where.
+    pub fn assert_valid(self, document: &Value) {
+        let violations = self.violations(document);
+        assert!(violations.is_empty(), "{self:?} violates docs/schema: {violations:#?}\n{document:#}");
     }
 }
 
@@ -58,11 +58,12 @@ fn read(name: &str) -> Value {
 }
 
 fn validator(schema: &Value) -> Validator {
-    jsonschema::draft202012::meta::validate(schema).unwrap_or_else(|error| panic!("no JSON Schema: {error}"));
-    jsonschema::draft202012::new(schema).unwrap_or_else(|error| panic!("no JSON Schema: {error}"))
+    jsonschema::draft202012::meta::validate(schema).unwrap_or_else(|error| panic!("not a JSON Schema: {error}"));
+    jsonschema::draft202012::new(schema).unwrap_or_else(|error| panic!("not a JSON Schema: {error}"))
 }
 
-/// The schema without room for members that it does not name: readers are told to expect more, writers write no more.
+/// The schema with `additionalProperties: false` in every object. The published schema allows readers to meet more members;
+/// this one allows the functions to write no more.
 fn closed(mut schema: Value) -> Value {
     match &mut schema {
         Value::Object(members) => {
@@ -82,42 +83,42 @@ mod tests {
     use super::*;
 
     fn manifest() -> Value {
-        let object = |name: &str| json!({"key": format!("results/k.mp4/t/{name}"), "bytes": 10});
+        let object = |name: &str| json!({"key": format!("results/k.mp4/key/{name}"), "bytes": 10});
         json!({
             "video": {"bucket": "uploads", "key": "k.mp4", "etag": "e", "bytes": 1},
             "job": {"job_id": "j", "idempotency_key": "0".repeat(64), "attempt": 0, "face_attributes": "DEFAULT"},
-            "execution": "arn:aws:states:us-east-1:123456789012:execution:analyze-video:e",
+            "execution_arn": "arn:aws:states:us-east-1:123456789012:execution:analyze-video:e",
             "faces": 0,
             "summary": object("summary.json"),
             "report": object("report.html"),
-            "pages": [{"key": "results/k.mp4/t/faces/00000.jsonl", "bytes": 0, "faces": 0, "first_ms": null, "last_ms": null}],
+            "pages": [{"key": "results/k.mp4/key/faces/00000.jsonl", "bytes": 0, "faces": 0, "first_ms": null, "last_ms": null}],
         })
     }
 
     #[test]
-    fn a_manifest_that_lacks_or_adds_or_garbles_anything_is_found() {
-        Document::Manifest.hold(&manifest());
+    fn a_missing_additional_or_malformed_member_violates_the_manifest_schema() {
+        Document::Manifest.assert_valid(&manifest());
         for (member, value) in [
             ("faces", json!(-1)),
             ("faces", Value::Null),
             ("report", json!({"key": "k"})),
             ("pages", json!([])),
-            ("execution", json!(7)),
+            ("execution_arn", json!(7)),
             ("more", json!(1)),
         ] {
             let mut wrong = manifest();
             wrong[member] = value.clone();
-            assert!(!Document::Manifest.breaches(&wrong).is_empty(), "{member} as {value} was not found");
+            assert!(!Document::Manifest.violations(&wrong).is_empty(), "{member} as {value} was not found");
         }
         for member in manifest().as_object().unwrap().keys() {
             let mut wrong = manifest();
             wrong.as_object_mut().unwrap().remove(member);
-            assert!(!Document::Manifest.breaches(&wrong).is_empty(), "{member} is missing, and was not missed");
+            assert!(!Document::Manifest.violations(&wrong).is_empty(), "the missing {member} was not found");
         }
     }
 
     #[test]
-    fn a_face_with_all_that_rekognition_tells_fulfils_the_contract() {
+    fn a_face_with_all_attributes_and_an_unknown_one_is_valid() {
         let face = json!({"Timestamp": 500, "Face": {
             "AgeRange": {"Low": 20, "High": 28},
             "Beard": {"Confidence": 98.5, "Value": false},
@@ -132,7 +133,7 @@ mod tests {
             "Quality": {"Brightness": 80.0, "Sharpness": 60.0},
             "FieldOfTomorrow": 1,
         }});
-        Document::Face.hold(&face);
+        Document::Face.assert_valid(&face);
         for (path, value) in [
             ("/Timestamp", json!("500")),
             ("/Face/Confidence", json!(101)),
@@ -142,7 +143,7 @@ mod tests {
         ] {
             let mut wrong = face.clone();
             *wrong.pointer_mut(path).unwrap() = value.clone();
-            assert!(!Document::Face.breaches(&wrong).is_empty(), "{path} as {value} was not found");
+            assert!(!Document::Face.violations(&wrong).is_empty(), "{path} as {value} was not found");
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::model::{self, SHA256};
 
 /// Faces below this score, of at most 1.0, are not reported.
 const THRESHOLD: f32 = 0.5;
-/// Of two boxes that overlap more than this (intersection over union), the lower score is the same face again.
+/// Two boxes that overlap more than this (intersection over union) are the same face; the one with the lower score is dropped.
 const SAME_FACE: f32 = 0.3;
 /// The longer side of the picture that the network sees, in pixels.
 const INPUT_SIDE: usize = 640;
@@ -18,7 +18,7 @@ const INPUT_MULTIPLE: usize = 32;
 /// One cell of the network's output spans this many pixels of its input.
 const CELL: f32 = 4.0;
 
-/// Finds faces with the `CenterFace` network, and their way through a video: see [`Detector`](crate::Detector).
+/// Finds the faces in a video with the `CenterFace` network: see [`Detector`](crate::Detector).
 pub struct CenterFace {
     model: Model,
 }
@@ -31,23 +31,23 @@ pub enum LoadError {
     Read {
         /// The model file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The file is not the model that this program was made for.
+    /// The file is not the expected model.
     #[error("{path} is not the CenterFace model (its sha256 is {found}, not {expected}); delete it and fetch it again", expected = SHA256)]
-    Foreign {
+    NotTheModel {
         /// The model file.
         path: PathBuf,
         /// Its sha256, in hexadecimal.
         found: String,
     },
-    /// The inference engine does not take the model.
+    /// The inference engine cannot load the model.
     #[error("the inference engine cannot load the face model")]
     Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// A face in pixels of the picture that was looked at.
+/// A face in pixels of the analysed picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Face {
     pub(super) left: f32,
@@ -64,19 +64,19 @@ impl CenterFace {
     /// Loads the network from `model`, the file that [`crate::model::fetch`] provides.
     ///
     /// # Errors
-    /// [`LoadError`] when the file cannot be read or is another one.
+    /// [`LoadError`] when the file cannot be read or is not the expected model.
     pub fn load(model: &Path) -> Result<Self, LoadError> {
         let mut bytes = std::fs::read(model).map_err(|source| LoadError::Read { path: model.to_owned(), source })?;
         let found = model::sha256(&bytes);
         if found != SHA256 {
-            return Err(LoadError::Foreign { path: model.to_owned(), found });
+            return Err(LoadError::NotTheModel { path: model.to_owned(), found });
         }
         free_input_shape(&mut bytes);
         let model = ModelOptions::with_all_ops().load(bytes).map_err(|error| LoadError::Engine(error.into()))?;
         Ok(Self { model })
     }
 
-    /// The faces of one picture, the surest first.
+    /// The faces of one picture, ordered by score, the highest first.
     pub(super) fn detect(&self, frame: &Frame) -> Result<Vec<Face>, Box<dyn std::error::Error + Send + Sync>> {
         let fit = Fit::new(frame.width, frame.height);
         let input = fit.input(frame);
@@ -96,13 +96,14 @@ impl CenterFace {
     }
 }
 
-/// The model file declares the shape of the picture it was exported with, 10 x 3 x 32 x 32, though its operators
-/// take any. Dimensions of the same encoded length make it one picture of any size: an empty denotation (field 3)
-/// says no more than that the dimension is there.
+/// Replaces the declared input shape of the model by one picture of any size.
+///
+/// The model file declares the shape that it was exported with, 10 x 3 x 32 x 32, though its operators accept any. The new
+/// dimensions have the same encoded length: an empty denotation (field 3) declares a dimension without a size.
 fn free_input_shape(model: &mut [u8]) {
     const DECLARED: [u8; 16] = [10, 2, 8, 10, 10, 2, 8, 3, 10, 2, 8, 32, 10, 2, 8, 32];
     const FREE: [u8; 16] = [10, 2, 8, 1, 10, 2, 8, 3, 10, 2, 26, 0, 10, 2, 26, 0];
-    // The declaration comes after the weights, which therefore cannot be mistaken for it.
+    // The declaration follows the weights, so the last match is the declaration.
     if let Some(at) = model.windows(DECLARED.len()).rposition(|window| window == DECLARED) {
         model[at..at + FREE.len()].copy_from_slice(&FREE);
     }
@@ -163,7 +164,7 @@ impl Fit {
 /// The network's four outputs, each channel a map of cells row by row.
 struct Maps {
     columns: usize,
-    /// How sure it is that a face has its centre in the cell.
+    /// The score that a face has its centre in the cell.
     heat: Vec<f32>,
     /// Logarithms of height and width, in cells.
     size: Vec<f32>,
@@ -193,12 +194,12 @@ impl Maps {
     }
 }
 
-/// Keeps the surest of the boxes that show the same face, and puts the surest first.
+/// Keeps the highest score of the boxes that show the same face, and orders the faces by score, the highest first.
 fn suppress(mut faces: Vec<Face>) -> Vec<Face> {
     faces.sort_by(|one, other| other.score.total_cmp(&one.score));
     let mut kept: Vec<Face> = Vec::new();
     for face in faces {
-        if kept.iter().all(|sure| overlap(sure, &face) <= SAME_FACE) {
+        if kept.iter().all(|kept| overlap(kept, &face) <= SAME_FACE) {
             kept.push(face);
         }
     }
@@ -226,13 +227,13 @@ mod tests {
     }
 
     #[test]
-    fn of_boxes_on_one_face_the_surest_stays() {
+    fn of_boxes_on_one_face_the_highest_score_is_kept() {
         let (weak, sure, neighbour) = (face(102.0, 50.0, 0.6), face(100.0, 50.0, 0.9), face(148.0, 50.0, 0.7));
         assert_eq!(suppress(vec![weak, neighbour, sure]), [sure, neighbour]);
     }
 
     #[test]
-    fn overlap_is_the_shared_part_of_both() {
+    fn overlap_is_the_intersection_over_the_union() {
         assert!((overlap(&face(0.0, 10.0, 1.0), &face(5.0, 10.0, 1.0)) - 1.0 / 3.0).abs() < 1e-6);
         assert!((overlap(&face(0.0, 10.0, 1.0), &face(0.0, 10.0, 1.0)) - 1.0).abs() < 1e-6);
         assert!(overlap(&face(0.0, 10.0, 1.0), &face(10.0, 10.0, 1.0)).abs() < 1e-6);
@@ -252,14 +253,14 @@ mod tests {
     }
 
     #[test]
-    fn faces_come_back_in_pixels_of_the_frame() {
+    fn faces_are_mapped_to_pixels_of_the_frame() {
         let mapped = Fit::new(1920, 1080).to_frame(face(100.0, 50.0, 0.9));
         assert_eq!((mapped.left, mapped.top, mapped.right, mapped.bottom), (300.0, 30.0, 450.0, 180.0));
     }
 
     #[test]
-    fn a_hot_cell_becomes_a_box_around_its_middle() {
-        // Two columns and one row; the second cell is hot: half a cell to the right, 2 cells high and 1 wide.
+    fn a_cell_with_a_high_score_becomes_a_box_around_its_middle() {
+        // Two columns and one row; the second cell has a face: half a cell to the right, 2 cells high and 1 wide.
         let maps = Maps {
             columns: 2,
             heat: vec![0.1, 0.8],

@@ -1,7 +1,7 @@
-//! The index of an MP4 or MOV file: its video track and where every coded frame lies.
+//! The index of an MP4 or MOV file: its video track and the position of every coded frame.
 //!
-//! Only the index is held in memory; frames are read one by one. Every count and size is checked against the
-//! file before it is believed, so a damaged file costs neither memory nor a panic.
+//! Only the index is held in memory; frames are read one by one. Every count and size is checked against the file before it is
+//! used, so a damaged file causes neither a large allocation nor a panic.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -9,17 +9,17 @@ use std::path::Path;
 
 use crate::AnalyzeError;
 
-/// Six hours at 240 frames a second are 5.2 million frames: more is a damaged index.
+/// Six hours at 240 frames a second are 5.2 million frames: an index with more is damaged.
 const MAX_SAMPLES: usize = 8_000_000;
 /// The index of six hours at 60 frames a second takes 40 MB.
 const MAX_INDEX_BYTES: u64 = 512 << 20;
-/// No coded frame of any H.264 level is larger.
+/// Larger than a coded frame of any H.264 level.
 const MAX_SAMPLE_BYTES: u32 = 64 << 20;
 
 /// A parsed file.
 #[derive(Debug)]
 pub(super) struct Movie {
-    /// Where the frames are read from.
+    /// Reads the frames.
     pub(super) reader: SampleReader,
     /// The first video track.
     pub(super) track: VideoTrack,
@@ -42,7 +42,7 @@ pub(super) struct VideoTrack {
     pub(super) avc_config: Option<Vec<u8>>,
     /// The `colr` box's full-range flag, where it has one.
     pub(super) full_range: Option<bool>,
-    /// How a player turns the picture.
+    /// The rotation of the picture for display.
     pub(super) rotation: Rotation,
     /// Milliseconds from the start of the video, which may begin with a pause, to the end of its last frame.
     pub(super) duration_millis: i64,
@@ -50,7 +50,7 @@ pub(super) struct VideoTrack {
     pub(super) frame_rate: f32,
     /// In decoding order.
     pub(super) samples: Vec<Sample>,
-    /// Whether one sample description holds for all samples.
+    /// Whether all samples have the same sample description.
     pub(super) one_description: bool,
 }
 
@@ -61,13 +61,13 @@ pub(super) struct Sample {
     pub(super) offset: u64,
     /// Bytes.
     pub(super) size: u32,
-    /// Whether the index calls it a place to start decoding.
+    /// Whether decoding can start here, according to the index.
     pub(super) sync: bool,
-    /// When it is shown, in milliseconds; `None` when the edit list leaves it out.
+    /// When it is shown, in milliseconds; `None` if the edit list omits it.
     pub(super) shown_at: Option<i64>,
 }
 
-/// Clockwise turn of the picture for display.
+/// Clockwise rotation of the picture for display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Rotation {
     #[default]
@@ -78,7 +78,7 @@ pub(super) enum Rotation {
 }
 
 impl Rotation {
-    /// Width and height after the turn.
+    /// Width and height after the rotation.
     pub(super) fn turned(self, width: usize, height: usize) -> (usize, usize) {
         match self {
             Self::None | Self::Half => (width, height),
@@ -100,7 +100,7 @@ impl Movie {
         let mut position = 0;
         while length - position >= 8 {
             let header = match TopBox::read(&mut file, position, length) {
-                // Padding after a complete file harms nobody: whether all frames are there is checked below.
+                // Padding after a complete file is ignored; that all frames are in the file is checked below.
                 Err(_) if index.is_some() && fragments.is_empty() => break,
                 header => header?,
             };
@@ -111,8 +111,9 @@ impl Movie {
             }
             position = header.end;
         }
-        let index = index
-            .ok_or_else(|| unreadable("its index (the moov box) is missing: the recording or the upload broke off"))?;
+        let index = index.ok_or_else(|| {
+            unreadable("its index (the moov box) is missing: the recording or the upload is incomplete")
+        })?;
         let mut index = Index::parse(&index)?;
         for (start, fragment) in fragments {
             index.add_fragment(start, &fragment)?;
@@ -127,7 +128,7 @@ impl SampleReader {
     pub(super) fn read(&mut self, sample: Sample, buffer: &mut Vec<u8>) -> Result<(), AnalyzeError> {
         buffer.resize(sample.size as usize, 0);
         let read = self.0.seek(SeekFrom::Start(sample.offset)).and_then(|_| self.0.read_exact(buffer));
-        read.map_err(|error| AnalyzeError::BrokeOff {
+        read.map_err(|error| AnalyzeError::Failed {
             at_millis: sample.shown_at.unwrap_or_default(),
             reason: format!("the file can no longer be read: {error}"),
         })
@@ -147,7 +148,7 @@ fn damaged(what: &str) -> AnalyzeError {
     unreadable(format!("its index is damaged ({what})"))
 }
 
-/// A box at the file's top level: the only place where its payload is not in memory.
+/// A box at the top level of the file. Its payload is not in memory, unlike that of all other boxes.
 struct TopBox {
     kind: [u8; 4],
     payload: u64,
@@ -165,7 +166,7 @@ impl TopBox {
             return Err(unreadable(if position == 0 {
                 "it does not begin like one"
             } else {
-                "it holds bytes that belong to no box"
+                "it contains bytes outside of all boxes"
             }));
         }
         let (size, header) = match u32::from_be_bytes(take(&head, 0)?) {
@@ -176,12 +177,12 @@ impl TopBox {
         let end = position.checked_add(size).filter(|_| size >= header);
         match end {
             Some(end) if end <= length => Ok(Self { kind, payload: position + header, end }),
-            // Text has no box of a known name at its start; a cut recording has.
+            // A text does not start with the name of a known box; an incomplete recording does.
             _ if position == 0 && !matches!(&kind, b"ftyp" | b"moov" | b"mdat" | b"wide" | b"free" | b"skip") => {
                 Err(unreadable("it does not begin like one"))
             }
             _ => Err(unreadable(format!(
-                "it breaks off: its {} box needs {size} bytes and {} are there",
+                "it is incomplete: its {} box needs {size} bytes, and the file has {}",
                 String::from_utf8_lossy(&kind),
                 length - position
             ))),
@@ -191,7 +192,7 @@ impl TopBox {
     fn payload(&self, file: &mut File) -> Result<Vec<u8>, AnalyzeError> {
         let size = self.end - self.payload;
         if size > MAX_INDEX_BYTES {
-            return Err(damaged("it is larger than any real one"));
+            return Err(damaged("it is implausibly large"));
         }
         file.seek(SeekFrom::Start(self.payload)).map_err(io)?;
         let mut payload = Vec::new();
@@ -220,16 +221,19 @@ fn u64_at(data: &[u8], at: usize) -> Result<u64, AnalyzeError> {
     take(data, at).map(u64::from_be_bytes)
 }
 
-/// A count that stands before a table of `entry` bytes each, if the table is really there.
+/// The count before a table of entries of `entry` bytes each.
+///
+/// # Errors
+/// When the data are too short for that number of entries.
 fn count_at(data: &[u8], at: usize, entry: usize) -> Result<usize, AnalyzeError> {
     let count = u32_at(data, at)? as usize;
     if count > data.len().saturating_sub(at + 4) / entry {
-        return Err(damaged("a table is shorter than it says"));
+        return Err(damaged("a table is shorter than its count of entries"));
     }
     Ok(count)
 }
 
-/// The boxes within a box.
+/// The boxes inside a box.
 fn children(data: &[u8]) -> impl Iterator<Item = Result<([u8; 4], &[u8]), AnalyzeError>> {
     let mut rest = data;
     std::iter::from_fn(move || {
@@ -276,7 +280,7 @@ fn need(data: &[u8], wanted: [u8; 4]) -> Result<&[u8], AnalyzeError> {
     child(data, wanted)?.ok_or_else(|| damaged(&format!("no {} box", String::from_utf8_lossy(&wanted))))
 }
 
-/// A sample while its times are still in the track's own units.
+/// A sample with its times in the units of the track.
 struct RawSample {
     offset: u64,
     size: u32,
@@ -285,7 +289,7 @@ struct RawSample {
     duration: u32,
 }
 
-/// A stretch of media time and the moment at which it is shown.
+/// An interval of media time, and the time at which it is shown.
 struct Edit {
     /// In the track's units.
     media: i64,
@@ -295,7 +299,7 @@ struct Edit {
     shown_at: i64,
 }
 
-/// The sample entry of the codec.
+/// The content of the codec's sample entry.
 struct Description {
     codec: [u8; 4],
     width: usize,
@@ -304,7 +308,7 @@ struct Description {
     full_range: Option<bool>,
 }
 
-/// The video track while it is put together.
+/// The video track while it is parsed.
 struct Index {
     id: u32,
     timescale: u32,
@@ -314,7 +318,7 @@ struct Index {
     defaults: FragmentDefaults,
     one_description: bool,
     raw: Vec<RawSample>,
-    /// Where the next fragment starts in decoding time.
+    /// The decoding time at which the next fragment starts.
     decoded_until: u64,
 }
 
@@ -340,7 +344,7 @@ impl Index {
             if kind != *b"trak" || !is_video(trak)? {
                 continue;
             }
-            // A cover picture is a "video" track as well: any real one goes before it.
+            // A cover picture is a "video" track as well: any other video track is preferred.
             let stills = matches!(&sample_entry(trak)?.0, b"png " | b"jpeg" | b"mjpa" | b"mjpg");
             if chosen.is_none_or(|(still, _)| still && !stills) {
                 chosen = Some((stills, trak));
@@ -359,7 +363,7 @@ impl Index {
         let media_header = need(mdia, *b"mdhd")?;
         let timescale = u32_at(media_header, if media_header.first() == Some(&1) { 20 } else { 12 })?;
         if timescale == 0 || movie_timescale == 0 {
-            return Err(damaged("its clock stands still"));
+            return Err(damaged("its timescale is 0"));
         }
         let table = need(need(mdia, *b"minf")?, *b"stbl")?;
         let (codec, entry, entries) = sample_entry(trak)?;
@@ -409,7 +413,7 @@ impl Index {
             let size = if fixed_size == 0 { u32_at(sizes, 12 + 4 * number)? } else { fixed_size };
             let offset = chunks.next(size)?;
             let duration = durations.next()?;
-            // Version 0 is unsigned by the standard, but writers use it for negative offsets too, as all readers know.
+            // Version 0 is unsigned in the standard, but some writers store negative offsets in it, and readers accept them.
             let shift = offsets.as_mut().map_or(Ok(0), Runs::next)?.cast_signed();
             let sync = match sync_table {
                 None => true,
@@ -426,7 +430,7 @@ impl Index {
 
     fn push(&mut self, offset: u64, size: u32, sync: bool, shift: i64, duration: u32) -> Result<(), AnalyzeError> {
         if size > MAX_SAMPLE_BYTES {
-            return Err(damaged("a frame is larger than any real one"));
+            return Err(damaged("a frame is implausibly large"));
         }
         if self.raw.len() == MAX_SAMPLES {
             return Err(damaged("it lists more frames than six hours have"));
@@ -440,7 +444,7 @@ impl Index {
 
     /// Adds the samples of one `moof` box that begins at `start` in the file.
     fn add_fragment(&mut self, start: u64, moof: &[u8]) -> Result<(), AnalyzeError> {
-        // Without another word, a track's data follows that of the track before it.
+        // By default, the data of a track follow the data of the track before it.
         let mut data_end = start;
         for found in children(moof) {
             let (kind, traf) = found?;
@@ -508,7 +512,7 @@ impl Index {
         let mut offset = follows;
         if flags & 0x1 != 0 {
             let distance = i64::from(u32_at(run, at)?.cast_signed());
-            offset = base.checked_add_signed(distance).ok_or_else(|| damaged("a frame lies outside the file"))?;
+            offset = base.checked_add_signed(distance).ok_or_else(|| damaged("a frame is outside of the file"))?;
             at += 4;
         }
         let mut first_flags = None;
@@ -532,27 +536,33 @@ impl Index {
             if ours {
                 self.push(offset, size, sample_flags & NOT_SYNC == 0, i64::from(shift), duration)?;
             } else if flags & 0x200 == 0 {
-                // All samples of a foreign track are of one size: no need to count them out.
+                // All samples of another track have one size, so their total is a product.
                 let rest = u64::from(u32_at(run, 4)?) * u64::from(size);
-                return offset.checked_add(rest).ok_or_else(|| damaged("a frame lies outside the file"));
+                return offset.checked_add(rest).ok_or_else(|| damaged("a frame is outside of the file"));
             }
-            offset = offset.checked_add(u64::from(size)).ok_or_else(|| damaged("a frame lies outside the file"))?;
+            offset = offset.checked_add(u64::from(size)).ok_or_else(|| damaged("a frame is outside of the file"))?;
         }
         Ok(offset)
     }
 
-    /// Turns track times into the player's times, and refuses an index that points behind the file's end.
+    /// Converts the track's times to the player's times.
+    ///
+    /// # Errors
+    /// When the index has no frames, or points beyond the end of the file.
     fn finish(self, file_length: u64) -> Result<VideoTrack, AnalyzeError> {
         let missing =
             self.raw.iter().filter(|sample| sample.offset.saturating_add(u64::from(sample.size)) > file_length).count();
         if missing > 0 {
-            return Err(unreadable(format!("it breaks off: {missing} of its {} frames are missing", self.raw.len())));
+            return Err(unreadable(format!(
+                "it is incomplete: {missing} of its {} frames are missing",
+                self.raw.len()
+            )));
         }
         let first = self.raw.iter().map(|sample| sample.composition).min();
         let Some(first) = first else {
-            return Err(unreadable("its video track holds no frames"));
+            return Err(unreadable("its video track has no frames"));
         };
-        // Without an edit list a player starts at the first frame, whatever the track's clock says there.
+        // Without an edit list, a player starts at the first frame, whatever its time is.
         let whole = [Edit { media: first, length: i64::MAX, shown_at: 0 }];
         let edits = if self.edits.is_empty() { &whole[..] } else { &self.edits };
         let millis = |time: i64| {
@@ -601,7 +611,7 @@ impl Index {
     }
 }
 
-#[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)] // a rate is no exact number
+#[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)] // a rate need not be exact
 fn rate(frames: u32, time: i64, timescale: u32) -> f32 {
     if time <= 0 { 0.0 } else { (f64::from(frames) * f64::from(timescale) / time as f64) as f32 }
 }
@@ -611,7 +621,7 @@ fn is_video(trak: &[u8]) -> Result<bool, AnalyzeError> {
     Ok(take::<4>(handler, 8)? == *b"vide")
 }
 
-/// The first sample entry: its codec, its content and how many there are.
+/// The first sample entry: its codec, its content, and the number of entries.
 fn sample_entry(trak: &[u8]) -> Result<([u8; 4], &[u8], u32), AnalyzeError> {
     let table = need(need(need(trak, *b"mdia")?, *b"minf")?, *b"stbl")?;
     let stsd = need(table, *b"stsd")?;
@@ -622,12 +632,12 @@ fn sample_entry(trak: &[u8]) -> Result<([u8; 4], &[u8], u32), AnalyzeError> {
 }
 
 fn describe(codec: [u8; 4], entry: &[u8]) -> Result<Description, AnalyzeError> {
-    /// Of a visual sample entry, before its boxes.
+    /// The bytes of a visual sample entry before its boxes.
     const FIXED: usize = 78;
     let mut avc_config = None;
     let mut full_range = None;
     for found in children(entry.get(FIXED..).unwrap_or_default()) {
-        // What follows a box that cannot be read is no more needed than the box itself.
+        // The boxes after one that cannot be read are optional too.
         let Ok((kind, payload)) = found else { break };
         match &kind {
             b"avcC" => avc_config = Some(payload.to_vec()),
@@ -644,7 +654,7 @@ fn describe(codec: [u8; 4], entry: &[u8]) -> Result<Description, AnalyzeError> {
     })
 }
 
-/// The turn that the track header's matrix (16.16 fixed point) asks for.
+/// The rotation in the matrix of the track header (16.16 fixed point).
 fn rotation(header: &[u8], at: usize) -> Result<Rotation, AnalyzeError> {
     let cell = |index: usize| u32_at(header, at + 4 * index).map(|value| value.cast_signed().signum());
     Ok(match (cell(0)?, cell(1)?, cell(3)?, cell(4)?) {
@@ -669,7 +679,7 @@ fn edits(list: &[u8], movie_timescale: u32, timescale: u32) -> Result<Vec<Edit>,
         };
         let duration = u128::from(duration) * u128::from(timescale) / u128::from(movie_timescale);
         let duration = i64::try_from(duration).unwrap_or(i64::MAX);
-        // Media time -1 is a pause before what follows.
+        // Media time -1 is a pause before the next edit.
         if media >= 0 {
             // In fragmented files a duration of zero means "to the end".
             edits.push(Edit { media, length: if duration == 0 { i64::MAX } else { duration }, shown_at });
@@ -708,7 +718,7 @@ impl<'a> Runs<'a> {
     }
 }
 
-/// Where samples lie: `stsc` says how many are in a chunk, `stco` or `co64` where chunks begin.
+/// The positions of samples: `stsc` has the number of samples in a chunk, `stco` or `co64` the position of each chunk.
 struct Chunks<'a> {
     runs: &'a [u8],
     run_count: usize,
@@ -747,7 +757,7 @@ impl<'a> Chunks<'a> {
             if self.chunk == self.chunk_count || self.run_count == 0 {
                 return Err(damaged("it has fewer chunks than frames"));
             }
-            // Runs name the first chunk, counted from 1, that they hold for.
+            // A run names the first chunk, counted from 1, that it applies to.
             while self.run + 1 < self.run_count
                 && u32_at(self.runs, 8 + 12 * (self.run + 1))? as usize <= self.chunk + 1
             {
@@ -763,7 +773,7 @@ impl<'a> Chunks<'a> {
         }
         self.left -= 1;
         let offset = self.offset;
-        self.offset = offset.checked_add(u64::from(size)).ok_or_else(|| damaged("a frame lies outside the file"))?;
+        self.offset = offset.checked_add(u64::from(size)).ok_or_else(|| damaged("a frame is outside of the file"))?;
         Ok(offset)
     }
 }

@@ -1,17 +1,17 @@
-//! The installed `ffmpeg`, for videos that the built-in decoder refuses.
+//! Decodes with the installed `ffmpeg`, for videos that the built-in decoder refuses.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Sender};
 use std::thread;
 
 use crate::AnalyzeError;
 use crate::container::VideoTrack;
 use crate::frame::Frame;
 
-/// Lines of ffmpeg's complaints that are kept for the error message.
+/// The number of ffmpeg's last messages that are kept for the error.
 const KEPT_LINES: usize = 5;
 
 /// Whether `ffmpeg` is on the PATH.
@@ -25,8 +25,8 @@ pub(super) fn is_installed() -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// Decodes the first frame shown in every `interval_millis` and hands it with its time in milliseconds to `sink`,
-/// which answers whether to go on. `expected` are these times by the file's index.
+/// Decodes the first frame shown in every `interval_millis` and passes it with its time in milliseconds to `sink`, which returns
+/// whether to continue. `expected` are these times according to the file's index.
 pub(super) fn decode(
     video: &Path,
     track: &VideoTrack,
@@ -35,58 +35,14 @@ pub(super) fn decode(
     sink: &mut dyn FnMut(i64, Frame) -> bool,
 ) -> Result<(), AnalyzeError> {
     let VideoTrack { width, height, .. } = *track;
-    // A path is never to be taken for another of ffmpeg's protocols.
-    let mut input = OsString::from("file:");
-    input.push(video);
-    // showinfo tells each frame's time; afterwards the frames are numbered evenly, so that none is doubled or dropped.
-    let filters = format!(
-        "select='isnan(prev_selected_t)+gt(floor(t*1000/{interval_millis}),floor(prev_selected_t*1000/{interval_millis}))',\
-         showinfo,scale={width}:{height}:out_range=tv,format=yuv420p,setpts=N/TB"
-    );
-    let command = Command::new("ffmpeg")
-        .args([
-            "-nostdin",
-            "-hide_banner",
-            "-nostats",
-            "-loglevel",
-            "info",
-            "-xerror",
-            "-err_detect",
-            "explode",
-            "-copyts",
-            "-noautorotate",
-            "-f",
-            "mov",
-            "-i",
-        ])
-        .arg(input)
-        .args(["-map", "0:v:0", "-vf", &filters, "-r", "1", "-f", "rawvideo", "-"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut ffmpeg = Running(command.map_err(|error| broke_off(0, format!("ffmpeg cannot be started: {error}")))?);
+    let started = start(video, track, interval_millis);
+    let mut ffmpeg = Running(started.map_err(|error| failed_at(0, format!("ffmpeg cannot be started: {error}")))?);
     let mut pictures = ffmpeg.0.stdout.take().expect("stdout is piped");
-    let mut complaints = BufReader::new(ffmpeg.0.stderr.take().expect("stderr is piped"));
+    let messages = BufReader::new(ffmpeg.0.stderr.take().expect("stderr is piped"));
     let (send_time, times) = mpsc::channel();
-    let listener = thread::spawn(move || {
-        let mut kept = Vec::new();
-        let mut line = Vec::new();
-        while complaints.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-            let text = String::from_utf8_lossy(&line);
-            if let Some(millis) = shown_at(&text) {
-                // Nobody listens any more when the frames are no longer wanted.
-                _ = send_time.send(millis);
-            } else if !text.contains("showinfo") {
-                kept.push(text.trim().to_owned());
-                kept.drain(..kept.len().saturating_sub(KEPT_LINES));
-            }
-            line.clear();
-        }
-        kept
-    });
+    let listener = thread::spawn(move || read_messages(messages, &send_time));
     let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
-    // ffmpeg counts from another moment when the file has no edit list.
+    // Without an edit list, ffmpeg's times start at another value.
     let first = expected.iter().min().copied().unwrap_or_default();
     let mut shift = None;
     let mut seen = 0;
@@ -104,31 +60,71 @@ pub(super) fn decode(
             return Ok(());
         }
     }
-    let status = ffmpeg.0.wait().map_err(|error| broke_off(last, format!("ffmpeg is lost: {error}")))?;
-    let complaints = listener.join().unwrap_or_default().join("; ");
+    let status = ffmpeg.0.wait().map_err(|error| failed_at(last, format!("waiting for ffmpeg failed: {error}")))?;
+    let messages = listener.join().unwrap_or_default().join("; ");
     if !status.success() {
-        return Err(broke_off(last, format!("ffmpeg failed: {complaints}")));
+        return Err(failed_at(last, format!("ffmpeg failed: {messages}")));
     }
-    // The shift may move one frame into the span before it.
+    // The shift may move one frame into the interval before it.
     if seen + 1 < expected.len() {
-        return Err(broke_off(last, format!("ffmpeg decoded {seen} of {} frames: {complaints}", expected.len())));
+        return Err(failed_at(last, format!("ffmpeg decoded {seen} of {} frames: {messages}", expected.len())));
     }
     Ok(())
 }
 
-/// Ends with its owner.
+/// Starts ffmpeg. It writes the planes of the sampled frames to its output, and their times to its error output.
+fn start(video: &Path, track: &VideoTrack, interval_millis: i64) -> io::Result<Child> {
+    let VideoTrack { width, height, .. } = *track;
+    // The prefix keeps ffmpeg from interpreting a path as another of its protocols.
+    let mut input = OsString::from("file:");
+    input.push(video);
+    // showinfo prints each frame's time. setpts then numbers the frames evenly, so that ffmpeg duplicates or drops none.
+    let filters = format!(
+        "select='isnan(prev_selected_t)+gt(floor(t*1000/{interval_millis}),floor(prev_selected_t*1000/{interval_millis}))',\
+         showinfo,scale={width}:{height}:out_range=tv,format=yuv420p,setpts=N/TB"
+    );
+    Command::new("ffmpeg")
+        .args(["-nostdin", "-hide_banner", "-nostats", "-loglevel", "info", "-xerror", "-err_detect", "explode"])
+        .args(["-copyts", "-noautorotate", "-f", "mov", "-i"])
+        .arg(input)
+        .args(["-map", "0:v:0", "-vf", &filters, "-r", "1", "-f", "rawvideo", "-"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+}
+
+/// Reads ffmpeg's error output to its end: sends the time of each frame in milliseconds, and returns the last other messages.
+fn read_messages(mut messages: impl BufRead, times: &Sender<i64>) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut line = Vec::new();
+    while messages.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+        let text = String::from_utf8_lossy(&line);
+        if let Some(millis) = shown_at(&text) {
+            // An error means that no more frames are wanted.
+            _ = times.send(millis);
+        } else if !text.contains("showinfo") {
+            kept.push(text.trim().to_owned());
+            kept.drain(..kept.len().saturating_sub(KEPT_LINES));
+        }
+        line.clear();
+    }
+    kept
+}
+
+/// A child process that is killed when this is dropped.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // An error means that it has ended already.
+        // An error means that it has already ended.
         _ = self.0.kill();
         _ = self.0.wait();
     }
 }
 
-fn broke_off(at_millis: i64, reason: String) -> AnalyzeError {
-    AnalyzeError::BrokeOff { at_millis, reason }
+fn failed_at(at_millis: i64, reason: String) -> AnalyzeError {
+    AnalyzeError::Failed { at_millis, reason }
 }
 
 /// The time in a line of the `showinfo` filter, in milliseconds.

@@ -1,4 +1,4 @@
-//! A decoded picture, and what the detector measures on it.
+//! A decoded picture, and the measurements on it.
 
 use crate::ImageQuality;
 use crate::container::Rotation;
@@ -59,7 +59,7 @@ impl Frame {
     /// The picture scaled to `width` x `height`: red, green and blue planes of 0.0 to 255.0, row by row.
     pub(super) fn to_rgb(&self, width: usize, height: usize) -> [Vec<f32>; 3] {
         let [mut first, mut second, mut third] = self.planes.each_ref().map(|plane| plane.scaled(width, height));
-        // BT.709, as nearly all video is; the network does not see the difference to BT.601.
+        // BT.709, which nearly all videos use; for the network, the difference to BT.601 does not matter.
         let (black, luma_gain, chroma_gain) =
             if self.full_range { (0.0, 1.0, 1.0) } else { (16.0, 255.0 / 219.0, 255.0 / 224.0) };
         for ((y, u), v) in first.iter_mut().zip(&mut second).zip(&mut third) {
@@ -73,7 +73,7 @@ impl Frame {
         [first, second, third]
     }
 
-    /// How bright and sharp a part of the picture is; `None` when it is too small to tell.
+    /// How bright and sharp a part of the picture is; `None` if it is too small to measure.
     ///
     /// Brightness is the mean luma. Sharpness is one minus the blur metric of Crété-Roffet et al. ("The blur effect",
     /// 2007): how much of the variation between neighbours is lost when the part is blurred again.
@@ -103,7 +103,7 @@ fn as_f32(value: u64) -> f32 {
 /// A mean over nine neighbours, as the metric's authors chose.
 const BLUR_RADIUS: usize = 4;
 
-/// The share of variation along lines that a blur takes away: near 1 for sharp lines, near 0 for blurred ones.
+/// The share of the variation along lines that a blur removes: near 1 for sharp lines, near 0 for blurred ones.
 fn sharpness_along<'a>(lines: impl Iterator<Item = &'a [u8]>) -> f32 {
     let (mut variation, mut lost) = (0, 0);
     for line in lines {
@@ -111,13 +111,13 @@ fn sharpness_along<'a>(lines: impl Iterator<Item = &'a [u8]>) -> f32 {
         let blurred: Vec<u64> =
             line.windows(window).map(|near| near.iter().map(|sample| u64::from(*sample)).sum()).collect();
         for (pair, blurred) in line[BLUR_RADIUS..].windows(2).zip(blurred.windows(2)) {
-            // Everything times the window, to stay in whole numbers.
+            // All values are multiplied by the window, so that they are whole numbers.
             let sharp = u64::from(pair[0].abs_diff(pair[1])) * window as u64;
             variation += sharp;
             lost += sharp.saturating_sub(blurred[0].abs_diff(blurred[1]));
         }
     }
-    // A flat area varies not at all: nothing in it is sharp.
+    // A flat area has no variation, so it is not sharp.
     if variation == 0 { 0.0 } else { as_f32(lost) / as_f32(variation) }
 }
 
@@ -146,7 +146,7 @@ impl Plane {
         }
     }
 
-    /// Resampled with a triangle filter that widens with the reduction, so that nothing is skipped over.
+    /// Resamples with a triangle filter that widens with the reduction, so that every source pixel counts.
     fn scaled(&self, width: usize, height: usize) -> Vec<f32> {
         let (across, down) = (taps(self.width, width), taps(self.height, height));
         let mut narrow = Vec::with_capacity(width * self.height);
@@ -168,7 +168,7 @@ impl Plane {
     }
 }
 
-/// For each of `to` pixels: the first of the `from` source pixels that it is made of, and their weights.
+/// For each of `to` pixels: the first of the `from` source pixels that contribute to it, and their weights.
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // pixel positions
 fn taps(from: usize, to: usize) -> Vec<(usize, Vec<f32>)> {
     let ratio = from as f32 / to as f32;
@@ -201,7 +201,7 @@ impl Frame {
 mod tests {
     use super::*;
 
-    /// Six by four pixels that count up, and grey chroma.
+    /// Six by four pixels with luma 0 to 23, and grey chroma.
     fn counting() -> Frame {
         Frame::new(6, 4, [(0..24).collect(), vec![128; 6], vec![128; 6]])
     }
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quarter_turn_goes_clockwise() {
+    fn a_quarter_turn_is_clockwise() {
         let turned = counting().rotated(Rotation::Quarter);
         assert_eq!((turned.width, turned.height), (4, 6));
         // The left column, read upwards, becomes the top row.
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn black_and_white_are_those_of_the_range() {
+    fn black_and_white_follow_the_range() {
         let picture = grey(vec![16, 235, 16, 235], 2, 2);
         assert_eq!(picture.to_rgb(2, 2)[0], [0.0, 255.0, 0.0, 255.0]);
         let full = grey(vec![0, 255, 0, 255], 2, 2).with_full_range(true);

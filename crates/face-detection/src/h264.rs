@@ -1,4 +1,4 @@
-//! Decodes H.264 frame by frame, and no more frames than the sampled ones stand on.
+//! Decodes H.264 frame by frame: only the sampled frames and the frames that they depend on.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -8,17 +8,17 @@ use crate::AnalyzeError;
 use crate::container::{Sample, SampleReader};
 use crate::frame::Frame;
 
-/// 4096x2304, the picture of level 5.2: beyond it a damaged header could ask for gigabytes of reference frames.
+/// 4096x2304, the largest picture of level 5.2. With a larger one, a damaged header could require gigabytes of reference frames.
 const MAX_MACROBLOCKS: u64 = 36_864;
 
-/// What the sequence parameter set says of the pictures.
+/// Properties of the pictures in the sequence parameter set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pictures {
-    /// Luma goes from 0 to 255 rather than from 16 to 235.
+    /// Luma is 0 to 255, and not 16 to 235.
     pub(super) full_range: bool,
 }
 
-/// The `avcC` record: the parameter sets, and how long the length before each NAL unit is.
+/// The `avcC` record: the parameter sets, and the number of bytes of the length before each NAL unit.
 pub(super) struct Config {
     length_size: usize,
     parameter_sets: Vec<Vec<u8>>,
@@ -26,7 +26,10 @@ pub(super) struct Config {
 }
 
 impl Config {
-    /// Reads the record, and refuses what the decoder would only refuse later.
+    /// Parses the record.
+    ///
+    /// # Errors
+    /// When the record is damaged, or the decoder would refuse the video later.
     pub(super) fn parse(record: &[u8]) -> Result<Self, AnalyzeError> {
         let damaged = || AnalyzeError::NotReadable("its H.264 parameter sets are damaged".to_owned());
         let mut rest = record.get(5..).ok_or_else(damaged)?;
@@ -44,7 +47,7 @@ impl Config {
             }
         }
         let sps = parameter_sets.iter().find(|set| nal_type(set) == SPS).ok_or_else(|| {
-            // avc3: the parameter sets come with the frames only.
+            // avc3: the parameter sets are only in the frames.
             AnalyzeError::UnsupportedCodec("H.264 without parameter sets in the file's index".to_owned())
         })?;
         let pictures = parse_sps(&unescape(sps))?;
@@ -75,12 +78,12 @@ fn nal_type(unit: &[u8]) -> u8 {
 }
 
 fn is_slice(unit: &[u8]) -> bool {
-    // 2 to 4 are data partitions, which no MP4 in use holds: the decoder ignores them, so they must not pass as a picture.
+    // 2 to 4 are data partitions, which do not occur in MP4 files in practice. The decoder ignores them; a frame with them must
+    // not count as decoded.
     (SLICE..=IDR_SLICE).contains(&nal_type(unit))
 }
 
-/// Decodes the frames that `wanted` names (by index, in decoding order) and hands each to `sink`, which answers
-/// whether to go on.
+/// Decodes the frames in `wanted` (by index, in decoding order) and passes each to `sink`, which returns whether to continue.
 pub(super) fn decode(
     reader: &mut SampleReader,
     samples: &[Sample],
@@ -95,7 +98,7 @@ pub(super) fn decode(
     guarded(&mut decoder, &annex_b).map_err(|error| refused(error, 0))?;
     let mut next = 0;
     for &target in wanted {
-        // Nothing refers back across an IDR frame: what lies between two wanted frames before one is not needed.
+        // A frame after an IDR frame does not refer to one before it, so the frames before the last IDR frame are skipped.
         if let Some(restart) = last_idr(reader, config, samples, next, target)? {
             next = restart;
         }
@@ -126,7 +129,7 @@ pub(super) fn decode(
     Ok(())
 }
 
-/// The last frame in `from..=to` at which decoding can start afresh.
+/// The last IDR frame in `from..=to`, at which decoding can start.
 fn last_idr(
     reader: &mut SampleReader,
     config: &Config,
@@ -137,7 +140,7 @@ fn last_idr(
     let Some(restart) = (from..=to).rev().find(|index| samples[*index].sync) else {
         return Ok(None);
     };
-    // The index also calls frames sync whose followers refer to earlier ones (open groups of pictures).
+    // In open groups of pictures, frames after a sync frame of the index can refer to earlier frames.
     let mut coded = Vec::new();
     reader.read(samples[restart], &mut coded)?;
     let units = config.units(&coded).unwrap_or_default();
@@ -151,15 +154,15 @@ fn append_units<'a>(annex_b: &mut Vec<u8>, units: impl Iterator<Item = &'a [u8]>
     }
 }
 
-/// The decoder promises not to panic on damaged input; one broken promise must not take the server down.
+/// Decodes one frame. The decoder is documented not to panic on damaged input; if it does, only this analysis fails.
 fn guarded(decoder: &mut Decoder, annex_b: &[u8]) -> Result<Option<Frame>, DecodeError> {
     let outcome = catch_unwind(AssertUnwindSafe(|| decoder.decode(annex_b)));
     let picture = outcome.unwrap_or(Err(DecodeError::Internal("the decoder panicked")))?;
     Ok(picture.map(|picture| Frame::new(picture.width, picture.height, [picture.y, picture.u, picture.v])))
 }
 
-/// What the decoder lacks, by the beginning of its own words. All else that it calls unsupported (values that H.264
-/// forbids, references to frames that are not there) only comes from damage.
+/// The features that the decoder lacks, as the beginnings of its messages. Everything else that it calls unsupported (values that
+/// H.264 forbids, references to missing frames) is caused by damage.
 const LACKING: [&str; 8] = [
     "SP/SI slices",
     "bit depth",
@@ -177,11 +180,11 @@ fn refused(error: DecodeError, at_millis: i64) -> AnalyzeError {
         DecodeError::Unsupported(tool) if LACKING.iter().any(|lacking| tool.starts_with(lacking)) => {
             AnalyzeError::UnsupportedCodec(format!("H.264 with {tool}"))
         }
-        error => AnalyzeError::BrokeOff { at_millis, reason: format!("a frame is damaged ({error})") },
+        error => AnalyzeError::Failed { at_millis, reason: format!("a frame is damaged ({error})") },
     }
 }
 
-/// Removes the bytes that keep start codes from appearing within a NAL unit.
+/// Removes the emulation prevention bytes of a NAL unit.
 fn unescape(unit: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(unit.len());
     let mut zeros = 0;
@@ -196,42 +199,20 @@ fn unescape(unit: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// Reads the sequence parameter set as far as the flag for full range, and names what the decoder lacks.
+/// Parses the sequence parameter set up to the flag for full range.
+///
+/// # Errors
+/// [`AnalyzeError::UnsupportedCodec`], with the feature that the decoder lacks.
 fn parse_sps(unit: &[u8]) -> Result<Pictures, AnalyzeError> {
-    let unsupported = |what: &str| Err(AnalyzeError::UnsupportedCodec(format!("H.264 with {what}")));
     let mut bits = Bits { data: unit, position: 8 };
     let profile = bits.read(8);
     bits.read(16);
     bits.golomb();
     if matches!(profile, 44 | 83 | 86 | 100 | 110 | 118 | 122 | 128 | 134 | 135 | 138 | 139 | 244) {
-        if bits.golomb() != 1 {
-            return unsupported("a chroma format other than 4:2:0");
-        }
-        if (bits.golomb(), bits.golomb()) != (0, 0) {
-            return unsupported("more than 8 bits a sample");
-        }
-        bits.read(1);
-        if bits.read(1) == 1 {
-            for list in 0..8 {
-                if bits.read(1) == 1 {
-                    bits.skip_scaling_list(if list < 6 { 16 } else { 64 });
-                }
-            }
-        }
+        skip_high_profile(&mut bits)?;
     }
     bits.golomb();
-    match bits.golomb() {
-        0 => _ = bits.golomb(),
-        1 => {
-            bits.read(1);
-            bits.golomb();
-            bits.golomb();
-            for _ in 0..bits.golomb().min(255) {
-                bits.golomb();
-            }
-        }
-        _ => {}
-    }
+    skip_picture_order(&mut bits);
     bits.golomb();
     bits.read(1);
     let (columns, rows) = (u64::from(bits.golomb()) + 1, u64::from(bits.golomb()) + 1);
@@ -249,25 +230,68 @@ fn parse_sps(unit: &[u8]) -> Result<Pictures, AnalyzeError> {
             return unsupported("the picture cropped at the left or the top");
         }
     }
-    let mut full_range = false;
-    if bits.read(1) == 1 {
-        // vui_parameters: aspect ratio, overscan, then the video signal type.
-        const EXTENDED_ASPECT: u32 = 255;
-        if bits.read(1) == 1 && bits.read(8) == EXTENDED_ASPECT {
-            bits.read(32);
-        }
-        if bits.read(1) == 1 {
-            bits.read(1);
-        }
-        if bits.read(1) == 1 {
-            bits.read(3);
-            full_range = bits.read(1) == 1;
-        }
-    }
-    Ok(Pictures { full_range })
+    Ok(Pictures { full_range: bits.read(1) == 1 && read_full_range(&mut bits) })
 }
 
-/// Reads bits, most significant first; behind the end there are zeros.
+/// Skips the fields that only high profiles have.
+///
+/// # Errors
+/// When the chroma format or the bit depth is not supported.
+fn skip_high_profile(bits: &mut Bits<'_>) -> Result<(), AnalyzeError> {
+    if bits.golomb() != 1 {
+        return unsupported("a chroma format other than 4:2:0");
+    }
+    if (bits.golomb(), bits.golomb()) != (0, 0) {
+        return unsupported("more than 8 bits a sample");
+    }
+    bits.read(1);
+    if bits.read(1) == 1 {
+        for list in 0..8 {
+            if bits.read(1) == 1 {
+                bits.skip_scaling_list(if list < 6 { 16 } else { 64 });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Skips the type of the picture order count and its fields.
+fn skip_picture_order(bits: &mut Bits<'_>) {
+    match bits.golomb() {
+        0 => _ = bits.golomb(),
+        1 => {
+            bits.read(1);
+            bits.golomb();
+            bits.golomb();
+            for _ in 0..bits.golomb().min(255) {
+                bits.golomb();
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Reads `vui_parameters` up to the flag for full range: aspect ratio, overscan, then the video signal type.
+fn read_full_range(bits: &mut Bits<'_>) -> bool {
+    const EXTENDED_ASPECT: u32 = 255;
+    if bits.read(1) == 1 && bits.read(8) == EXTENDED_ASPECT {
+        bits.read(32);
+    }
+    if bits.read(1) == 1 {
+        bits.read(1);
+    }
+    if bits.read(1) == 0 {
+        return false;
+    }
+    bits.read(3);
+    bits.read(1) == 1
+}
+
+fn unsupported<T>(what: &str) -> Result<T, AnalyzeError> {
+    Err(AnalyzeError::UnsupportedCodec(format!("H.264 with {what}")))
+}
+
+/// Reads bits, most significant first; after the end it returns zeros.
 struct Bits<'a> {
     data: &'a [u8],
     position: usize,
@@ -283,7 +307,7 @@ impl Bits<'_> {
         })
     }
 
-    /// An Exp-Golomb code, unsigned.
+    /// Reads an unsigned Exp-Golomb code.
     fn golomb(&mut self) -> u32 {
         let zeros = (0..31).take_while(|_| self.read(1) == 0).count();
         let zeros = u32::try_from(zeros).unwrap_or_default();
@@ -315,10 +339,10 @@ mod tests {
     }
 
     #[test]
-    fn bits_behind_the_end_are_zeros() {
+    fn bits_after_the_end_are_zeros() {
         let mut bits = Bits { data: &[0xff], position: 4 };
         assert_eq!(bits.read(8), 0xf0);
-        // Endless zeros are no endless code.
+        // A code of endless zeros ends.
         bits.golomb();
     }
 
@@ -328,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_whose_parts_do_not_add_up_is_refused() {
+    fn a_frame_with_an_incomplete_unit_is_refused() {
         let config = Config { length_size: 2, parameter_sets: Vec::new(), pictures: Pictures { full_range: false } };
         assert_eq!(config.units(&[0, 2, 7, 8, 0, 1, 9]).unwrap(), [&[7, 8][..], &[9]]);
         assert_eq!(config.units(&[0, 3, 7, 8]), Err(DecodeError::Truncated));
@@ -336,14 +360,14 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_not_taken_for_a_missing_feature() {
+    fn damage_is_not_reported_as_a_missing_feature() {
         let refused = |what| refused(DecodeError::Unsupported(what), 40);
         assert!(matches!(refused("explicit B weighted prediction"), AnalyzeError::UnsupportedCodec(_)));
-        assert!(matches!(refused("slice continues a missing picture"), AnalyzeError::BrokeOff { at_millis: 40, .. }));
+        assert!(matches!(refused("slice continues a missing picture"), AnalyzeError::Failed { at_millis: 40, .. }));
     }
 
     #[test]
-    fn a_picture_that_would_take_gigabytes_is_refused() {
+    fn a_picture_that_would_need_gigabytes_is_refused() {
         // Baseline, 65,536 macroblocks wide and high.
         let mut sps = vec![0x67, 66, 0, 51];
         let mut bits =

@@ -1,8 +1,7 @@
 //! Finds the faces in a video file on this machine: what a Rekognition face-detection job does on AWS.
 //!
-//! [`CenterFace`] reads an MP4 or MOV file, decodes two frames a second and returns every face in them, in Rekognition's own
-//! shapes. The crate is apart from the server that answers Rekognition's calls, because it alone has to be optimised in a
-//! debug build.
+//! [`CenterFace`] reads an MP4 or MOV file, decodes two frames a second and returns every face in them, in Rekognition's types.
+//! It is a separate crate from the server that answers Rekognition's calls, so that a debug build can optimise only this crate.
 
 use std::path::Path;
 
@@ -23,36 +22,36 @@ pub use model::SHA256 as MODEL_SHA256;
 
 /// Finds the faces in one video file.
 ///
-/// The server talks to this trait alone, so a test or a benchmark can put a canned result behind the same API.
+/// The server depends only on this trait, so a test or a benchmark can serve a canned result with the same API.
 pub trait Detector: Send + Sync {
     /// Analyses the whole file and returns its faces ordered by time.
     ///
-    /// `progress` is told how much is done, from 0.0 to 1.0, and answers whether to go on.
+    /// `progress` is called with the share that is done, from 0.0 to 1.0, and returns whether to continue.
     ///
     /// # Errors
     /// [`AnalyzeError`]: its text is what Rekognition would report as the failed job's `StatusMessage`.
     fn analyze(&self, video: &Path, progress: &dyn Fn(f32) -> Continue) -> Result<Analysis, AnalyzeError>;
 }
 
-/// Whether an analysis should go on.
+/// Whether an analysis should continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Continue {
-    /// Someone still waits for the result.
+    /// The result is still needed.
     Yes,
-    /// The server is stopping: give up with [`AnalyzeError::Cancelled`].
+    /// The server is stopping: return [`AnalyzeError::Cancelled`].
     No,
 }
 
-/// All that one job found.
+/// The result of an analysis.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Analysis {
-    /// The facts of the video itself.
+    /// Properties of the video.
     pub metadata: VideoMetadata,
     /// Every face in every sampled frame, ordered by timestamp.
     pub faces: Vec<FaceDetection>,
 }
 
-/// Rekognition's `VideoMetadata`, in its own field names.
+/// Rekognition's `VideoMetadata`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct VideoMetadata {
@@ -62,7 +61,7 @@ pub struct VideoMetadata {
     pub duration_millis: i64,
     /// For example `QuickTime / MOV`.
     pub format: String,
-    /// Frames a second.
+    /// Frames per second.
     pub frame_rate: f32,
     /// Pixels.
     pub frame_height: i64,
@@ -72,7 +71,7 @@ pub struct VideoMetadata {
     pub color_range: String,
 }
 
-/// Rekognition's `FaceDetection`: a face at a moment.
+/// Rekognition's `FaceDetection`: a face at one time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct FaceDetection {
@@ -82,7 +81,7 @@ pub struct FaceDetection {
     pub face: FaceDetail,
 }
 
-/// The part of Rekognition's `FaceDetail` that this stand-in can measure honestly; what it cannot, is absent.
+/// The part of Rekognition's `FaceDetail` that this crate can measure; the rest is absent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct FaceDetail {
@@ -131,7 +130,7 @@ pub struct Landmark {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Pose {
-    /// Around the axis that points at the viewer.
+    /// Around the axis towards the viewer.
     pub roll: f32,
     /// Left and right.
     pub yaw: f32,
@@ -152,21 +151,21 @@ pub struct ImageQuality {
 /// Why a video could not be analysed.
 #[derive(Debug, thiserror::Error)]
 pub enum AnalyzeError {
-    /// The file is no MP4 or MOV, or one that breaks off.
+    /// The file is not an MP4 or MOV file, or is incomplete.
     #[error("the file is not a readable MP4 or MOV video: {0}")]
     NotReadable(String),
-    /// The file holds no video track.
+    /// The file has no video track.
     #[error("the file has no video track")]
     NoVideoTrack,
-    /// Nothing on this machine decodes the video track.
+    /// Neither the built-in decoder nor an installed ffmpeg decodes the video track.
     #[error("the video's codec cannot be decoded here: {0}; re-encode it as 8-bit H.264, or install ffmpeg")]
     UnsupportedCodec(String),
-    /// The decoder or the model gave up in the middle.
-    #[error("the analysis broke off at {at_millis} ms: {reason}")]
-    BrokeOff {
-        /// Where in the video, in milliseconds.
+    /// The decoder or the model failed during the analysis.
+    #[error("the analysis failed at {at_millis} ms: {reason}")]
+    Failed {
+        /// The position in the video, in milliseconds.
         at_millis: i64,
-        /// What the decoder or the model said.
+        /// The error of the decoder or the model.
         reason: String,
     },
     /// The server is stopping.

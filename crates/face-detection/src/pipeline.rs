@@ -1,4 +1,4 @@
-//! From a file to its faces: one thread decodes, the other looks for faces.
+//! From a file to its faces: one thread decodes, the other detects faces.
 
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -13,9 +13,9 @@ use crate::{
 };
 use crate::{ffmpeg, h264};
 
-/// The first frame shown in every such span is looked at, in milliseconds.
+/// The sampling interval in milliseconds: the first frame shown in each interval is analysed.
 const INTERVAL_MILLIS: i64 = 500;
-/// Decoded frames that wait for the network: enough to keep both threads busy, and little memory.
+/// The maximum number of decoded frames that wait for the network: enough to keep both threads busy with little memory.
 const WAITING_FRAMES: usize = 2;
 
 impl Detector for CenterFace {
@@ -28,7 +28,7 @@ impl Detector for CenterFace {
             Err(_) => track.full_range.unwrap_or(false),
         };
         let built_in = config.and_then(|config| {
-            self.watch(&track, progress, |sink| {
+            self.detect_all(&track, progress, |sink| {
                 h264::decode(&mut reader, &track.samples, &config, &wanted, &mut |index, frame| {
                     let shown_at = track.samples[index].shown_at.unwrap_or_default();
                     sink(shown_at, frame.with_full_range(full_range))
@@ -36,10 +36,12 @@ impl Detector for CenterFace {
             })
         });
         let faces = match built_in {
-            // Either the file or our decoder is at fault, and ffmpeg knows better.
-            Err(AnalyzeError::UnsupportedCodec(_) | AnalyzeError::BrokeOff { .. }) if ffmpeg::is_installed() => {
+            // The file or the built-in decoder has a defect, and ffmpeg may still decode the video.
+            Err(AnalyzeError::UnsupportedCodec(_) | AnalyzeError::Failed { .. }) if ffmpeg::is_installed() => {
                 let expected: Vec<i64> = wanted.iter().filter_map(|index| track.samples[*index].shown_at).collect();
-                self.watch(&track, progress, |sink| ffmpeg::decode(video, &track, INTERVAL_MILLIS, &expected, sink))
+                self.detect_all(&track, progress, |sink| {
+                    ffmpeg::decode(video, &track, INTERVAL_MILLIS, &expected, sink)
+                })
             }
             result => result,
         }?;
@@ -48,8 +50,8 @@ impl Detector for CenterFace {
 }
 
 impl CenterFace {
-    /// Runs `decode` on a thread of its own and looks for faces in the frames that it hands over with their times.
-    fn watch(
+    /// Runs `decode` on a separate thread and detects the faces in the frames that it returns with their times.
+    fn detect_all(
         &self,
         track: &VideoTrack,
         progress: &dyn Fn(f32) -> Continue,
@@ -59,10 +61,10 @@ impl CenterFace {
         let mut faces = Vec::new();
         thread::scope(|scope| {
             let decoding = scope.spawn(move || decode(&mut |millis, frame| send.send((millis, frame)).is_ok()));
-            // Leaving this loop early drops the receiver, and that ends the decoding.
+            // Leaving this loop early drops the receiver, which ends the decoding.
             for (timestamp, frame) in frames {
                 let frame: Frame = Frame::rotated(frame, track.rotation);
-                let found = self.detect(&frame).map_err(|error| AnalyzeError::BrokeOff {
+                let found = self.detect(&frame).map_err(|error| AnalyzeError::Failed {
                     at_millis: timestamp,
                     reason: format!("the face model failed: {error}"),
                 })?;
@@ -84,7 +86,10 @@ impl CenterFace {
     }
 }
 
-/// What the built-in decoder needs, or why it is no help.
+/// The configuration of the built-in decoder.
+///
+/// # Errors
+/// [`AnalyzeError::UnsupportedCodec`] when it cannot decode the track.
 pub(super) fn h264_config(track: &VideoTrack) -> Result<h264::Config, AnalyzeError> {
     let unsupported = |what: String| Err(AnalyzeError::UnsupportedCodec(what));
     match (&track.codec, &track.avc_config) {
@@ -95,7 +100,7 @@ pub(super) fn h264_config(track: &VideoTrack) -> Result<h264::Config, AnalyzeErr
     }
 }
 
-/// The frames to look at, in decoding order.
+/// The indices of the frames to analyse, in decoding order.
 pub(super) fn sampled(samples: &[Sample]) -> Vec<usize> {
     let mut shown: Vec<(i64, usize)> =
         samples.iter().enumerate().filter_map(|(index, sample)| sample.shown_at.map(|at| (at, index))).collect();
@@ -136,7 +141,7 @@ fn codec_name(sample_entry: [u8; 4]) -> String {
     }
 }
 
-/// Rekognition's view of a face; `None` for one that lies wholly in the padding around the picture.
+/// A face in Rekognition's format; `None` for one that is entirely in the padding around the picture.
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // pixels of one picture
 fn describe(face: &Face, frame: &Frame) -> Option<FaceDetail> {
     let (width, height) = (frame.width as f32, frame.height as f32);
@@ -164,7 +169,7 @@ fn describe(face: &Face, frame: &Frame) -> Option<FaceDetail> {
         landmarks: landmarks
             .map(|(kind, (x, y))| Landmark { kind: kind.to_owned(), x: x / width, y: y / height })
             .collect(),
-        // Five points of a flat picture give the roll, but yaw and pitch only by guessing the head's shape.
+        // Five points of a picture determine the roll, but yaw and pitch only with an assumption about the shape of the head.
         pose: None,
         quality: frame.quality(crop),
     })

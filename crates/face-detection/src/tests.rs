@@ -1,4 +1,4 @@
-//! The detector against the committed videos: real files, real decoding, the real network.
+//! Tests of the detector with the committed videos: real files, real decoding, the real network.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ fn video(name: &str) -> PathBuf {
     fixture("videos").join(name)
 }
 
-/// The real network: `FACEREEL_MODEL` names its file, or else it is fetched once.
+/// The real network. `FACEREEL_MODEL` names its file; otherwise it is downloaded once.
 fn detector() -> &'static CenterFace {
     static DETECTOR: OnceLock<CenterFace> = OnceLock::new();
     DETECTOR.get_or_init(|| {
@@ -62,7 +62,7 @@ fn damaged(original: &str, damage: impl FnOnce(&mut Vec<u8>)) -> tempfile::Named
 }
 
 #[test]
-fn sampled_frames_are_those_that_ffmpeg_decodes_to_the_bit_and_the_millisecond() {
+fn sampled_frames_have_the_bytes_and_times_that_ffmpeg_decodes() {
     let expected = std::fs::read(video("frames.json")).unwrap();
     let expected: BTreeMap<String, Vec<(i64, String)>> = serde_json::from_slice(&expected).unwrap();
     for (name, frames) in expected {
@@ -95,21 +95,21 @@ struct KnownFace {
 }
 
 #[test]
-fn the_sample_clips_faces_are_found_where_they_are() {
+fn the_faces_of_the_sample_clip_are_found() {
     const SAME: f32 = 0.4;
     let known: Vec<KnownFrame> =
         serde_json::from_slice(&std::fs::read(fixture("sample-clip/truth.json")).unwrap()).unwrap();
     let analysis = analyze(&fixture("sample-clip/sample.mp4")).unwrap();
-    let looked_at: Vec<i64> = (0..24).map(|half| if half % 2 == 0 { half * 500 } else { half * 500 + 20 }).collect();
+    let sampled_at: Vec<i64> = (0..24).map(|half| if half % 2 == 0 { half * 500 } else { half * 500 + 20 }).collect();
     let (mut hits, mut missed, mut false_alarms, mut overlaps) = (0, 0, 0, 0.0);
-    for known in known.iter().filter(|frame| looked_at.contains(&frame.timestamp)) {
+    for known in known.iter().filter(|frame| sampled_at.contains(&frame.timestamp)) {
         let mut found: Vec<BoundingBox> = analysis
             .faces
             .iter()
             .filter(|face| face.timestamp == known.timestamp)
             .map(|face| face.face.bounding_box)
             .collect();
-        // Expected faces first, so that none loses its box to one that nobody asks for.
+        // Expected faces are matched first, so that an optional face does not take the box of an expected one.
         for expected in [true, false] {
             for face in known.faces.iter().filter(|face| face.expected == expected) {
                 let overlap_with = |found: &BoundingBox| overlap(*found, face.bounding_box);
@@ -133,14 +133,14 @@ fn the_sample_clips_faces_are_found_where_they_are() {
         "sample clip: recall {recall:.3}, precision {precision:.3}, mean overlap {:.3}, {hits} faces",
         overlaps / f32::from(hits)
     );
-    assert!(times(&analysis).iter().all(|time| looked_at.contains(time)), "{:?}", times(&analysis));
+    assert!(times(&analysis).iter().all(|time| sampled_at.contains(time)), "{:?}", times(&analysis));
     assert!(hits >= 30, "the clip shows more than {hits} faces");
     assert!(recall >= 0.9, "recall {recall}");
     assert!(precision >= 0.9, "precision {precision}");
 }
 
 #[test]
-fn the_videos_facts_are_told_in_rekognitions_terms() {
+fn the_metadata_of_a_video_has_rekognitions_format() {
     let metadata = |name| analyze(&video(name)).unwrap().metadata;
     let plain = VideoMetadata {
         codec: "h264".into(),
@@ -160,7 +160,7 @@ fn the_videos_facts_are_told_in_rekognitions_terms() {
 }
 
 #[test]
-fn boxes_and_landmarks_of_a_turned_video_are_those_of_the_picture_as_shown() {
+fn boxes_and_landmarks_of_a_rotated_video_refer_to_the_displayed_picture() {
     let turned = ["rotated-90.mp4", "rotated-180.mp4", "rotated-270.mp4"].map(|name| analyze(&video(name)).unwrap());
     let boxes =
         turned.each_ref().map(|analysis| analysis.faces.iter().map(|face| face.face.bounding_box).collect::<Vec<_>>());
@@ -186,24 +186,24 @@ fn a_video_without_faces_has_none() {
 }
 
 #[test]
-fn a_late_start_counts_from_the_start_of_the_video() {
+fn timestamps_after_a_late_start_count_from_the_start_of_the_video() {
     assert_eq!(times(&analyze(&video("late-start.mp4")).unwrap()), [720, 1000, 1520]);
 }
 
 #[test]
-fn what_is_no_whole_video_is_told_apart() {
+fn each_kind_of_unreadable_file_has_its_own_error() {
     let message = |name: &str| analyze(&video(name)).unwrap_err().to_string();
     assert!(message("empty.mp4").contains("it is empty"));
     assert!(message("text.mp4").contains("does not begin like one"));
-    assert!(message("truncated-no-index.mp4").contains("breaks off: its mdat box needs"));
-    assert!(message("truncated-frames.mp4").contains("breaks off"));
+    assert!(message("truncated-no-index.mp4").contains("is incomplete: its mdat box needs"));
+    assert!(message("truncated-frames.mp4").contains("is incomplete"));
     assert!(message("absent.mp4").contains("cannot be opened"));
     assert!(matches!(analyze(&video("audio-only.mp4")), Err(AnalyzeError::NoVideoTrack)));
 }
 
 #[test]
-fn an_index_that_promises_more_frames_than_there_are_is_an_error() {
-    // The mdat box is said to be as short as the file, so that only the index knows better.
+fn an_index_with_more_frames_than_the_file_is_an_error() {
+    // The mdat box has the length of the shortened file, so only the index shows that frames are missing.
     let cut = damaged("b-frames.mp4", |bytes| {
         let movie = bytes.windows(4).position(|window| window == b"moov").unwrap() - 4;
         let frames = bytes.windows(4).position(|window| window == b"mdat").unwrap() - 4;
@@ -215,8 +215,8 @@ fn an_index_that_promises_more_frames_than_there_are_is_an_error() {
 }
 
 #[test]
-fn garbage_in_the_frames_is_an_error_and_no_half_result() {
-    // Random by a fixed rule, in the second half of the frames.
+fn damaged_frames_are_an_error_and_not_a_partial_result() {
+    // Pseudo-random bytes in the second half of the frames.
     let broken = damaged("b-frames.mp4", |bytes| {
         let end = bytes.windows(4).position(|window| window == b"moov").unwrap() - 4;
         let mut state = 1_u32;
@@ -226,11 +226,11 @@ fn garbage_in_the_frames_is_an_error_and_no_half_result() {
         }
     });
     let error = analyze(broken.path()).unwrap_err();
-    assert!(matches!(error, AnalyzeError::BrokeOff { .. }), "{error}");
+    assert!(matches!(error, AnalyzeError::Failed { .. }), "{error}");
 }
 
 #[test]
-fn no_byte_of_the_index_can_cause_a_panic_or_an_outsized_answer() {
+fn a_changed_byte_of_the_index_causes_neither_a_panic_nor_a_large_result() {
     for name in ["b-frames.mp4", "fragmented.mp4", "with-pcm.mov"] {
         let whole = std::fs::read(video(name)).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -254,7 +254,7 @@ fn no_byte_of_the_index_can_cause_a_panic_or_an_outsized_answer() {
 }
 
 #[test]
-fn what_the_built_in_decoder_lacks_is_named_before_decoding() {
+fn an_unsupported_feature_is_named_before_decoding() {
     for (name, lacking) in [
         ("hevc.mp4", "hevc"),
         ("ten-bit.mp4", "H.264 with more than 8 bits a sample"),
@@ -269,7 +269,7 @@ fn what_the_built_in_decoder_lacks_is_named_before_decoding() {
 }
 
 #[test]
-fn an_installed_ffmpeg_decodes_what_the_built_in_decoder_lacks() {
+fn an_installed_ffmpeg_decodes_what_the_built_in_decoder_refuses() {
     for name in ["hevc.mp4", "ten-bit.mp4", "interlaced.mp4"] {
         match analyze(&video(name)) {
             Ok(analysis) => {
@@ -286,7 +286,7 @@ fn an_installed_ffmpeg_decodes_what_the_built_in_decoder_lacks() {
 }
 
 #[test]
-fn an_analysis_ends_when_nobody_waits_for_it() {
+fn an_analysis_ends_when_it_is_cancelled() {
     let asked = std::cell::Cell::new(0);
     let stop_at_second = |_| {
         asked.set(asked.get() + 1);
@@ -298,7 +298,7 @@ fn an_analysis_ends_when_nobody_waits_for_it() {
 }
 
 #[test]
-fn progress_grows_to_the_end() {
+fn progress_is_reported_for_each_frame() {
     let seen = std::cell::RefCell::new(Vec::new());
     let result = detector().analyze(&video("baseline.mp4"), &|share| {
         seen.borrow_mut().push(share);
@@ -309,9 +309,9 @@ fn progress_grows_to_the_end() {
 }
 
 #[test]
-fn another_file_is_not_taken_for_the_model() {
+fn another_file_is_not_loaded_as_the_model() {
     let error = CenterFace::load(&video("text.mp4")).err().unwrap();
-    assert!(matches!(error, LoadError::Foreign { .. }), "{error}");
+    assert!(matches!(error, LoadError::NotTheModel { .. }), "{error}");
     let error = CenterFace::load(Path::new("/nowhere/centerface.onnx")).err().unwrap();
     assert!(matches!(error, LoadError::Read { .. }), "{error}");
 }

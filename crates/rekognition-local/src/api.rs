@@ -1,4 +1,4 @@
-//! Rekognition's wire types, the constraints of its service model, and its errors.
+//! Rekognition's requests and responses, the constraints of its service model, and its errors.
 
 use axum::Json;
 use axum::http::{HeaderName, StatusCode, header};
@@ -10,7 +10,7 @@ use face_detection::{FaceDetection, VideoMetadata};
 pub const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
-/// The members are optional where the model says so, and where their absence is a validation error of its own.
+/// A member is optional if the model says so, or if its absence is a separate validation error.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct StartFaceDetectionRequest {
@@ -49,13 +49,13 @@ pub struct NotificationChannel {
 pub struct StartCall {
     pub object: ObjectRef,
     pub client_request_token: Option<String>,
-    /// Whom to tell of the end, if anybody.
+    /// The channel for the completion message, if there is one.
     pub notify: Option<Notify>,
     pub face_attributes: String,
     pub job_tag: Option<String>,
 }
 
-/// Where a video lies.
+/// The location of a video.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ObjectRef {
     pub bucket: String,
@@ -63,7 +63,8 @@ pub struct ObjectRef {
     pub version: Option<String>,
 }
 
-/// The completion message's topic, and the role that may publish to it: not needed here, but part of the call's identity.
+/// The topic of the completion message, and the role that may publish to it. The role is not used here, but a call with the same
+/// token and another role is a mismatch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Notify {
     pub topic_arn: String,
@@ -97,11 +98,11 @@ pub struct GetCall {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum JobStatus {
-    /// Waits for its turn, or is being analysed.
+    /// Waits for the detector, or is being analysed.
     InProgress,
-    /// Its faces can be had.
+    /// Has faces.
     Succeeded,
-    /// Has a status message instead of faces.
+    /// Has a status message and no faces.
     Failed,
 }
 
@@ -122,11 +123,11 @@ pub struct GetFaceDetectionResponse {
     pub job_tag: Option<String>,
 }
 
-/// AWS's words for an object that is not there or must not be read.
+/// AWS's message for an object that does not exist or cannot be read.
 pub const NO_OBJECT: &str =
     "Unable to get object metadata from S3. Check object key, region and/or access permissions.";
 
-/// Rekognition's largest page, and its page when the caller does not say.
+/// Rekognition's maximum page size, and its default.
 pub const MAX_RESULTS: usize = 1000;
 
 impl StartFaceDetectionRequest {
@@ -155,9 +156,9 @@ impl StartFaceDetectionRequest {
             let role = model.text("notificationChannel.roleArn", channel.role_arn.as_deref());
             role.pattern("arn:aws:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+", is_role_arn);
         }
-        model.verdict()?;
+        model.finish()?;
 
-        // What the model leaves open but the service needs is another error than the model's.
+        // The model allows a call without a bucket or a key; the service refuses it with another error than the model's.
         let Some(S3Object { bucket: Some(bucket), name: Some(key), version }) = object else {
             return Err(ApiError::new(ErrorKind::InvalidParameter, "Request has invalid parameters"));
         };
@@ -175,7 +176,8 @@ impl StartFaceDetectionRequest {
 }
 
 impl GetFaceDetectionRequest {
-    /// Checks the call against the service model. More results than the maximum are not refused: they are the maximum.
+    /// Checks the call against the service model. A larger number of results than the maximum is not refused
+    /// but reduced to the maximum.
     pub fn validate(self) -> Result<GetCall, ApiError> {
         let mut model = Model::default();
         model.present("jobId", self.job_id.is_some());
@@ -188,7 +190,7 @@ impl GetFaceDetectionRequest {
             model.violation("maxResults", &value.to_string(), "Member must have value greater than or equal to 1");
         }
         model.text("nextToken", self.next_token.as_deref()).length(0, 255);
-        model.verdict()?;
+        model.finish()?;
         Ok(GetCall {
             job_id: self.job_id.unwrap_or_default(),
             max_results: max_results.unwrap_or(MAX_RESULTS).min(MAX_RESULTS),
@@ -197,7 +199,7 @@ impl GetFaceDetectionRequest {
     }
 }
 
-/// Collects violations of the service model: AWS reports all of them at once.
+/// Collects violations of the service model: AWS reports all of them in one error.
 #[derive(Default)]
 struct Model {
     violations: Vec<String>,
@@ -211,7 +213,7 @@ impl Model {
         }
     }
 
-    /// The constraints of a text; an absent one meets them all.
+    /// Checks the constraints of a text; an absent one satisfies them all.
     fn text<'a>(&'a mut self, member: &'a str, value: Option<&'a str>) -> Text<'a> {
         Text { model: self, member, value }
     }
@@ -221,7 +223,7 @@ impl Model {
         self.violations.push(violation);
     }
 
-    fn verdict(self) -> Result<(), ApiError> {
+    fn finish(self) -> Result<(), ApiError> {
         let count = self.violations.len();
         if count == 0 {
             return Ok(());
@@ -239,7 +241,7 @@ struct Text<'a> {
 }
 
 impl Text<'_> {
-    /// In characters, as the service model counts.
+    /// The length in characters, as in the service model.
     fn length(self, min: usize, max: usize) -> Self {
         if let Some(value) = self.value {
             let length = value.chars().count();
@@ -254,7 +256,7 @@ impl Text<'_> {
         self
     }
 
-    /// `pattern` is what the caller reads, `matches` what decides.
+    /// Checks the text with `matches`; `pattern` is the text of the violation.
     fn pattern(self, pattern: &str, matches: impl Fn(&str) -> bool) {
         if let Some(value) = self.value.filter(|value| !matches(value)) {
             let constraint = format!("Member must satisfy regular expression pattern: {pattern}");
@@ -289,7 +291,7 @@ fn is_role_arn(arn: &str) -> bool {
     account_is_number && !role.is_empty() && each(role, "_+=,.@-/")
 }
 
-/// An error of the service, as its callers see it.
+/// An error of the service, as its callers receive it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApiError {
     pub kind: ErrorKind,
@@ -299,21 +301,21 @@ pub struct ApiError {
 /// The errors of the two calls, by the service model and by the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// A token was used again with other inputs.
+    /// A token was used again with other parameters.
     IdempotentParameterMismatch,
-    /// Ours: something behind the server failed.
+    /// S3 did not answer, or an injected fault.
     InternalServer,
-    /// A page token is foreign, garbled or expired.
+    /// A page token is expired, malformed or of another job.
     InvalidPaginationToken,
-    /// The call fits the model but names no video.
+    /// The call satisfies the model but names no video.
     InvalidParameter,
-    /// The video is not there, or must not be read.
+    /// The video does not exist, or cannot be read.
     InvalidS3Object,
-    /// The account's concurrent jobs are used up.
+    /// The account's quota of concurrent jobs is used up.
     LimitExceeded,
     /// Too many calls a second.
     ProvisionedThroughputExceeded,
-    /// No such job, or not any more.
+    /// The job does not exist or has expired.
     ResourceNotFound,
     /// The body is not the JSON of this call.
     Serialization,
@@ -321,14 +323,14 @@ pub enum ErrorKind {
     Throttling,
     /// Not one of the two calls.
     UnknownOperation,
-    /// The call breaks the service model.
+    /// The call violates the service model.
     Validation,
     /// More than 10 GB.
     VideoTooLarge,
 }
 
 impl ErrorKind {
-    /// The name on the wire.
+    /// The name in the response.
     pub fn name(self) -> &'static str {
         match self {
             Self::IdempotentParameterMismatch => "IdempotentParameterMismatchException",
@@ -347,7 +349,7 @@ impl ErrorKind {
         }
     }
 
-    /// The model calls throttling a fault of the service, so it is a 500 too.
+    /// The HTTP status. In the service model throttling is a server fault, so it is a 500 too.
     fn status(self) -> StatusCode {
         match self {
             Self::InternalServer | Self::Throttling => StatusCode::INTERNAL_SERVER_ERROR,

@@ -1,11 +1,11 @@
-//! The server's clock: the machine's, plus what a test has advanced it by.
+//! The server's clock: the machine's time, plus the time by which a test has advanced it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
-/// Shared by everything that has a lifetime; clones show the same time.
+/// Used for everything that has a lifetime; clones show the same time.
 #[derive(Debug, Clone)]
 pub struct Clock(Arc<watch::Sender<Duration>>);
 
@@ -20,15 +20,16 @@ impl Clock {
         real + *self.0.borrow()
     }
 
+    /// Advances the clock and all of its clones.
     pub fn advance(&self, by: Duration) {
         self.0.send_modify(|advanced| *advanced = advanced.saturating_add(by));
     }
 
-    /// Returns when this clock shows `at`, whether by waiting or by being advanced.
+    /// Returns when this clock shows `at`: when the time has passed or the clock was advanced.
     pub async fn sleep_until(&self, at: Duration) {
         let mut advanced = self.0.subscribe();
         while let Some(left) = at.checked_sub(self.now()).filter(|left| !left.is_zero()) {
-            // An error would mean that the clock is gone, but `self` holds it.
+            // An error would mean that the sender was dropped, but `self` holds it.
             let _ = tokio::time::timeout(left, advanced.changed()).await;
         }
     }

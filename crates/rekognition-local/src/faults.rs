@@ -1,4 +1,4 @@
-//! What can be ordered to go wrong, so that tests see how a caller copes.
+//! Faults that a test can inject, to check how a caller handles them.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -11,23 +11,23 @@ use crate::clock::Clock;
 use crate::jobs::Jobs;
 use crate::lock;
 
-/// One thing to go wrong. As JSON, to `POST /_faults`: `{"fault": "busy", "call": "start", "error": "throttling", "times": 2}`.
+/// A fault. As the JSON body of `POST /_faults`: `{"fault": "busy", "call": "start", "error": "throttling", "times": 2}`.
 ///
-/// Those about calls and jobs are queued and each is used up by the next call or new job that it fits; of several of the same
-/// kind, the first ordered comes first. A Start call that finds the job of its token is no new job.
+/// Faults of calls and jobs are queued, and each applies to the next call or new job that it matches; of several of the same kind,
+/// the one that was injected first applies first. A Start call that finds the job of its token does not create a new job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "fault", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
-    /// The next `times` calls that would start a job find the quota used up: `LimitExceededException`.
+    /// The next `times` calls that would start a job are refused with `LimitExceededException`, as if the quota were used up.
     LimitExceeded {
         /// How many calls.
         times: u32,
     },
-    /// The next `times` calls of one kind are refused with an error that passes.
+    /// The next `times` calls of one kind are refused with a temporary error.
     Busy {
         /// Which calls.
         call: Call,
-        /// How they are refused.
+        /// The error.
         error: Refusal,
         /// How many calls.
         times: u32,
@@ -36,7 +36,7 @@ pub enum Fault {
     Slow {
         /// Which calls.
         call: Call,
-        /// How much, in milliseconds.
+        /// The delay in milliseconds.
         millis: u64,
         /// How many calls.
         times: u32,
@@ -53,25 +53,25 @@ pub enum Fault {
     },
     /// The next job ends, and its message is published, before its Start call returns.
     MessageEarly,
-    /// The next job's message is published this much after its end.
+    /// The next job's message is published this long after its end.
     MessageLate {
-        /// How much, in milliseconds of the server's clock.
+        /// The delay in milliseconds of the server's clock.
         millis: u64,
     },
     /// The next job's message is published twice.
     MessageTwice,
     /// The next job's message is never published.
     MessageNever,
-    /// At once: a job is forgotten as after its 7 days, though its idempotency token still names it.
+    /// Immediately: a job is deleted as after its 7 days, though its idempotency token still names it.
     ForgetJob {
-        /// Whose results are gone.
+        /// The job whose results are deleted.
         job_id: String,
     },
-    /// At once: every page token handed out so far is expired.
+    /// Immediately: every page token that was returned so far has expired.
     ExpirePageTokens,
-    /// At once: the server's clock advances, and with it everything that has a lifetime.
+    /// Immediately: the server's clock advances, which ages everything that has a lifetime.
     TimePasses {
-        /// By how much, in milliseconds.
+        /// The time in milliseconds.
         millis: u64,
     },
 }
@@ -86,7 +86,7 @@ pub enum Call {
     Get,
 }
 
-/// An error that passes: the caller should try again.
+/// A temporary error: the caller should retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
@@ -110,17 +110,17 @@ impl From<Refusal> for ApiError {
     }
 }
 
-/// What is decided for one job when it starts.
+/// The faults of one job, decided when it starts.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Fails with this message instead of being analysed.
+    /// The job fails with this message, without an analysis.
     pub failure: Option<String>,
-    /// A failure that the message calls ERROR.
+    /// The status in the completion message of the failure is ERROR.
     pub says_error: bool,
     pub delivery: Delivery,
 }
 
-/// How a job's completion message goes out.
+/// How a job's completion message is published.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub enum Delivery {
     #[default]
@@ -131,7 +131,7 @@ pub enum Delivery {
     Never,
 }
 
-/// The faults ordered from one server.
+/// The faults to inject into one server.
 pub struct Faults {
     queue: Mutex<VecDeque<Fault>>,
     jobs: Arc<Mutex<Jobs>>,
@@ -143,8 +143,8 @@ impl Faults {
         Self { queue: Mutex::default(), jobs, clock }
     }
 
-    /// Orders a fault. Those that happen at once have happened when this returns; the others are queued.
-    pub fn order(&self, fault: Fault) {
+    /// Injects a fault. Those that take effect immediately have done so when this returns; the others are queued.
+    pub fn inject(&self, fault: Fault) {
         match fault {
             Fault::ForgetJob { job_id } => lock(&self.jobs).forget(&job_id),
             Fault::ExpirePageTokens => lock(&self.jobs).expire_page_tokens(),
@@ -153,7 +153,7 @@ impl Faults {
         }
     }
 
-    /// How the next call of this kind is to be refused, if it is.
+    /// The error with which the next call of this kind is refused, if it is.
     pub(crate) fn refusal(&self, of: Call) -> Option<Refusal> {
         take(&mut lock(&self.queue), |fault| match fault {
             Fault::Busy { call, error, times } if *call == of => Some((*error, count_down(times))),
@@ -161,7 +161,7 @@ impl Faults {
         })
     }
 
-    /// How much longer the next call of this kind is to take, if it is.
+    /// The delay of the next call of this kind, if it has one.
     pub(crate) fn delay(&self, of: Call) -> Option<Duration> {
         take(&mut lock(&self.queue), |fault| match fault {
             Fault::Slow { call, millis, times } if *call == of => {
@@ -171,7 +171,7 @@ impl Faults {
         })
     }
 
-    /// Whether the next new job is to find the quota used up.
+    /// Whether the next new job is refused as if the quota were used up.
     pub(crate) fn quota_used_up(&self) -> bool {
         let used_up = take(&mut lock(&self.queue), |fault| match fault {
             Fault::LimitExceeded { times } => Some(((), count_down(times))),
@@ -180,7 +180,7 @@ impl Faults {
         used_up.is_some()
     }
 
-    /// What is to become of the next new job.
+    /// The plan for the next new job.
     pub(crate) fn plan(&self) -> Plan {
         let mut queue = lock(&self.queue);
         let failure = take(&mut queue, |fault| match fault {
@@ -200,7 +200,7 @@ impl Faults {
     }
 }
 
-/// Whether a fault has been used up.
+/// Whether a fault has been used.
 #[derive(PartialEq)]
 enum Spent {
     Yes,
@@ -212,7 +212,7 @@ fn count_down(times: &mut u32) -> Spent {
     if *times == 0 { Spent::Yes } else { Spent::No }
 }
 
-/// Uses the first fault that fits, and drops it once spent.
+/// Uses the first fault that matches, and removes it if it has been used.
 fn take<T>(queue: &mut VecDeque<Fault>, mut fits: impl FnMut(&mut Fault) -> Option<(T, Spent)>) -> Option<T> {
     let (at, (effect, spent)) = queue.iter_mut().enumerate().find_map(|(at, fault)| Some((at, fits(fault)?)))?;
     if spent == Spent::Yes {

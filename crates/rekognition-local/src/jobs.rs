@@ -1,4 +1,4 @@
-//! The table of jobs: idempotency, quota, pages and lifetimes. No I/O happens here.
+//! The table of jobs: idempotency, quota, pages and lifetimes. This module does no I/O.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,38 +14,38 @@ const RESULT_LIFETIME: Duration = DAY.saturating_mul(7);
 const CLIENT_TOKEN_LIFETIME: Duration = DAY.saturating_mul(7);
 const PAGE_TOKEN_LIFETIME: Duration = DAY;
 
-/// A job as an onlooker sees it.
+/// The public view of a job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobView {
     /// 64 hex characters.
     pub job_id: String,
     /// As given to the Start call.
     pub job_tag: Option<String>,
-    /// Where it stands.
+    /// Its status.
     pub status: JobStatus,
     /// From 0.0 to 1.0; 1.0 once it has succeeded.
     pub progress: f32,
-    /// How many faces were found; 0 while it is in progress.
+    /// The number of faces; 0 while it is in progress.
     pub faces: usize,
     /// Why it failed.
     pub status_message: Option<String>,
 }
 
-/// What a Start call led to.
+/// The effect of a Start call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Started {
-    /// A job to be analysed.
+    /// A new job, to be analysed.
     New(String),
-    /// The job that this call's token had started before.
+    /// The job that was started before with the same token.
     Known(String),
 }
 
 /// Every job of the account.
 pub struct Jobs {
     clock: Clock,
-    /// How many jobs may be in progress at once.
+    /// The maximum number of jobs in progress.
     quota: usize,
-    /// The most faces on a page, whatever the caller asks for.
+    /// The maximum number of faces on a page; a larger number in a call is reduced to it.
     page_limit: usize,
     started: u64,
     by_id: HashMap<String, Job>,
@@ -58,16 +58,17 @@ struct Job {
     number: u64,
     object: ObjectRef,
     tag: Option<String>,
-    state: State,
+    state: JobState,
 }
 
-enum State {
+enum JobState {
     InProgress { progress: f32 },
     Succeeded { analysis: Analysis, ended: Duration },
     Failed { message: String, ended: Duration },
 }
 
-/// Outlives its job's results, as a token starts to age before the job ends.
+/// An idempotency token. It is kept apart from its job: its lifetime begins when the job starts, the lifetime of the results when
+/// the job ends.
 struct ClientToken {
     call: StartCall,
     job_id: String,
@@ -86,7 +87,7 @@ impl Jobs {
         Self {
             clock,
             quota,
-            // A page of no faces would be followed by itself for ever.
+            // A page without faces would be followed by the same page, without an end.
             page_limit: page_limit.max(1),
             started: 0,
             by_id: HashMap::new(),
@@ -95,12 +96,12 @@ impl Jobs {
         }
     }
 
-    /// How many jobs were ever started: each of them would have been paid for.
+    /// The number of jobs that were started, which AWS would bill.
     pub fn started(&self) -> u64 {
         self.started
     }
 
-    /// The job that this call's token has started before, if it has.
+    /// The job that was started before with this call's token, if there is one.
     pub fn known(&mut self, call: &StartCall) -> Result<Option<String>, ApiError> {
         self.expire();
         let Some(token) = call.client_request_token.as_ref().and_then(|token| self.client_tokens.get(token)) else {
@@ -113,12 +114,12 @@ impl Jobs {
         Ok(Some(token.job_id.clone()))
     }
 
-    /// Starts a job, unless the call's token names one or the quota is used up.
+    /// Starts a job, unless the call's token names one or the quota is reached.
     pub fn start(&mut self, call: StartCall) -> Result<Started, ApiError> {
         if let Some(job_id) = self.known(&call)? {
             return Ok(Started::Known(job_id));
         }
-        let open = self.by_id.values().filter(|job| matches!(job.state, State::InProgress { .. })).count();
+        let open = self.by_id.values().filter(|job| matches!(job.state, JobState::InProgress { .. })).count();
         if open >= self.quota {
             return Err(limit_exceeded(open, self.quota));
         }
@@ -128,7 +129,7 @@ impl Jobs {
             number: self.started,
             object: call.object.clone(),
             tag: call.job_tag.clone(),
-            state: State::InProgress { progress: 0.0 },
+            state: JobState::InProgress { progress: 0.0 },
         };
         self.by_id.insert(job_id.clone(), job);
         if let Some(token) = call.client_request_token.clone() {
@@ -138,14 +139,14 @@ impl Jobs {
         Ok(Started::New(job_id))
     }
 
-    /// The error of a Start call that finds no room.
+    /// The error of a Start call when the quota is reached.
     pub fn limit_exceeded(&self) -> ApiError {
         limit_exceeded(self.quota, self.quota)
     }
 
-    /// Notes how far an analysis has come, from 0.0 to 1.0.
+    /// Records the progress of an analysis, from 0.0 to 1.0.
     pub fn progress(&mut self, job_id: &str, done: f32) {
-        if let Some(Job { state: State::InProgress { progress }, .. }) = self.by_id.get_mut(job_id) {
+        if let Some(Job { state: JobState::InProgress { progress }, .. }) = self.by_id.get_mut(job_id) {
             *progress = done.clamp(0.0, 1.0);
         }
     }
@@ -153,19 +154,19 @@ impl Jobs {
     /// Ends a job: with its faces, or with its status message.
     pub fn finish(&mut self, job_id: &str, outcome: Result<Analysis, String>) {
         let ended = self.clock.now();
-        // A job may have been forgotten meanwhile.
+        // The job may have been deleted in the meantime.
         if let Some(job) = self.by_id.get_mut(job_id) {
             job.state = match outcome {
                 Ok(mut analysis) => {
                     analysis.faces.sort_by_key(|face| face.timestamp);
-                    State::Succeeded { analysis, ended }
+                    JobState::Succeeded { analysis, ended }
                 }
-                Err(message) => State::Failed { message, ended },
+                Err(message) => JobState::Failed { message, ended },
             };
         }
     }
 
-    /// A page of a job's faces, or its status while there are none.
+    /// A page of a job's faces, or only its status if it has none.
     pub fn page(&mut self, call: &GetCall) -> Result<GetFaceDetectionResponse, ApiError> {
         self.expire();
         let Some(job) = self.by_id.get(&call.job_id) else {
@@ -200,9 +201,9 @@ impl Jobs {
             job_tag: job.tag.clone(),
         };
         match &job.state {
-            State::InProgress { .. } => {}
-            State::Failed { message, .. } => response.status_message = Some(message.clone()),
-            State::Succeeded { analysis, .. } => {
+            JobState::InProgress { .. } => {}
+            JobState::Failed { message, .. } => response.status_message = Some(message.clone()),
+            JobState::Succeeded { analysis, .. } => {
                 let end = analysis.faces.len().min(offset + call.max_results.min(self.page_limit));
                 response.video_metadata = Some(analysis.metadata.clone());
                 response.faces = analysis.faces[offset..end].to_vec();
@@ -224,9 +225,9 @@ impl Jobs {
         jobs.sort_by_key(|(_, job)| job.number);
         let view = |(job_id, job): (&String, &Job)| {
             let (progress, faces, status_message) = match &job.state {
-                State::InProgress { progress } => (*progress, 0, None),
-                State::Succeeded { analysis, .. } => (1.0, analysis.faces.len(), None),
-                State::Failed { message, .. } => (0.0, 0, Some(message.clone())),
+                JobState::InProgress { progress } => (*progress, 0, None),
+                JobState::Succeeded { analysis, .. } => (1.0, analysis.faces.len(), None),
+                JobState::Failed { message, .. } => (0.0, 0, Some(message.clone())),
             };
             let (job_id, job_tag) = (job_id.clone(), job.tag.clone());
             JobView { job_id, job_tag, status: job.state.status(), progress, faces, status_message }
@@ -234,12 +235,12 @@ impl Jobs {
         jobs.into_iter().map(view).collect()
     }
 
-    /// Drops a job's results before their time.
+    /// Deletes a job's results before they expire.
     pub fn forget(&mut self, job_id: &str) {
         self.by_id.remove(job_id);
     }
 
-    /// Drops every page token before its time.
+    /// Deletes every page token before it expires.
     pub fn expire_page_tokens(&mut self) {
         self.page_tokens.clear();
     }
@@ -249,13 +250,13 @@ impl Jobs {
         self.client_tokens.retain(|_, token| now < token.issued + CLIENT_TOKEN_LIFETIME);
         self.page_tokens.retain(|_, page| now < page.issued + PAGE_TOKEN_LIFETIME);
         self.by_id.retain(|_, job| match job.state {
-            State::InProgress { .. } => true,
-            State::Succeeded { ended, .. } | State::Failed { ended, .. } => now < ended + RESULT_LIFETIME,
+            JobState::InProgress { .. } => true,
+            JobState::Succeeded { ended, .. } | JobState::Failed { ended, .. } => now < ended + RESULT_LIFETIME,
         });
     }
 }
 
-impl State {
+impl JobState {
     fn status(&self) -> JobStatus {
         match self {
             Self::InProgress { .. } => JobStatus::InProgress,

@@ -1,4 +1,4 @@
-//! The stand-in as a program of its own.
+//! The stand-in as a separate program.
 
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,17 +13,17 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Answers `StartFaceDetection` and `GetFaceDetection` on 127.0.0.1 until Ctrl-C or SIGTERM.
 ///
-/// Faults are ordered as JSON by POST to /_faults.
+/// A POST of JSON to /_faults injects a fault.
 #[derive(Parser)]
 #[command(version)]
 struct Options {
-    /// The URL under which S3 and SNS answer, for example <http://127.0.0.1:4566>.
+    /// The endpoint of S3 and SNS, for example <http://127.0.0.1:4566>.
     #[arg(long, value_name = "URL")]
     aws_endpoint: String,
     /// The CenterFace model, centerface.onnx.
     #[arg(long, value_name = "PATH")]
     model: PathBuf,
-    /// The port to listen on; 0 is any free one.
+    /// The port to listen on; 0 for any free port.
     #[arg(long, default_value_t = 0)]
     port: u16,
     /// The region of the bucket and the topic.

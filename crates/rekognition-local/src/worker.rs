@@ -1,4 +1,4 @@
-//! What happens to a job after its Start call: the download, the analysis, the completion message.
+//! The work of a job after its Start call: the download, the analysis, the completion message.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWriteExt};
 use crate::api::{NO_OBJECT, ObjectRef, StartCall};
 use crate::faults::{Delivery, Plan};
 use crate::lock;
-use crate::server::Shared;
+use crate::state::ServerState;
 use face_detection::{Analysis, AnalyzeError, Continue};
 
 /// Why a job failed: its text is the job's `StatusMessage`.
@@ -18,9 +18,9 @@ use face_detection::{Analysis, AnalyzeError, Continue};
 enum JobError {
     #[error("{NO_OBJECT}")]
     Object(#[source] aws_sdk_s3::Error),
-    #[error("the video's download broke off: {0}")]
+    #[error("the download of the video failed: {0}")]
     Download(#[source] std::io::Error),
-    #[error("no room for the video in the directory of temporary files: {0}")]
+    #[error("the video cannot be written to the directory of temporary files: {0}")]
     TempFile(#[source] std::io::Error),
     #[error(transparent)]
     Analysis(#[from] AnalyzeError),
@@ -28,19 +28,19 @@ enum JobError {
     Panicked(#[source] tokio::task::JoinError),
 }
 
-/// Carries a job to its end, or to the server's.
-pub async fn run(shared: Arc<Shared>, job_id: String, call: StartCall, plan: Plan) {
+/// Runs a job until it has ended or the server stops.
+pub async fn run(state: Arc<ServerState>, job_id: String, call: StartCall, plan: Plan) {
     tokio::select! {
-        () = shared.stopped() => {}
-        () = carry_out(&shared, &job_id, &call, plan) => {}
+        () = state.stopped() => {}
+        () = process(&state, &job_id, &call, plan) => {}
     }
 }
 
-async fn carry_out(shared: &Arc<Shared>, job_id: &str, call: &StartCall, plan: Plan) {
+async fn process(state: &Arc<ServerState>, job_id: &str, call: &StartCall, plan: Plan) {
     let outcome = match plan.failure {
         Some(message) => Err(message),
-        None => match analyze(shared, job_id, &call.object).await {
-            // Nobody is left to be told.
+        None => match analyze(state, job_id, &call.object).await {
+            // The server stops: nothing is published.
             Err(JobError::Analysis(AnalyzeError::Cancelled)) => return,
             Err(error) => {
                 tracing::warn!(job_id, error = %DisplayErrorContext(&error), "the job failed");
@@ -54,29 +54,29 @@ async fn carry_out(shared: &Arc<Shared>, job_id: &str, call: &StartCall, plan: P
         Err(_) if plan.says_error => "ERROR",
         Err(_) => "FAILED",
     };
-    // Who is told of the end must find it: the status changes before the message goes out.
-    lock(&shared.jobs).finish(job_id, outcome);
-    notify(shared, job_id, call, status, &plan.delivery).await;
+    // The status changes before the message is published, so that its receiver finds the job ended.
+    lock(&state.jobs).finish(job_id, outcome);
+    notify(state, job_id, call, status, &plan.delivery).await;
 }
 
-async fn analyze(shared: &Arc<Shared>, job_id: &str, object: &ObjectRef) -> Result<Analysis, JobError> {
-    // The semaphore is never closed. The permit and the file go with the analysis, which may outlive this task by a moment.
-    let permit = Arc::clone(&shared.analyses).acquire_owned().await.expect("the semaphore is open");
-    let video = download(shared, object).await?;
-    let (shared, job_id) = (Arc::clone(shared), job_id.to_owned());
+async fn analyze(state: &Arc<ServerState>, job_id: &str, object: &ObjectRef) -> Result<Analysis, JobError> {
+    // The semaphore is never closed. The analysis owns the permit and the file, because it may run a little longer than this task.
+    let permit = Arc::clone(&state.analyses).acquire_owned().await.expect("the semaphore is open");
+    let video = download(state, object).await?;
+    let (state, job_id) = (Arc::clone(state), job_id.to_owned());
     let analysis = tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        let go_on = |done| {
-            lock(&shared.jobs).progress(&job_id, done);
-            if shared.stopping() { Continue::No } else { Continue::Yes }
+        let progress = |done| {
+            lock(&state.jobs).progress(&job_id, done);
+            if state.is_stopping() { Continue::No } else { Continue::Yes }
         };
-        shared.detector.analyze(video.path(), &go_on)
+        state.detector.analyze(video.path(), &progress)
     });
     Ok(analysis.await.map_err(JobError::Panicked)??)
 }
 
-async fn download(shared: &Shared, object: &ObjectRef) -> Result<NamedTempFile, JobError> {
-    let get = shared.s3.get_object().bucket(&object.bucket).key(&object.key);
+async fn download(state: &ServerState, object: &ObjectRef) -> Result<NamedTempFile, JobError> {
+    let get = state.s3.get_object().bucket(&object.bucket).key(&object.key);
     let got = get.set_version_id(object.version.clone()).send().await;
     let body = got.map_err(|error| JobError::Object(error.into()))?.body.into_async_read();
     let file = NamedTempFile::with_suffix(".video").map_err(JobError::TempFile)?;
@@ -85,7 +85,7 @@ async fn download(shared: &Shared, object: &ObjectRef) -> Result<NamedTempFile, 
     Ok(file)
 }
 
-/// Copies piece by piece, so that a failure says which side it came from.
+/// Copies in chunks of 1 MiB, so that an error says whether reading or writing failed.
 async fn copy(mut from: impl AsyncRead + Unpin, mut to: tokio::fs::File) -> Result<(), JobError> {
     use tokio::io::AsyncReadExt;
     let mut buffer = vec![0; 1 << 20];
@@ -97,9 +97,9 @@ async fn copy(mut from: impl AsyncRead + Unpin, mut to: tokio::fs::File) -> Resu
     }
 }
 
-async fn notify(shared: &Shared, job_id: &str, call: &StartCall, status: &str, delivery: &Delivery) {
+async fn notify(state: &ServerState, job_id: &str, call: &StartCall, status: &str, delivery: &Delivery) {
     let Some(channel) = &call.notify else { return };
-    let ended = shared.clock.now();
+    let ended = state.clock.now();
     let mut message = json!({
         "JobId": job_id,
         "Status": status,
@@ -115,13 +115,13 @@ async fn notify(shared: &Shared, job_id: &str, call: &StartCall, status: &str, d
         Delivery::Twice => 2,
         Delivery::Once | Delivery::Early => 1,
         Delivery::Late(by) => {
-            shared.clock.sleep_until(ended + *by).await;
+            state.clock.sleep_until(ended + *by).await;
             1
         }
     };
     for _ in 0..times {
-        let publish = shared.sns.publish().topic_arn(&channel.topic_arn).message(message.to_string());
-        // The client has retried already, as often as its configuration says.
+        let publish = state.sns.publish().topic_arn(&channel.topic_arn).message(message.to_string());
+        // The client has already retried, as often as it is configured to.
         if let Err(error) = publish.send().await {
             let error = DisplayErrorContext(&error);
             tracing::error!(job_id, topic = channel.topic_arn, %error, "the completion message was not published");

@@ -1,4 +1,4 @@
-//! Retry and Catch: bounded, jittered, and only for errors that somebody really reports.
+//! Rules about Retry and Catch: intervals are bounded and jittered, and every error name is one that is reported.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Lint, array, fields};
 
-/// What Step Functions itself, Lambda, its sandbox and its runtimes report.
+/// The errors that Step Functions, Lambda, its sandbox and its runtimes report.
 const SERVICE_ERRORS: &[&str] = &[
     "Lambda.AWSLambdaException",
     "Lambda.ClientExecutionTimeoutException",
@@ -50,7 +50,7 @@ const SERVICE_ERRORS: &[&str] = &[
     "StepFunctions.StateMachineDoesNotExistException",
 ];
 
-/// Terminal: neither Retry nor Catch ever sees them.
+/// Terminal errors: Retry and Catch do not apply to them.
 const TERMINAL: &[&str] = &["States.DataLimitExceeded", "States.Runtime"];
 
 pub(super) fn check(lint: &mut Lint<'_>, path: &str, state: &Value) {
@@ -64,7 +64,7 @@ pub(super) fn check(lint: &mut Lint<'_>, path: &str, state: &Value) {
         missed_heartbeat(lint, &path, retrier);
         for name in array(&retrier["ErrorEquals"]).iter().filter_map(Value::as_str) {
             if !earlier.insert(name) {
-                lint.find(&path, format!("`{name}` never gets here: an earlier retrier matches it"));
+                lint.find(&path, format!("`{name}` has no effect here: an earlier retrier matches it"));
             }
         }
     }
@@ -82,11 +82,11 @@ fn names(lint: &mut Lint<'_>, path: &str, rule: &Value, last: bool) {
         lint.find(path, "`ErrorEquals` must name at least one error");
     }
     if names.contains(&"States.ALL") && !(last && names.len() == 1) {
-        lint.find(path, "`States.ALL` must stand alone, in the last rule");
+        lint.find(path, "`States.ALL` must be the only name, in the last rule");
     }
     for name in names {
         if TERMINAL.contains(&name) {
-            lint.find(path, format!("`{name}` ends the execution: no rule ever sees it"));
+            lint.find(path, format!("`{name}` ends the execution: no rule applies to it"));
         } else if !SERVICE_ERRORS.contains(&name) && !lint.deployment.known_errors.contains(&name) {
             lint.find(path, format!("nothing reports an error named `{name}`"));
         }
@@ -103,9 +103,9 @@ fn missed_heartbeat(lint: &mut Lint<'_>, path: &str, retrier: &Value) {
     }
 }
 
-/// A growing wait needs a bound, and jitter, or the executions that failed together come back together.
+/// A growing interval needs a maximum. It also needs jitter, or executions that failed at the same time retry at the same time.
 fn backoff(lint: &mut Lint<'_>, path: &str, retrier: &Value) {
-    // ASL's own default.
+    // The default of ASL.
     let rate = retrier["BackoffRate"].as_f64().unwrap_or(2.0);
     if rate < 1.0 {
         lint.find(path, format!("`BackoffRate` {rate} must be at least 1"));
@@ -114,9 +114,12 @@ fn backoff(lint: &mut Lint<'_>, path: &str, retrier: &Value) {
         return;
     }
     if retrier["MaxDelaySeconds"].is_null() {
-        lint.find(path, format!("waits grow by {rate} without a bound: set `MaxDelaySeconds`"));
+        lint.find(path, format!("the interval grows by {rate} without a maximum: set `MaxDelaySeconds`"));
     }
     if retrier["JitterStrategy"] != "FULL" {
-        lint.find(path, "executions that failed together are retried together: set `JitterStrategy` to FULL");
+        lint.find(
+            path,
+            "executions that failed at the same time are retried at the same time: set `JitterStrategy` to FULL",
+        );
     }
 }

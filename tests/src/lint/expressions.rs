@@ -1,4 +1,4 @@
-//! `JSONata`: what is between `{%` and `%}` must parse, and may read only what is there when it runs.
+//! Rules about `JSONata`: the text between `{%` and `%}` must parse, and may read only what exists when it is evaluated.
 
 use std::collections::BTreeSet;
 
@@ -8,16 +8,16 @@ use serde_json::Value;
 use super::reads::{self, Read};
 use super::{Lint, array, inside, timeouts};
 
-/// What an expression may read, by the field that holds it.
+/// What an expression may read; depends on the field that contains it.
 struct Scope<'a> {
     variables: &'a BTreeSet<String>,
     /// The members of `$states`.
     states: &'static [&'static str],
-    /// Whether `$states.context.Task` is there.
+    /// Whether `$states.context.Task` exists.
     task_token: bool,
 }
 
-/// What the context object holds: its members, and theirs.
+/// The members of the context object, and their members.
 const CONTEXT: &[(&str, &[&str])] = &[
     ("Execution", &["Id", "Input", "Name", "RedriveCount", "RedriveTime", "RoleArn", "StartTime"]),
     ("Map", &["Item"]),
@@ -103,7 +103,7 @@ const BEFORE: &[&str] = &["context", "input"];
 const AFTER_RESULT: &[&str] = &["context", "input", "result"];
 const AFTER_ERROR: &[&str] = &["context", "errorOutput", "input"];
 
-/// Fields that hold no expression of this very state: plain text, or rules and states with a scope of their own.
+/// Fields without an expression in the scope of the state: plain text, or rules and states with another scope.
 const NOT_EXPRESSIONS: &[&str] = &["Branches", "Catch", "Choices", "Comment", "ItemProcessor"];
 
 pub(super) fn check(lint: &mut Lint<'_>, path: &str, state: &Value, variables: &BTreeSet<String>) {
@@ -151,7 +151,7 @@ fn template(lint: &mut Lint<'_>, path: &str, value: &Value, scope: &Scope<'_>) {
             }
             Some(Err(error)) => lint.find(path, format!("malformed JSONata: {error}")),
             None if text.contains("{%") || text.contains("%}") => {
-                lint.find(path, "stays plain text: an expression fills the whole string, from `{%` to `%}`");
+                lint.find(path, "is plain text: an expression is the whole string, from `{%` to `%}`");
             }
             None => {}
         },
@@ -169,13 +169,13 @@ fn template(lint: &mut Lint<'_>, path: &str, value: &Value, scope: &Scope<'_>) {
     }
 }
 
-/// The `JSONata` in a string that is an expression.
+/// The `JSONata` in a string; `None` if the string is not an expression.
 pub(super) fn expression(text: &str) -> Option<&str> {
     text.strip_prefix("{%")?.strip_suffix("%}")
 }
 
 impl Scope<'_> {
-    /// What is wrong with `read` here, if anything.
+    /// Why `read` is not allowed here; `None` if it is allowed.
     fn problem(&self, read: &Read) -> Option<String> {
         match read {
             Read::Variable(steps) => match steps.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -185,16 +185,18 @@ impl Scope<'_> {
                 [] => None,
             },
             Read::Function(name) if FUNCTIONS.contains(&name.as_str()) => None,
-            Read::Function(name) => Some(format!("`${name}` is no function of JSONata or Step Functions")),
+            Read::Function(name) => Some(format!("`${name}` is not a function of JSONata or Step Functions")),
             Read::Bare(name) => Some(format!("`{name}(` lacks its `$`")),
-            Read::Input(name) => Some(format!("`{name}` is a field of nothing: the state's input is `$states.input`")),
+            Read::Input(name) => {
+                Some(format!("`{name}` is not a field of any object: the state's input is `$states.input`"))
+            }
         }
     }
 
     fn states_problem(&self, members: &[&str]) -> Option<String> {
         let (member, rest) = members.split_first()?;
         if !self.states.contains(member) {
-            return Some(format!("`$states.{member}` is not there; here are {}", self.states.join(", ")));
+            return Some(format!("`$states.{member}` does not exist here; the members are {}", self.states.join(", ")));
         }
         if *member != "context" {
             return None;
@@ -205,7 +207,7 @@ impl Scope<'_> {
         };
         if *object == "Task" && !self.task_token {
             return Some(
-                "`$states.context.Task` is there only in the `Arguments` of a Task that waits for its token".into(),
+                "`$states.context.Task` exists only in the `Arguments` of a Task that waits for its token".into(),
             );
         }
         let member = rest.first().filter(|member| !known.contains(*member))?;

@@ -1,5 +1,5 @@
-//! Which fields an object of the Amazon States Language may have. An unknown one is a typing error that AWS refuses and
-//! the local emulator ignores.
+//! The fields that an object of the Amazon States Language may have. AWS refuses an unknown field, and the local emulator
+//! ignores it.
 
 use serde_json::Value;
 
@@ -76,7 +76,7 @@ pub(super) fn of_state(kind: &str) -> Option<Fields> {
     })
 }
 
-/// Finds every field of `object` that is not in `known`.
+/// Reports every field of `object` that is not in `known`.
 pub(super) fn known(lint: &mut Lint<'_>, path: &str, object: &Value, known: &[&str]) {
     for field in keys(object).filter(|field| !known.contains(&field.as_str())) {
         lint.find(path, format!("`{field}` is not a field here; known are {}", known.join(", ")));
@@ -86,7 +86,7 @@ pub(super) fn known(lint: &mut Lint<'_>, path: &str, object: &Value, known: &[&s
 pub(super) fn choice_rules(lint: &mut Lint<'_>, path: &str, choice: &Value) {
     let rules = array(&choice["Choices"]);
     if rules.is_empty() {
-        lint.find(path, "a Choice without rules in `Choices` chooses nothing");
+        lint.find(path, "a Choice needs at least one rule in `Choices`");
     }
     for (index, rule) in rules.iter().enumerate() {
         let path = format!("{path}.Choices[{index}]");

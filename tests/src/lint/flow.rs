@@ -1,4 +1,4 @@
-//! Where a state can go, what is reached from the start, and what is assigned on every way to a state.
+//! Rules about transitions: every target exists, every state is reachable, and which variables every path to a state assigns.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,25 +6,25 @@ use serde_json::{Map, Value};
 
 use super::{Lint, array, inside, keys};
 
-/// The states of one workflow and the way in.
+/// The states of one workflow, and its start.
 pub(super) struct Flow<'a> {
     path: &'a str,
     start: &'a str,
     pub states: &'a Map<String, Value>,
 }
 
-/// A way out of a state.
+/// A transition from a state.
 struct Edge<'a> {
-    /// The field that holds it: `Next`, `Choices[0].Next`…
+    /// The field that contains it: `Next`, `Choices[0].Next`…
     field: String,
     target: &'a str,
-    /// The variables assigned by whoever goes this way.
+    /// The variables that the transition assigns.
     assigned: Vec<&'a str>,
     caught: bool,
 }
 
 impl<'a> Flow<'a> {
-    /// The flow of `workflow`, or a finding when it has no states.
+    /// The flow of `workflow`; `None`, with a finding, if it has no states.
     pub fn read(lint: &mut Lint<'_>, path: &'a str, workflow: &'a Value) -> Option<Self> {
         let states = workflow["States"].as_object().filter(|states| !states.is_empty());
         let (Some(start), Some(states)) = (workflow["StartAt"].as_str(), states) else {
@@ -36,7 +36,7 @@ impl<'a> Flow<'a> {
 
     pub fn check(&self, lint: &mut Lint<'_>) {
         if !self.states.contains_key(self.start) {
-            lint.find(self.path, format!("`StartAt` names \"{}\", which is no state here", self.start));
+            lint.find(self.path, format!("`StartAt` names \"{}\", which is not a state here", self.start));
             return;
         }
         let reached = self.reached_from(self.start);
@@ -48,21 +48,21 @@ impl<'a> Flow<'a> {
             completed(lint, &path, state);
             for edge in edges(state) {
                 if !self.states.contains_key(edge.target) {
-                    lint.find(&path, format!("`{}` names \"{}\", which is no state here", edge.field, edge.target));
+                    lint.find(&path, format!("`{}` names \"{}\", which is not a state here", edge.field, edge.target));
                 } else if edge.caught
                     && let Some(fail) =
                         self.reached_from(edge.target).iter().find(|name| self.states[**name]["Type"] == "Fail")
                 {
-                    lint.find(&path, format!("`{}` ends in the Fail state {fail}, which a redrive only enters again: leave the error uncaught", edge.field));
+                    lint.find(&path, format!("`{}` ends in the Fail state {fail}, which a redrive would enter again: do not catch the error", edge.field));
                 }
             }
         }
         if !reached.iter().any(|name| is_end(&self.states[*name])) {
-            lint.find(self.path, "no state that is reached ends the workflow: one needs `End`");
+            lint.find(self.path, "no reachable state ends the workflow: one needs `End`");
         }
     }
 
-    /// For every state that is reached, the variables that every path to it has assigned.
+    /// For every reachable state, the variables that every path to it assigns.
     pub fn assigned_on_entry(&self, outer: &BTreeSet<String>) -> BTreeMap<&'a str, BTreeSet<String>> {
         let mut entry = BTreeMap::from([(self.start, outer.clone())]);
         let mut changed = vec![self.start];
@@ -97,13 +97,13 @@ impl<'a> Flow<'a> {
     }
 }
 
-/// A state either goes on or ends; those that choose, succeed or fail do so by their type.
+/// A state has either `Next` or `End`, except for those of type Choice, Succeed and Fail.
 fn completed(lint: &mut Lint<'_>, path: &str, state: &Value) {
     if matches!(state["Type"].as_str(), Some("Choice" | "Succeed" | "Fail")) {
         return;
     }
     match (state["Next"].is_string(), state["End"] == true) {
-        (false, false) => lint.find(path, "has neither `Next` nor `End`: nobody knows what comes after it"),
+        (false, false) => lint.find(path, "has neither `Next` nor `End`"),
         (true, true) => lint.find(path, "has both `Next` and `End`"),
         _ => {}
     }
@@ -113,7 +113,7 @@ fn is_end(state: &Value) -> bool {
     state["End"] == true || state["Type"] == "Succeed" || state["Type"] == "Fail"
 }
 
-/// Every way out of `state`; a rule's own `Assign` stands in for the state's.
+/// Every transition from `state`. The `Assign` of a rule replaces that of the state.
 fn edges(state: &Value) -> Vec<Edge<'_>> {
     let mut edges: Vec<_> =
         ["Next", "Default"].into_iter().filter_map(|field| edge(field.to_owned(), &state[field], state)).collect();

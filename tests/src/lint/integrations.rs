@@ -1,4 +1,4 @@
-//! The services that a definition calls: the names of the resources, and the arguments that each takes.
+//! Rules about the services that a definition calls: the names of the resources, and the arguments of each.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use super::{Lint, fields, inside};
 
 /// A service integration.
 struct Integration {
-    /// With the placeholder for the partition: a definition that names one partition fails in every other.
+    /// The ARN with the placeholder for the partition. A definition with the name of one partition would fail in every other.
     resource: &'static str,
     arguments: &'static [&'static str],
     required: &'static str,
@@ -94,7 +94,7 @@ pub(super) fn task(lint: &mut Lint<'_>, path: &str, task: &Value) {
     call(lint, path, task, TASKS);
 }
 
-/// Checks what a Map reads, batches and writes by itself; only a distributed one may.
+/// Checks the reader, the batcher and the writer of a Map; only a distributed Map may have them.
 pub(super) fn map(lint: &mut Lint<'_>, path: &str, map: &Value) {
     if map["ItemProcessor"]["ProcessorConfig"]["Mode"] == "INLINE" {
         for field in DISTRIBUTED_ONLY.iter().filter(|field| !map[**field].is_null()) {
@@ -123,12 +123,12 @@ fn call(lint: &mut Lint<'_>, path: &str, caller: &Value, integrations: &[Integra
         let known: Vec<_> = integrations.iter().map(|integration| integration.resource).collect();
         lint.find(
             path,
-            format!("`Resource` \"{resource}\" is no integration known here; known are {}", known.join(", ")),
+            format!("`Resource` \"{resource}\" is not a known integration; known are {}", known.join(", ")),
         );
         return;
     };
     let arguments = &caller["Arguments"];
-    // An expression's fields show only when it runs.
+    // The fields of an expression are known only when it is evaluated.
     if arguments.is_string() {
         return;
     }

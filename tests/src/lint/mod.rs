@@ -1,17 +1,18 @@
 //! A lint of Step Functions definitions in the Amazon States Language with `JSONata`.
 //!
-//! The emulator of the end-to-end tests ignores what it does not know, and AWS accepts much that fails only days later:
-//! a missing timeout, a variable that one path never assigns, a Catch that makes a redrive useless. This lint refuses
-//! all of that before anything runs. [`lint`] is the way in; each rule lies beside what it is about:
+//! The emulator of the end-to-end tests ignores unknown fields, and AWS accepts definitions that fail only days later: a
+//! missing timeout, a variable that one path does not assign, a Catch that makes a redrive useless. This lint reports all of
+//! that without running the definition. [`lint`] is the entry point; each module has the rules of one subject:
 //!
 //! | module | rules about |
 //! |---|---|
-//! | [`fields`] | which fields an object may have |
-//! | [`flow`] | where a state can go, what is reached, what is assigned on the way there |
+//! | [`fields`] | the fields that an object may have |
+//! | [`flow`] | transitions, reachable states, and the variables that are assigned on every path |
 //! | [`integrations`] | the resources of Tasks and distributed Maps, and their arguments |
 //! | [`errors`] | Retry, Catch and the names of errors |
 //! | [`expressions`] | `JSONata`: syntax, variables, `$states` |
-//! | [`template`] | placeholders, and what Terraform would read as its own |
+//! | [`template`] | placeholders, and Terraform's template directives |
+//! | [`timeouts`] | timeouts, heartbeats and task tokens |
 
 mod errors;
 mod expressions;
@@ -27,21 +28,21 @@ use std::fmt;
 
 use serde_json::Value;
 
-/// What a definition may count on once it is deployed.
+/// What the deployment of a definition provides.
 #[derive(Debug, Clone, Copy)]
 pub struct Deployment<'a> {
-    /// The names that the deployment puts in for `${name}`.
+    /// The names that the deployment replaces in `${name}`.
     pub placeholders: &'a [&'a str],
-    /// The error names that the functions themselves report.
+    /// The error names that the functions report.
     pub known_errors: &'a [&'a str],
 }
 
-/// One reason why a definition must not be deployed.
+/// A reason not to deploy a definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// The state's path, with the field inside it: `FetchPages.FetchPage.Retry[0]`.
     pub path: String,
-    /// What is wrong, and what to do about it, in a sentence.
+    /// The problem and its remedy, in a sentence.
     pub message: String,
 }
 
@@ -51,7 +52,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Every reason why `definition`, the text of an `.asl.json` file, must not be deployed; empty when there is none.
+/// Every finding in `definition`, the text of an `.asl.json` file; empty if it can be deployed.
 #[must_use]
 pub fn lint(definition: &str, deployment: Deployment<'_>) -> Vec<Finding> {
     let mut lint = Lint { deployment, findings: Vec::new() };
@@ -63,7 +64,7 @@ pub fn lint(definition: &str, deployment: Deployment<'_>) -> Vec<Finding> {
     lint.findings
 }
 
-/// The findings so far, and what the rules need to know.
+/// The findings so far, and the input of the rules.
 struct Lint<'a> {
     deployment: Deployment<'a>,
     findings: Vec<Finding>,
@@ -78,20 +79,20 @@ impl Lint<'_> {
     fn machine(&mut self, machine: &Value) {
         fields::known(self, "", machine, fields::MACHINE);
         if machine["QueryLanguage"] != "JSONata" {
-            self.find("", "`QueryLanguage` must be \"JSONata\": nothing here is written for JSONPath");
+            self.find("", "`QueryLanguage` must be \"JSONata\": the lint does not support JSONPath");
         }
         self.workflow("", machine, &BTreeSet::new());
     }
 
     /// Checks the states of `workflow`: the machine itself, a Map's `ItemProcessor`, or a branch of a Parallel.
     ///
-    /// `outer` are the variables that its first state can already read.
+    /// `outer` are the variables that its first state can read.
     fn workflow(&mut self, path: &str, workflow: &Value, outer: &BTreeSet<String>) {
         let Some(flow) = flow::Flow::read(self, path, workflow) else { return };
         flow.check(self);
         let assigned = flow.assigned_on_entry(outer);
         for (name, state) in flow.states {
-            // What is not reached reads nothing, and is a finding already.
+            // An unreachable state is already a finding.
             if let Some(variables) = assigned.get(name.as_str()) {
                 self.state(&inside(path, name), state, variables);
             }
@@ -105,7 +106,7 @@ impl Lint<'_> {
         };
         fields::known(self, path, state, known);
         if !matches!(state["QueryLanguage"].as_str(), None | Some("JSONata")) {
-            self.find(path, "`QueryLanguage` must be JSONata, as everywhere");
+            self.find(path, "`QueryLanguage` must be JSONata, as for the state machine");
         }
         errors::check(self, path, state);
         expressions::check(self, path, state, variables);
@@ -120,7 +121,7 @@ impl Lint<'_> {
                 let processor = &state["ItemProcessor"];
                 fields::item_processor(self, path, processor);
                 let distributed = processor["ProcessorConfig"]["Mode"] == "DISTRIBUTED";
-                // A distributed Map starts executions of their own, which see nothing of this one's variables.
+                // A distributed Map starts child executions, which cannot read the variables of this one.
                 let visible = if distributed { &BTreeSet::new() } else { variables };
                 self.workflow(path, processor, visible);
             }

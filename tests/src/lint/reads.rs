@@ -1,21 +1,21 @@
-//! What a `JSONata` expression reads from outside itself.
+//! The variables, functions and fields that a `JSONata` expression reads and does not define.
 
 use jsonata_core::ast::{AstNode, BinaryOp, PathStep, Stage};
 
-/// One thing that an expression takes from its surroundings.
+/// Something that an expression reads and does not define.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Read {
-    /// `$name.member…`: a variable that the expression does not bind itself, with the plain steps after it.
+    /// `$name.member…`: a variable that the expression does not bind, with the plain steps after it.
     Variable(Vec<String>),
-    /// `$name(…)`, not bound by the expression itself.
+    /// `$name(…)`, not bound by the expression.
     Function(String),
     /// `name(…)`: a function's name without its `$`.
     Bare(String),
-    /// `name`, `*`, `$` or `$$` where there is no object that it could be a field of.
+    /// `name`, `*`, `$` or `$$` where there is no object for it to be a field of.
     Input(String),
 }
 
-/// Everything that `expression` reads from outside itself, in order.
+/// Everything that `expression` reads and does not define, in order.
 pub(super) fn of(expression: &AstNode) -> Vec<Read> {
     let mut reader = Reader::default();
     reader.walk(expression, false);
@@ -25,12 +25,12 @@ pub(super) fn of(expression: &AstNode) -> Vec<Read> {
 #[derive(Default)]
 struct Reader {
     reads: Vec<Read>,
-    /// The variables bound so far by the expression itself, innermost last.
+    /// The variables that the expression has bound so far, innermost last.
     locals: Vec<String>,
 }
 
 impl Reader {
-    /// Walks `node`; `in_context` says whether an object surrounds it whose fields it can name.
+    /// Walks `node`; `in_context` is whether it is evaluated on an object, so that it can name the object's fields.
     fn walk(&mut self, node: &AstNode, in_context: bool) {
         match node {
             AstNode::Variable(name) => self.variable(name, &[], in_context),
@@ -101,7 +101,7 @@ impl Reader {
         }
     }
 
-    /// The first step reads its surroundings, each later one the step before it.
+    /// The first step is evaluated in the context of the path, each later one on the result of the step before it.
     fn path(&mut self, steps: &[PathStep], in_context: bool) {
         self.scoped(|reader| {
             for (index, step) in steps.iter().enumerate() {
@@ -123,7 +123,7 @@ impl Reader {
 
     fn binding(&mut self, variable: &AstNode, value: &AstNode, in_context: bool) {
         let AstNode::Variable(name) = variable else { return self.all([variable, value], in_context) };
-        // Only a function may mention the very name that it is bound to.
+        // Only a function may use the name that it is bound to.
         if matches!(value, AstNode::Lambda { .. }) {
             self.locals.push(name.clone());
         }
@@ -149,7 +149,7 @@ impl Reader {
         }
     }
 
-    /// Forgets what `walk` binds.
+    /// Calls `walk`, and removes the variables that it binds.
     fn scoped(&mut self, walk: impl FnOnce(&mut Self)) {
         let outer = self.locals.len();
         walk(self);

@@ -1,4 +1,4 @@
-//! Every Task ends by itself, and one that waits for a callback notices a callback that was lost.
+//! Rules about timeouts: every Task has one, and a Task that waits for a callback has a heartbeat for a lost callback.
 
 use jsonata_core::evaluator::{Context, Evaluator};
 use jsonata_core::parser;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Lint, array, expressions};
 
-/// Retries after which an expression is evaluated: none, a few, and more than any Task makes.
+/// The retry counts for which the expression of a heartbeat is evaluated: none, a few, and more than any Task has.
 const ATTEMPTS: [u64; 4] = [0, 1, 5, 10_000];
 
 pub(super) fn check(lint: &mut Lint<'_>, path: &str, task: &Value) {
@@ -15,7 +15,7 @@ pub(super) fn check(lint: &mut Lint<'_>, path: &str, task: &Value) {
         lint.find(path, "a Task without `TimeoutSeconds` can hang for a year");
     }
     if array(&task["Retry"]).is_empty() {
-        lint.find(path, "a Task without `Retry` fails on the first hiccup of a service");
+        lint.find(path, "a Task without `Retry` fails on the first temporary error of a service");
     }
     if let Some(problem) = ATTEMPTS.into_iter().find_map(|retries| heartbeat_problem(task, retries)) {
         lint.find(path, problem);
@@ -24,11 +24,11 @@ pub(super) fn check(lint: &mut Lint<'_>, path: &str, task: &Value) {
         if task["HeartbeatSeconds"].is_null() {
             lint.find(
                 path,
-                "a Task that waits for a token needs `HeartbeatSeconds`, or it never notices a lost callback",
+                "a Task that waits for a token needs `HeartbeatSeconds`, or it does not notice a lost callback",
             );
         }
         if !expressions::mention_task_token(&task["Arguments"]) {
-            lint.find(path, "a Task that waits for a token must hand out $states.context.Task.Token in `Arguments`");
+            lint.find(path, "a Task that waits for a token must pass $states.context.Task.Token in `Arguments`");
         }
     }
 }
@@ -43,12 +43,12 @@ fn heartbeat_problem(task: &Value, retries: u64) -> Option<String> {
     }
 }
 
-/// The heartbeat of a Task that has been retried this often: a number, or an expression of the retries.
+/// The heartbeat in seconds of a Task after this number of retries; it is a number, or an expression of the retries.
 fn heartbeat(task: &Value, retries: u64) -> Result<Option<u64>, String> {
     let heartbeat = match &task["HeartbeatSeconds"] {
         Value::Null => return Ok(None),
         Value::String(text) => {
-            let source = expressions::expression(text).ok_or("is text, and no expression")?;
+            let source = expressions::expression(text).ok_or("is a text, and not an expression")?;
             let parsed = parser::parse(source).map_err(|error| error.to_string())?;
             let mut context = Context::new();
             context.bind("states".to_owned(), json!({ "context": { "State": { "RetryCount": retries } } }).into());
@@ -60,11 +60,11 @@ fn heartbeat(task: &Value, retries: u64) -> Result<Option<u64>, String> {
     };
     match heartbeat.as_u64() {
         Some(seconds) if seconds > 0 => Ok(Some(seconds)),
-        _ => Err(format!("{heartbeat} is no whole number of seconds")),
+        _ => Err(format!("{heartbeat} is not a whole number of seconds")),
     }
 }
 
-/// Whether the Task ends only when somebody sends its token back.
+/// Whether the Task ends only when its token is sent back.
 pub(super) fn waits_for_token(task: &Value) -> bool {
     task["Resource"].as_str().is_some_and(|resource| resource.ends_with(".waitForTaskToken"))
 }

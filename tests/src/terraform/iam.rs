@@ -1,27 +1,27 @@
-//! Policies held against what was really done: nothing done that is not granted, nothing granted that is not done.
+//! Compares IAM policies with the actions that a role performed: every action must be granted, and every grant used.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-/// Something that a role did.
+/// An action that a role performed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Use {
     /// The action, as IAM names it.
     pub action: String,
     /// The resource's ARN; `*` for an action without resource types.
     pub resource: String,
-    /// The condition keys that came with it.
+    /// The condition keys of the request.
     pub context: BTreeMap<&'static str, String>,
 }
 
 impl Use {
-    /// A use without condition keys.
+    /// An action without condition keys.
     pub fn of(action: impl Into<String>, resource: impl Into<String>) -> Self {
         Self { action: action.into(), resource: resource.into(), context: BTreeMap::new() }
     }
 
-    /// The same, with a condition key.
+    /// The same action with one more condition key.
     #[must_use]
     pub fn with(mut self, key: &'static str, value: impl Into<String>) -> Self {
         self.context.insert(key, value.into());
@@ -38,7 +38,7 @@ pub struct Policy {
     statement: Vec<Statement>,
 }
 
-/// Only what the module's policies are made of: anything else in them is an error here.
+/// A statement of a policy, limited to what the module's policies use: anything else is an error.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Statement {
@@ -79,27 +79,27 @@ impl Values {
 }
 
 impl Policy {
-    /// What was done that is not granted.
+    /// The actions that the policy does not grant.
     #[must_use]
     pub fn not_granted<'a>(&self, uses: &'a BTreeSet<Use>) -> Vec<&'a Use> {
         uses.iter().filter(|used| !self.statement.iter().any(|statement| statement.grants(used))).collect()
     }
 
-    /// What is granted but was not done: a line for each action and each entry among a statement's resources.
+    /// The grants that were not used: a line for each action and each entry of a statement's resources.
     #[must_use]
-    pub fn idle(&self, uses: &BTreeSet<Use>) -> BTreeSet<String> {
-        let mut idle = BTreeSet::new();
+    pub fn unused(&self, uses: &BTreeSet<Use>) -> BTreeSet<String> {
+        let mut unused = BTreeSet::new();
         for statement in &self.statement {
             for action in statement.action.iter() {
                 for (index, resource) in statement.resource.iter().enumerate() {
                     let is_it = |used: &&Use| used.action == action && matches(resource, &used.resource);
                     if !uses.iter().filter(is_it).any(|used| statement.holds(used)) {
-                        idle.insert(format!("{}: {action} on resource {}", statement.sid, index + 1));
+                        unused.insert(format!("{}: {action} on resource {}", statement.sid, index + 1));
                     }
                 }
             }
         }
-        idle
+        unused
     }
 }
 
@@ -111,7 +111,7 @@ impl Statement {
             && self.holds(used)
     }
 
-    /// Whether every condition is met.
+    /// Whether every condition is satisfied.
     fn holds(&self, used: &Use) -> bool {
         self.condition.iter().all(|(operator, keys)| {
             keys.iter().all(|(key, wanted)| match (operator, used.context.get(key.as_str())) {
@@ -168,20 +168,20 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_that_is_used_up_is_well() {
+    fn used_grants_are_not_reported() {
         assert_eq!(policy().not_granted(&all()), Vec::<&Use>::new());
-        assert_eq!(policy().idle(&all()), ["Log: logs:PutLogEvents on resource 1".to_owned()].into());
+        assert_eq!(policy().unused(&all()), ["Log: logs:PutLogEvents on resource 1".to_owned()].into());
     }
 
     #[test]
-    fn what_is_never_done_is_named() {
+    fn unused_grants_are_reported() {
         let mut uses = all();
         uses.retain(|used| used.action != "s3:PutObject" && used.action != "iam:PassRole");
         uses.insert(Use::of("iam:PassRole", "r"));
         uses.insert(Use::of("s3:PutObject", "arn:aws:s3:::b/out/a.mp4"));
-        let idle: Vec<_> = policy().idle(&uses).into_iter().collect();
+        let unused: Vec<_> = policy().unused(&uses).into_iter().collect();
         assert_eq!(
-            idle,
+            unused,
             [
                 "Log: logs:PutLogEvents on resource 1",
                 "Pass: iam:PassRole on resource 1",
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_granted_is_named() {
+    fn actions_without_a_grant_are_reported() {
         for used in [
             Use::of("s3:DeleteObject", "arn:aws:s3:::b/in/a.mp4"),
             Use::of("s3:GetObject", "arn:aws:s3:::b/out/a.mp4"),
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn wildcards_are_iams() {
+    fn wildcards_match_as_in_iam() {
         assert!(matches("a*c", "abbc") && matches("*", "") && matches("a?c", "aüc") && matches("🎬*", "🎬"));
         assert!(!matches("a*c", "abb") && !matches("a", "ab") && !matches("?", ""));
     }

@@ -1,4 +1,4 @@
-//! The Terraform module on the local emulator: a copy of it, applied and destroyed by the real provider.
+//! The Terraform module on the local emulator: a copy of the module, applied and destroyed with the real provider.
 
 pub mod iam;
 pub mod recorder;
@@ -12,43 +12,43 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-pub use recorder::ask;
+pub use recorder::call;
 
-/// A stack of its own, in its own emulator.
+/// A copy of the module, and the emulator that it is applied to.
 pub struct Terraform {
-    /// Holds the copy at `terraform/`, the state machine beside it, zips and state.
+    /// Contains the copy in `terraform/`, `statemachine/`, `zips/` and the state.
     dir: TempDir,
     emulator: String,
     variables: BTreeMap<String, String>,
 }
 
-/// A value that Terraform would change in a stack that nobody has touched.
+/// A value that Terraform would change in an unchanged stack.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Change {
     /// For example `aws_lambda_function`.
     pub kind: String,
-    /// The attribute at the resource's top level; absent when the whole resource is made or removed.
+    /// The attribute at the resource's top level; absent when the whole resource is created or destroyed.
     pub attribute: Option<String>,
 }
 
 impl Terraform {
-    /// Copies the module, and initialises the copy with the real provider. `recorders` are the
-    /// URLs that the functions take for AWS.
+    /// Copies the module, and initialises the copy with the real provider. `recorders` are the endpoints that the functions
+    /// use for AWS, by function.
     ///
     /// # Panics
     /// When a file cannot be copied or Terraform cannot be initialised: the message says why.
     pub async fn prepare(emulator: &str, packages: &LambdaPackages, recorders: &BTreeMap<&str, String>) -> Self {
         let root = workspace().unwrap_or_else(|error| panic!("{error}"));
-        let dir = tempfile::tempdir().expect("a directory of its own");
+        let dir = tempfile::tempdir().expect("a temporary directory");
         for part in ["terraform", "statemachine", "zips"] {
-            fs::create_dir(dir.path().join(part)).expect("an empty directory takes another");
+            fs::create_dir(dir.path().join(part)).expect("a new directory can be created");
         }
         copy(&root.join("terraform"), &dir.path().join("terraform"), &["tf", "json", "hcl"]);
         copy(&root.join("statemachine"), &dir.path().join("statemachine"), &["json"]);
         for (name, zip) in packages.iter() {
             fs::write(dir.path().join("zips").join(format!("{name}.zip")), zip.as_ref()).expect("zips can be written");
         }
-        // From outside, as whoever tests a module must: the product knows nothing of emulators and recorders.
+        // An override file, so that the module itself contains nothing about emulators and recorders.
         fs::write(dir.path().join("terraform/recorders_override.tf"), override_of_functions(&root, recorders))
             .expect("the copy can be written to");
 
@@ -74,7 +74,7 @@ impl Terraform {
     /// `terraform apply`; returns the outputs' values.
     ///
     /// # Panics
-    /// When it fails, with what Terraform says.
+    /// When it fails, with the output of Terraform.
     pub async fn apply(&self) -> Value {
         self.terraform(&["apply", "-auto-approve"], true).await;
         let outputs: Value = parse(&self.terraform(&["output", "-json"], false).await);
@@ -82,10 +82,10 @@ impl Terraform {
         outputs.iter().map(|(name, output)| (name.clone(), output["value"].clone())).collect()
     }
 
-    /// What a plan would change now.
+    /// The changes of a new plan.
     ///
     /// # Panics
-    /// When it fails, with what Terraform says.
+    /// When it fails, with the output of Terraform.
     pub async fn plan(&self) -> Vec<Change> {
         self.terraform(&["plan", "-out", "again.tfplan"], true).await;
         let plan: Value = parse(&self.terraform(&["show", "-json", "again.tfplan"], false).await);
@@ -100,7 +100,7 @@ impl Terraform {
         changes
     }
 
-    /// The resources as they are, each with its `address`, `type`, `name`, `index` and `values`.
+    /// The resources in the state, each with its `address`, `type`, `name`, `index` and `values`.
     ///
     /// # Panics
     /// When there are none.
@@ -112,7 +112,7 @@ impl Terraform {
     /// `terraform destroy`.
     ///
     /// # Panics
-    /// When it fails, with what Terraform says.
+    /// When it fails, with the output of Terraform.
     pub async fn destroy(&self) {
         self.terraform(&["destroy", "-auto-approve"], true).await;
     }
@@ -131,7 +131,7 @@ impl Terraform {
     }
 
     async fn run(&self, mut command: Command) -> String {
-        let said = command
+        let output = command
             .current_dir(self.dir())
             .envs([
                 ("AWS_ENDPOINT_URL", self.emulator.as_str()),
@@ -141,7 +141,7 @@ impl Terraform {
                 ("TF_IN_AUTOMATION", "1"),
                 ("TF_INPUT", "0"),
             ])
-            // Nobody's own profile or session may come in between.
+            // The user's own profile and session must not be used.
             .env_remove("AWS_PROFILE")
             .env_remove("AWS_SESSION_TOKEN")
             .kill_on_drop(true)
@@ -149,12 +149,12 @@ impl Terraform {
             .await
             .unwrap_or_else(|error| panic!("{:?} cannot be run, is Terraform installed? {error}", command.as_std()));
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert!(said.status.success(), "{:?}\n{}{}", command.as_std(), text(&said.stdout), text(&said.stderr));
-        text(&said.stdout)
+        assert!(output.status.success(), "{:?}\n{}{}", command.as_std(), text(&output.stdout), text(&output.stderr));
+        text(&output.stdout)
     }
 }
 
-/// Gives each function's recorder to its SDK as every service that it has a client for.
+/// The override file that makes each function's recorder the endpoint of every service that the functions have a client for.
 fn override_of_functions(root: &Path, recorders: &BTreeMap<&str, String>) -> String {
     let manifest = fs::read_to_string(root.join("lambdas/Cargo.toml")).expect("the functions' manifest");
     let services: BTreeSet<String> = manifest
@@ -162,7 +162,7 @@ fn override_of_functions(root: &Path, recorders: &BTreeMap<&str, String>) -> Str
         .filter_map(|line| line.strip_prefix("aws-sdk-"))
         .map(|line| line.chars().take_while(char::is_ascii_alphanumeric).collect::<String>().to_uppercase())
         .collect();
-    // JSON's lists and objects are Terraform's as well. (One for all, AWS_ENDPOINT_URL, is the emulator's own to set.)
+    // JSON's lists and objects are valid Terraform. AWS_ENDPOINT_URL cannot be used, because the emulator sets it.
     let (services, recorders) = (serde_json::json!(services), serde_json::json!(recorders));
     format!(
         r#"
@@ -177,7 +177,7 @@ fn override_of_functions(root: &Path, recorders: &BTreeMap<&str, String>) -> Str
     )
 }
 
-/// The attributes of one resource in a plan that are not as they should be.
+/// The attributes of one resource that a plan would change.
 fn changes(resource: &Value) -> Vec<Change> {
     let kind = resource["type"].as_str().unwrap_or_default();
     let (before, after) = (&resource["change"]["before"], &resource["change"]["after"]);

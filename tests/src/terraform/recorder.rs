@@ -1,4 +1,4 @@
-//! Stands between one Lambda function and AWS, and writes down what IAM would be asked about each call.
+//! A proxy between one Lambda function and AWS that records the IAM actions of each call.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -22,18 +22,18 @@ use super::iam::Use;
 /// Larger than any body in these tests.
 const MAX_BODY: usize = 64 * 1024 * 1024;
 
-/// Where calls go on to.
+/// The services that calls are forwarded to.
 #[derive(Debug, Clone)]
-pub struct Behind {
+pub struct Upstream {
     /// The emulator's URL.
     pub emulator: String,
     /// The Rekognition stand-in's URL.
     pub rekognition: String,
-    /// The only state machine whose task tokens there are: a token tells nobody else.
+    /// The state machine that all task tokens belong to; a token does not name it.
     pub state_machine_arn: String,
 }
 
-/// One function's recorder, listening until it is dropped.
+/// The recorder of one function. It listens until it is dropped.
 pub struct Recorder {
     shared: Arc<Shared>,
     url: String,
@@ -41,7 +41,7 @@ pub struct Recorder {
 }
 
 struct Shared {
-    behind: Behind,
+    upstream: Upstream,
     client: Client<HttpConnector, Body>,
     uses: Mutex<BTreeSet<Use>>,
 }
@@ -50,27 +50,27 @@ impl Recorder {
     /// Starts a recorder on a free port of 127.0.0.1.
     ///
     /// # Errors
-    /// No port is to be had.
-    pub async fn start(behind: Behind) -> std::io::Result<Self> {
+    /// When no port is available.
+    pub async fn start(upstream: Upstream) -> std::io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
         let client = Client::builder(TokioExecutor::new()).build_http();
-        let shared = Arc::new(Shared { behind, client, uses: Mutex::default() });
+        let shared = Arc::new(Shared { upstream, client, uses: Mutex::default() });
         let router = Router::new().fallback(forward).with_state(Arc::clone(&shared));
         let serving = tokio::spawn(async move {
-            // It ends when it is aborted.
+            // It runs until it is aborted.
             let _ = axum::serve(listener, router).await;
         });
         Ok(Self { shared, url, serving })
     }
 
-    /// What the function takes for AWS.
+    /// The endpoint that the function uses for AWS.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Everything that the function did so far.
+    /// The actions of the function so far.
     #[must_use]
     pub fn uses(&self) -> BTreeSet<Use> {
         self.shared.uses.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -83,19 +83,19 @@ impl Drop for Recorder {
     }
 }
 
-/// One call of a service that speaks AWS JSON, for services that are asked too seldom for a client of their own.
+/// Calls a service with the AWS JSON protocol, for services that the tests call too rarely for an SDK client.
 ///
 /// # Panics
-/// When there is no answer, or it is no JSON.
-pub async fn ask(emulator: &str, target: &str, question: &Value) -> Value {
+/// When there is no response, or the response is not JSON.
+pub async fn call(emulator: &str, target: &str, input: &Value) -> Value {
     let service = target.split('.').next().unwrap_or_default();
-    // The emulator looks at the service and the Region in it, not at the signature.
+    // The emulator reads the service and the Region in it and does not check the signature.
     let credential = format!("AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{service}/aws4_request");
     let request = Request::post(emulator)
         .header("x-amz-target", target)
         .header(header::CONTENT_TYPE, "application/x-amz-json-1.0")
         .header(header::AUTHORIZATION, credential)
-        .body(Body::from(question.to_string()))
+        .body(Body::from(input.to_string()))
         .expect("a well-formed request");
     let client: Client<HttpConnector, Body> = Client::builder(TokioExecutor::new()).build_http();
     let answer = client.request(request).await.unwrap_or_else(|error| panic!("{target}: {error}"));
@@ -107,9 +107,9 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
     let (mut parts, body) = request.into_parts();
     let Ok(body) = to_bytes(body, MAX_BODY).await else { return StatusCode::BAD_REQUEST.into_response() };
     let target = target(&parts).to_owned();
-    let to = if target.starts_with("Rekognition") { &shared.behind.rekognition } else { &shared.behind.emulator };
+    let to = if target.starts_with("Rekognition") { &shared.upstream.rekognition } else { &shared.upstream.emulator };
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let uses = uses(&shared.behind, &parts, &target, &body);
+    let uses = uses(&shared.upstream, &parts, &target, &body);
     match format!("{to}{path}").parse::<Uri>() {
         Ok(uri) => parts.uri = uri,
         Err(_) => return StatusCode::BAD_REQUEST.into_response(),
@@ -121,7 +121,7 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
             let missing = answer.status() == StatusCode::NOT_FOUND;
             let mut recorded = shared.uses.lock().unwrap_or_else(PoisonError::into_inner);
             for used in uses {
-                // S3 says that an object is not there only to those who may list the bucket.
+                // S3 answers 404 only to a caller that may list the bucket, otherwise 403.
                 if missing && used.action.starts_with("s3:GetObject") {
                     let bucket = used.resource.split('/').next().unwrap_or_default();
                     recorded.insert(Use::of("s3:ListBucket", bucket));
@@ -138,24 +138,24 @@ fn target(parts: &Parts) -> &str {
     parts.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default()
 }
 
-/// What IAM is asked when a call comes in.
-fn uses(behind: &Behind, parts: &Parts, target: &str, body: &Bytes) -> Vec<Use> {
+/// The IAM actions of a call.
+fn uses(upstream: &Upstream, parts: &Parts, target: &str, body: &Bytes) -> Vec<Use> {
     match target.split_once('.') {
         Some(("RekognitionService", action)) => {
             let mut uses = vec![Use::of(format!("rekognition:{action}"), "*")];
             if action == "StartFaceDetection" {
-                uses.extend(in_the_callers_name(body));
+                uses.extend(with_the_callers_permissions(body));
             }
             uses
         }
-        Some(("AWSStepFunctions", action)) => vec![Use::of(format!("states:{action}"), &behind.state_machine_arn)],
+        Some(("AWSStepFunctions", action)) => vec![Use::of(format!("states:{action}"), &upstream.state_machine_arn)],
         Some((service, action)) => vec![Use::of(format!("{service}:{action}"), "*")],
         None => vec![s3(parts)],
     }
 }
 
-/// What Rekognition does with the permissions of whoever starts a job.
-fn in_the_callers_name(body: &Bytes) -> Vec<Use> {
+/// The actions that Rekognition performs with the permissions of the caller that starts a job.
+fn with_the_callers_permissions(body: &Bytes) -> Vec<Use> {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let object = format!("arn:aws:s3:::{}/{}", text("/Video/S3Object/Bucket"), text("/Video/S3Object/Name"));
@@ -167,7 +167,7 @@ fn in_the_callers_name(body: &Bytes) -> Vec<Use> {
     ]
 }
 
-/// An S3 call by its method, path and query.
+/// The IAM action of an S3 call, by its method, path and query.
 fn s3(parts: &Parts) -> Use {
     let path = percent_decode_str(&parts.uri.path()[1..]).decode_utf8_lossy().into_owned();
     let (bucket, key) = path.split_once('/').unwrap_or((&path, ""));
@@ -186,7 +186,7 @@ fn s3(parts: &Parts) -> Use {
         (&Method::HEAD, None, _) | (&Method::GET, None, Some("GetObject")) => "s3:GetObject".to_owned(),
         (&Method::PUT, None, Some("PutObject")) => "s3:PutObject".to_owned(),
         (&Method::DELETE, None, Some("DeleteObject")) => "s3:DeleteObject".to_owned(),
-        // Nothing that a policy could grant: it shows up as used but not granted.
+        // Not an action of a policy, so it is reported as not granted.
         _ => format!("s3:{} {}", parts.method, parts.uri),
     };
     Use::of(action, format!("arn:aws:s3:::{bucket}/{key}"))
@@ -206,17 +206,17 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_is_listed_with_or_without_a_slash_behind_its_name() {
+    fn a_listing_is_recognised_with_and_without_a_slash_after_the_bucket() {
         let listing = Use::of("s3:ListBucket", "arn:aws:s3:::b");
         for path in ["/b", "/b/"] {
             assert_eq!(asked(Method::GET, &format!("{path}?list-type=2")), listing);
-            let within = asked(Method::GET, &format!("{path}?list-type=2&max-keys=20&prefix=queue%2Ftickets%2F"));
+            let within = asked(Method::GET, &format!("{path}?list-type=2&max-keys=20&prefix=queue%2Fentries%2F"));
             assert_eq!(within, listing.clone().with("s3:prefix", "queue/entries/"));
         }
     }
 
     #[test]
-    fn objects_are_named_as_they_are() {
+    fn object_keys_are_decoded() {
         let object = "arn:aws:s3:::b/a b+c%2F/🎬.mp4";
         let path = "/b/a%20b%2Bc%252F/%F0%9F%8E%AC.mp4";
         assert_eq!(asked(Method::PUT, &format!("{path}?x-id=PutObject")), Use::of("s3:PutObject", object));
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_policy_of_ours_could_grant_keeps_its_own_name() {
+    fn an_unknown_call_is_recorded_with_its_method_and_path() {
         for (method, uri) in [(Method::PUT, "/b"), (Method::GET, "/b?acl"), (Method::GET, "/b/key?tagging")] {
             assert_eq!(asked(method.clone(), uri).action, format!("s3:{method} {uri}"));
         }

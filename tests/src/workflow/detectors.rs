@@ -1,4 +1,4 @@
-//! Detectors whose result is known beforehand: for sizes that no small video has, and for moments that must not pass.
+//! Detectors with a canned result: for results larger than those of a small video, and for jobs that stay in progress.
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -8,18 +8,18 @@ use face_detection::{
     Analysis, AnalyzeError, BoundingBox, Continue, Detector, FaceDetail, FaceDetection, VideoMetadata,
 };
 
-/// Faces in one frame of a canned result, but for the last.
+/// The number of faces in one frame of a canned result, except for the last frame.
 const FACES_A_FRAME: usize = 3;
 
-/// Finds the same faces in whatever it is given.
+/// A detector that finds the same faces in every video.
 #[derive(Debug, Clone)]
 pub struct Canned {
-    /// What it finds.
+    /// The faces that it finds.
     pub faces: Vec<FaceDetection>,
 }
 
 impl Canned {
-    /// A detector that finds `count` faces, each another, three at a time and two frames a second.
+    /// A detector that finds `count` different faces, three per frame and two frames a second.
     #[must_use]
     pub fn faces(count: usize) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "small numbers")]
@@ -63,7 +63,7 @@ impl Detector for Canned {
 pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
 
 impl Gate {
-    /// Lets every analysis through, now and from now on.
+    /// Lets every current and later analysis continue.
     pub fn open(&self) {
         *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.0.1.notify_all();
@@ -91,7 +91,7 @@ impl Detector for Gated {
         let (open, opened) = &*self.gate.0;
         let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
         while !*open {
-            // A server that stops does not open the gate, so it is asked for now and then.
+            // A server that stops does not open the gate, so the analysis checks regularly whether it is cancelled.
             if progress(0.0) == Continue::No {
                 return Err(AnalyzeError::Cancelled);
             }

@@ -1,4 +1,4 @@
-//! The whole workflow for one test: a real emulator, the real Lambda functions, the real stand-in, and bounded waits.
+//! The whole workflow for one test: the emulator, the Lambda functions, the stand-in for Rekognition, and waits with a timeout.
 
 mod detectors;
 mod results;
@@ -18,16 +18,16 @@ pub use detectors::{Canned, Gate, Gated};
 pub use results::Complete;
 pub use truth::Score;
 
-/// The longest that a test waits for anything. It is generous: only a workflow that hangs ever meets it.
+/// The timeout of every wait of a test. It is long: only a workflow that hangs reaches it.
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// Between two looks at what is waited for.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// The interval between two checks of a condition.
+const CHECK_EVERY: Duration = Duration::from_millis(50);
 
-/// What every test needs once, however many run: the emulator's environment and the Lambda functions' packages.
+/// The emulator's environment and the packages of the Lambda functions, which are prepared once for all tests.
 static TOOLS: OnceCell<(Dependencies, LambdaPackages)> = OnceCell::const_new();
 
-/// As many workflows at once as there are cores.
+/// Limits the workflows that run in parallel to the number of cores.
 static PLACES: LazyLock<Semaphore> =
     LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(1, std::num::NonZero::get)));
 
@@ -43,15 +43,15 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// A workflow with this detector, and else as on AWS.
+    /// A workflow with this detector, and with AWS's quotas and limits.
     ///
     /// # Panics
-    /// When anything of it cannot be set up: the message says what and why.
+    /// When a part of it cannot be set up: the message says which, and why.
     pub async fn start(detector: impl Detector + 'static) -> Self {
         Self::with(detector, |_| {}).await
     }
 
-    /// A workflow whose options `change` has had a say in.
+    /// A workflow with options that `change` has changed.
     ///
     /// # Panics
     /// As [`start`](Self::start).
@@ -67,13 +67,13 @@ impl Rig {
     /// Uploads an object and returns the execution that its event starts.
     ///
     /// # Panics
-    /// When it starts none.
+    /// When no execution starts.
     pub async fn upload(&self, key: &str, body: &[u8]) -> Execution {
         self.workflow.uploads.put(key, body).await.unwrap_or_else(|error| panic!("{error}"));
         self.workflow.execution_of(key).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Starts one more execution with the same input, as a duplicate event or a person does; returns its ARN.
+    /// Starts another execution with the same input, as a duplicate event does; returns its ARN.
     ///
     /// # Panics
     /// When the emulator refuses.
@@ -81,28 +81,28 @@ impl Rig {
         self.workflow.executions.start(&execution.input).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The execution once it has ended, however it ended.
+    /// Waits until the execution has ended, with or without success, and returns it.
     ///
     /// # Panics
     /// When it does not end in time, with its history.
     pub async fn end_of(&self, arn: &str) -> Execution {
         let Ok(ended) = timeout(LIMIT, self.workflow.executions.wait(arn)).await else {
-            panic!("{arn} still runs after {} s\n{}", LIMIT.as_secs(), self.story(arn).await);
+            panic!("{arn} still runs after {} s\n{}", LIMIT.as_secs(), self.history_text(arn).await);
         };
         ended.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The execution's results, once it has succeeded, checked whole.
+    /// Waits until the execution has succeeded, checks all of its results and returns them.
     ///
     /// # Panics
-    /// When it fails, with its history; when anything is missing from the results or contradicts the rest.
+    /// When it fails, with its history; when the results are incomplete or contradict each other.
     pub async fn results_of(&self, arn: &str) -> Complete {
         let execution = self.end_of(arn).await;
-        assert!(execution.has_succeeded(), "{execution:#?}\n{}", self.story(arn).await);
+        assert!(execution.has_succeeded(), "{execution:#?}\n{}", self.history_text(arn).await);
         Complete::check(self, &execution).await
     }
 
-    /// The error's name and cause, once the execution has failed.
+    /// Waits until the execution has failed, and returns the name and the cause of the error.
     ///
     /// # Panics
     /// When it succeeds, with its history.
@@ -110,11 +110,11 @@ impl Rig {
         let execution = self.end_of(arn).await;
         match (execution.error, execution.cause) {
             (Some(error), Some(cause)) => (error, cause),
-            _ => panic!("{arn} was to fail with a name and a cause\n{}", self.story(arn).await),
+            _ => panic!("{arn} did not fail with a name and a cause\n{}", self.history_text(arn).await),
         }
     }
 
-    /// The states that the execution has entered, in order, without those inside the Map, which overtake each other.
+    /// The states that the execution has entered, in order, without those inside the Map, which run in parallel.
     ///
     /// # Panics
     /// When the emulator has no history of it.
@@ -125,7 +125,7 @@ impl Rig {
         entered.filter(|state| state != "FetchPage").collect()
     }
 
-    /// The errors that the execution's Tasks met, retried ones included.
+    /// The errors of the execution's Tasks, retried ones included.
     ///
     /// # Panics
     /// When the emulator has no history of it.
@@ -136,20 +136,20 @@ impl Rig {
         failed.collect()
     }
 
-    /// From the callback that resumes an execution to its end, once it has succeeded.
+    /// Waits until the execution has succeeded, and returns the time from the callback that resumed it to its end.
     ///
     /// # Panics
     /// When it fails, with its history.
     pub async fn time_after_the_callback(&self, arn: &str) -> Duration {
         let ended = self.workflow.executions.wait(arn).await.unwrap_or_else(|error| panic!("{error}"));
-        assert!(ended.has_succeeded(), "{ended:#?}\n{}", self.story(arn).await);
+        assert!(ended.has_succeeded(), "{ended:#?}\n{}", self.history_text(arn).await);
         let history = self.history(arn).await;
         let resumed = history.iter().find(|event| event["type"] == "TaskSucceeded");
         let at = |event: Option<&Value>| event.and_then(|event| event["timestamp"].as_f64()).expect("it was resumed");
         Duration::from_secs_f64(at(history.last()) - at(resumed))
     }
 
-    /// How many jobs were started, and would have been paid for.
+    /// The number of jobs that were started, which AWS would bill.
     #[must_use]
     pub fn billed(&self) -> u64 {
         self.workflow.rekognition.calls().jobs
@@ -167,19 +167,19 @@ impl Rig {
     /// Waits until `condition` holds.
     ///
     /// # Panics
-    /// When it does not in time; `what` says what was hoped for.
+    /// When it does not hold in time; `what` is the condition in words.
     pub async fn until(&self, what: &str, mut condition: impl AsyncFnMut() -> bool) {
         let give_up = Instant::now() + LIMIT;
         while !condition().await {
             assert!(Instant::now() < give_up, "not within {} s: {what}", LIMIT.as_secs());
-            sleep(LOOK_EVERY).await;
+            sleep(CHECK_EVERY).await;
         }
     }
 
-    /// Waits until no execution waits, no entry is left and nobody holds the queue's lease.
+    /// Waits until there is no pending callback, no queue entry and no lease.
     ///
     /// # Panics
-    /// When something stays; it is named.
+    /// When some remain; the message names them.
     pub async fn until_nothing_waits(&self) {
         let give_up = Instant::now() + LIMIT;
         loop {
@@ -190,8 +190,8 @@ impl Rig {
             if left.is_empty() {
                 return;
             }
-            assert!(Instant::now() < give_up, "{} s later there still are {left:#?}", LIMIT.as_secs());
-            sleep(LOOK_EVERY).await;
+            assert!(Instant::now() < give_up, "after {} s there still are {left:#?}", LIMIT.as_secs());
+            sleep(CHECK_EVERY).await;
         }
     }
 
@@ -199,12 +199,12 @@ impl Rig {
         self.workflow.executions.history(arn).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The execution's history for a reader: an event a line. (The emulator shows the end of its log when a test panics.)
-    async fn story(&self, arn: &str) -> String {
+    /// The execution's history as text, one event per line. (The emulator prints the end of its log when a test panics.)
+    async fn history_text(&self, arn: &str) -> String {
         let line = |event: &Value| {
             let details = event.as_object().into_iter().flatten().find(|(name, _)| name.ends_with("EventDetails"));
             let mut details = details.map(|(_, details)| details.to_string()).unwrap_or_default();
-            // A long payload says no more than its beginning, and a character's border is needed to cut at.
+            // Long payloads are cut, at the boundary of a character.
             details = details.chars().take(300).collect();
             format!("{:>4} {} {details}\n", event["id"], event["type"].as_str().unwrap_or_default())
         };
@@ -212,10 +212,10 @@ impl Rig {
     }
 }
 
-/// The face detection model's file, for tests that really look at a video.
+/// The file of the face detection model, for tests that analyse a video.
 ///
 /// # Panics
-/// When it cannot be fetched.
+/// When it cannot be downloaded.
 pub async fn model() -> &'static std::path::Path {
     tools().await.0.model()
 }

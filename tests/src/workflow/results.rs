@@ -1,4 +1,4 @@
-//! The results of an execution, read back and checked against each other.
+//! Reads the results of an execution and checks that they agree.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::Rig;
 use crate::schema::Document;
 
-/// A result that names all its objects, and whose objects agree.
+/// A complete result: the manifest names all objects, and the objects agree.
 #[derive(Debug)]
 pub struct Complete {
     /// `manifest.json`
@@ -23,10 +23,10 @@ pub struct Complete {
 }
 
 impl Complete {
-    /// Reads everything that the execution's output leads to.
+    /// Reads and checks all objects of the result that the execution's output names.
     ///
     /// # Panics
-    /// When something is missing, left over, or contradicts the rest.
+    /// When an object is missing, is not in the manifest, or contradicts another.
     pub(super) async fn check(rig: &Rig, execution: &Execution) -> Self {
         let output = execution.output.as_ref().expect("an execution that succeeded has an output");
         let text = |field: &str| output[field].as_str().unwrap_or_else(|| panic!("no {field} in {output}"));
@@ -59,7 +59,7 @@ impl Complete {
     }
 }
 
-/// The manifest names exactly what lies there, with its size; of itself it cannot know the size.
+/// Checks that the manifest names exactly the objects of the result, with their sizes. It does not contain its own size.
 async fn check_listing(rig: &Rig, prefix: &str, manifest: &Manifest) {
     let listing = rig.workflow.results.list(prefix).await.unwrap_or_else(|error| panic!("{error}"));
     let found: BTreeMap<_, _> = listing.into_iter().map(|Object { key, bytes }| (key, bytes)).collect();
@@ -70,15 +70,15 @@ async fn check_listing(rig: &Rig, prefix: &str, manifest: &Manifest) {
         .collect();
     let own = format!("{prefix}manifest.json");
     named.insert(own.clone(), found.get(&own).copied().unwrap_or_default());
-    assert_eq!(found, named, "what lies there, and what the manifest names");
+    assert_eq!(found, named, "the objects of the result, and those that the manifest names");
 }
 
 async fn read_page(rig: &Rig, page: &PageFacts) -> Vec<FaceDetection> {
     let body = String::from_utf8(raw(rig, &page.key).await).expect("JSON Lines are UTF-8");
-    assert!(body.is_empty() || body.ends_with('\n'), "{} breaks off", page.key);
+    assert!(body.is_empty() || body.ends_with('\n'), "{} ends within a line", page.key);
     let line = |line: &str| {
         let face: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{}: {error}: {line}", page.key));
-        Document::Face.hold(&face);
+        Document::Face.assert_valid(&face);
         FaceDetection::deserialize(&face).unwrap_or_else(|error| panic!("{}: {error}: {line}", page.key))
     };
     let faces: Vec<FaceDetection> = body.lines().map(line).collect();
@@ -88,17 +88,17 @@ async fn read_page(rig: &Rig, page: &PageFacts) -> Vec<FaceDetection> {
     faces
 }
 
-/// The report is a page about this video, made by an execution of its job.
+/// Checks that the report is an HTML page about this video, job and execution.
 async fn check_report(rig: &Rig, manifest: &Manifest) {
     let html = String::from_utf8(raw(rig, &manifest.report.key).await).expect("HTML is UTF-8");
     assert!(html.starts_with("<!doctype html>") && html.trim_end().ends_with("</html>"), "{html}");
     for part in [&manifest.job.job_id, &manifest.job.idempotency_key, &manifest.video.etag, ":execution:"] {
         assert!(html.contains(part), "{part} is not in {}", manifest.report.key);
     }
-    assert!(!html.contains("at an unknown time"), "the state machine does not tell when an execution began");
+    assert!(!html.contains("at an unknown time"), "the state machine does not pass the start of the execution");
 }
 
-/// Counts once more, in another way than the function does.
+/// Computes the summary again, in another way than the function.
 fn check_summary(summary: &Summary, manifest: &Manifest, faces: &[FaceDetection]) {
     assert_eq!(summary.video, manifest.video);
     assert_eq!(summary.job, manifest.job);
@@ -116,21 +116,25 @@ fn check_summary(summary: &Summary, manifest: &Manifest, faces: &[FaceDetection]
     assert_eq!(summary.most_faces, busiest.map(|(&timestamp_ms, &faces)| Moment { faces, timestamp_ms }));
 
     assert_eq!(summary.timeline.len(), seconds.len());
-    for (told, (second, confidences)) in summary.timeline.iter().zip(&seconds) {
+    for (actual, (second, confidences)) in summary.timeline.iter().zip(&seconds) {
         let own: Vec<_> =
             frames.iter().filter(|(timestamp, _)| *timestamp / 1000 == *second).map(|(_, faces)| *faces).collect();
-        assert_eq!((told.second, told.faces, told.frames), (*second, confidences.len(), own.len()));
-        assert_eq!(Some(told.most_faces), own.into_iter().max());
+        assert_eq!((actual.second, actual.faces, actual.frames), (*second, confidences.len(), own.len()));
+        assert_eq!(Some(actual.most_faces), own.into_iter().max());
         #[expect(clippy::cast_precision_loss, reason = "small numbers")]
         let mean = confidences.iter().sum::<f64>() / confidences.len() as f64;
-        assert!((told.mean_confidence - mean).abs() < 1e-3, "second {second}: {} is not {mean}", told.mean_confidence);
+        assert!(
+            (actual.mean_confidence - mean).abs() < 1e-3,
+            "second {second}: {} is not {mean}",
+            actual.mean_confidence
+        );
     }
 }
 
-/// A document that fulfils its contract.
+/// Reads a document and checks it against its schema.
 async fn read<T: DeserializeOwned>(rig: &Rig, kind: Document, key: &str) -> T {
     let document: Value = serde_json::from_slice(&raw(rig, key).await).unwrap_or_else(|error| panic!("{key}: {error}"));
-    kind.hold(&document);
+    kind.assert_valid(&document);
     T::deserialize(&document).unwrap_or_else(|error| panic!("{key}: {error}: {document}"))
 }
 

@@ -1,14 +1,14 @@
-//! Found faces against the faces that are known to be in the sample clip.
+//! Compares the faces that were found with those that are known to be in the sample clip.
 
 use std::path::Path;
 
 use face_detection::{BoundingBox, FaceDetection};
 use serde::Deserialize;
 
-/// The intersection over union from which on a found face is the known one.
+/// The minimum intersection over union at which a found face counts as the known one.
 const SAME_FACE: f32 = 0.4;
 
-/// The stand-in looks at the first frame of every such span, in milliseconds.
+/// The sampling interval of the stand-in in milliseconds: it analyses the first frame of each interval.
 const INTERVAL_MS: i64 = 500;
 
 /// A frame of `truth.json`.
@@ -24,26 +24,26 @@ struct Frame {
 struct KnownFace {
     #[serde(flatten)]
     bounding_box: BoundingBox,
-    /// False for a face so far outside the picture that it is neither missed nor wrong when found.
+    /// False for a face so far outside of the picture that it counts neither as missed nor as wrong.
     expected: bool,
 }
 
-/// How well found faces meet the known ones.
+/// How well the found faces match the known ones.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Score {
     /// Expected faces.
     pub expected: usize,
     /// Expected faces that were found.
     pub hits: usize,
-    /// Found faces that are none.
+    /// Found faces that are not known faces.
     pub wrong: usize,
 }
 
 impl Score {
-    /// Matches `found` with the truth beside the sample clip, each known face once.
+    /// Matches `found` with the known faces in the file `truth`, each known face once.
     ///
     /// # Panics
-    /// When the truth cannot be read, or a face was found in a frame that the stand-in does not look at.
+    /// When the file cannot be read, or a face was found in a frame that the stand-in does not analyse.
     #[must_use]
     pub fn of(found: &[FaceDetection], truth: &Path) -> Self {
         let text = std::fs::read_to_string(truth).unwrap_or_else(|error| panic!("{}: {error}", truth.display()));
@@ -51,7 +51,7 @@ impl Score {
             serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", truth.display()));
         frames.dedup_by_key(|frame| frame.timestamp / INTERVAL_MS);
         let known: Vec<_> = frames.iter().map(|frame| frame.timestamp).collect();
-        assert!(found.iter().all(|face| known.contains(&face.timestamp)), "a face in a frame that nobody looked at");
+        assert!(found.iter().all(|face| known.contains(&face.timestamp)), "a face in a frame that was not analysed");
 
         let mut score = Self { expected: 0, hits: 0, wrong: 0 };
         for Frame { timestamp, mut faces } in frames {

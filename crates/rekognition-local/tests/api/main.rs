@@ -1,4 +1,4 @@
-//! The stand-in as its callers see it: through the real Rekognition client, with an S3 and an SNS in this process.
+//! Tests of the server through the real Rekognition client, with stubs of S3 and SNS in the same process.
 
 mod calls;
 mod faults;

@@ -7,30 +7,30 @@ use aws_sdk_rekognition::operation::get_face_detection::GetFaceDetectionOutput;
 use aws_sdk_rekognition::types::{FaceDetection, LandmarkType, VideoColorRange, VideoJobStatus};
 use rekognition_local::Fault;
 
-use crate::support::{BUCKET, Canned, KEY, Stand, until};
+use crate::support::{BUCKET, Canned, KEY, Setup, until};
 
 const NEARLY_A_DAY: Duration = Duration::from_mins(24 * 60 - 1);
 const NEARLY_A_WEEK: Duration = Duration::from_mins(7 * 24 * 60 - 1);
 const MINUTE: Duration = Duration::from_mins(1);
 
-async fn page(stand: &Stand, job_id: &str, max_results: i32, token: Option<&str>) -> GetFaceDetectionOutput {
-    let get = stand.client.get_face_detection().job_id(job_id).max_results(max_results);
+async fn page(setup: &Setup, job_id: &str, max_results: i32, token: Option<&str>) -> GetFaceDetectionOutput {
+    let get = setup.client.get_face_detection().job_id(job_id).max_results(max_results);
     get.set_next_token(token.map(Into::into)).send().await.unwrap()
 }
 
-/// The error's name, by its type where the model has one.
-async fn refused_token(stand: &Stand, job_id: &str, token: &str) -> bool {
-    let get = stand.client.get_face_detection().job_id(job_id).next_token(token);
+/// Whether the token is refused as invalid.
+async fn refused_token(setup: &Setup, job_id: &str, token: &str) -> bool {
+    let get = setup.client.get_face_detection().job_id(job_id).next_token(token);
     get.send().await.unwrap_err().into_service_error().is_invalid_pagination_token_exception()
 }
 
 #[tokio::test]
-async fn the_faces_come_back_as_the_detector_found_them() {
-    let stand = Stand::new(&Canned::faces(3)).await;
-    let job_id = stand.start().job_tag("a-tag").send().await.unwrap().job_id.unwrap();
-    stand.aws.messages(1).await;
+async fn the_faces_are_those_of_the_detector() {
+    let setup = Setup::new(&Canned::faces(3)).await;
+    let job_id = setup.start().job_tag("a-tag").send().await.unwrap().job_id.unwrap();
+    setup.aws.messages(1).await;
 
-    let got = stand.get(&job_id).await;
+    let got = setup.get(&job_id).await;
 
     assert_eq!(got.job_status, Some(VideoJobStatus::Succeeded));
     assert_eq!(got.status_message, None);
@@ -64,35 +64,35 @@ async fn the_faces_come_back_as_the_detector_found_them() {
 #[tokio::test]
 async fn a_job_in_progress_has_a_status_and_no_faces() {
     let detector = Canned::faces(3).shut();
-    let stand = Stand::new(&detector).await;
-    let job_id = stand.start().job_tag("tag").send().await.unwrap().job_id.unwrap();
-    let got = stand.get(&job_id).await;
+    let setup = Setup::new(&detector).await;
+    let job_id = setup.start().job_tag("tag").send().await.unwrap().job_id.unwrap();
+    let got = setup.get(&job_id).await;
     assert_eq!(got.job_status, Some(VideoJobStatus::InProgress));
     assert_eq!(got.faces().len(), 0);
     assert_eq!(got.video_metadata, None);
     assert_eq!(got.job_tag.as_deref(), Some("tag"));
 
-    until(|| stand.server.jobs()[0].progress > 0.0).await;
-    let seen = stand.server.jobs().remove(0);
+    until(|| setup.server.jobs()[0].progress > 0.0).await;
+    let seen = setup.server.jobs().remove(0);
     assert_eq!((seen.job_id, seen.job_tag.as_deref(), seen.faces), (job_id, Some("tag"), 0));
     detector.open();
-    stand.aws.messages(1).await;
-    let seen = stand.server.jobs().remove(0);
+    setup.aws.messages(1).await;
+    let seen = setup.server.jobs().remove(0);
     assert_eq!((seen.status, seen.faces), (rekognition_local::JobStatus::Succeeded, 3));
     assert!((seen.progress - 1.0).abs() < f32::EPSILON);
 }
 
 #[tokio::test]
-async fn the_chain_of_pages_holds_every_face_once_and_in_order() {
-    let stand = Stand::new(&Canned::faces(10)).await;
-    let job_id = stand.finished().await;
-    let whole = page(&stand, &job_id, 1000, None).await;
+async fn the_pages_contain_every_face_once_and_in_order() {
+    let setup = Setup::new(&Canned::faces(10)).await;
+    let job_id = setup.finished().await;
+    let whole = page(&setup, &job_id, 1000, None).await;
 
     let mut faces: Vec<FaceDetection> = Vec::new();
     let mut sizes = Vec::new();
     let mut token: Option<String> = None;
     loop {
-        let page = page(&stand, &job_id, 4, token.as_deref()).await;
+        let page = page(&setup, &job_id, 4, token.as_deref()).await;
         assert_eq!(page.job_status, Some(VideoJobStatus::Succeeded));
         assert_eq!(page.video_metadata, whole.video_metadata);
         sizes.push(page.faces().len());
@@ -110,47 +110,47 @@ async fn the_chain_of_pages_holds_every_face_once_and_in_order() {
 
 #[tokio::test]
 async fn a_page_can_be_fetched_again_by_its_token() {
-    let stand = Stand::new(&Canned::faces(10)).await;
-    let job_id = stand.finished().await;
-    let token = page(&stand, &job_id, 4, None).await.next_token;
-    let second = page(&stand, &job_id, 4, token.as_deref()).await;
-    let again = page(&stand, &job_id, 4, token.as_deref()).await;
+    let setup = Setup::new(&Canned::faces(10)).await;
+    let job_id = setup.finished().await;
+    let token = page(&setup, &job_id, 4, None).await.next_token;
+    let second = page(&setup, &job_id, 4, token.as_deref()).await;
+    let again = page(&setup, &job_id, 4, token.as_deref()).await;
     assert_eq!(second.faces, again.faces);
     assert_eq!(second.faces()[0].timestamp, 1000);
 }
 
 #[tokio::test]
-async fn faces_that_fill_their_pages_end_without_a_token() {
-    let stand = Stand::new(&Canned::faces(8)).await;
-    let job_id = stand.finished().await;
-    let token = page(&stand, &job_id, 4, None).await.next_token;
-    assert_eq!(page(&stand, &job_id, 4, token.as_deref()).await.next_token, None);
+async fn a_full_last_page_has_no_token() {
+    let setup = Setup::new(&Canned::faces(8)).await;
+    let job_id = setup.finished().await;
+    let token = page(&setup, &job_id, 4, None).await.next_token;
+    assert_eq!(page(&setup, &job_id, 4, token.as_deref()).await.next_token, None);
 }
 
 #[tokio::test]
 async fn a_page_holds_1000_faces_by_default_and_at_most() {
-    let stand = Stand::new(&Canned::faces(1001)).await;
-    let job_id = stand.finished().await;
-    assert_eq!(stand.get(&job_id).await.faces().len(), 1000);
-    assert_eq!(page(&stand, &job_id, 5000, None).await.faces().len(), 1000);
-    let token = page(&stand, &job_id, 1000, None).await.next_token;
-    assert_eq!(page(&stand, &job_id, 1000, token.as_deref()).await.faces().len(), 1);
+    let setup = Setup::new(&Canned::faces(1001)).await;
+    let job_id = setup.finished().await;
+    assert_eq!(setup.get(&job_id).await.faces().len(), 1000);
+    assert_eq!(page(&setup, &job_id, 5000, None).await.faces().len(), 1000);
+    let token = page(&setup, &job_id, 1000, None).await.next_token;
+    assert_eq!(page(&setup, &job_id, 1000, token.as_deref()).await.faces().len(), 1);
 }
 
 #[tokio::test]
-async fn the_servers_own_page_limit_lies_under_what_is_asked_for() {
-    let stand = Stand::with(&Canned::faces(10), |config| config.page_limit = 3).await;
-    let job_id = stand.finished().await;
-    assert_eq!(stand.get(&job_id).await.faces().len(), 3);
-    assert_eq!(page(&stand, &job_id, 2, None).await.faces().len(), 2);
+async fn the_servers_page_limit_reduces_the_page_size_of_the_call() {
+    let setup = Setup::with(&Canned::faces(10), |config| config.page_limit = 3).await;
+    let job_id = setup.finished().await;
+    assert_eq!(setup.get(&job_id).await.faces().len(), 3);
+    assert_eq!(page(&setup, &job_id, 2, None).await.faces().len(), 2);
 }
 
 #[tokio::test]
 async fn less_than_one_result_is_a_validation_error() {
-    let stand = Stand::new(&Canned::faces(1)).await;
-    let job_id = stand.finished().await;
+    let setup = Setup::new(&Canned::faces(1)).await;
+    let job_id = setup.finished().await;
     for max_results in [0, -1] {
-        let get = stand.client.get_face_detection().job_id(&job_id).max_results(max_results);
+        let get = setup.client.get_face_detection().job_id(&job_id).max_results(max_results);
         let refused = get.send().await.unwrap_err().into_service_error();
         assert_eq!(refused.code(), Some("ValidationException"));
         assert!(refused.message().unwrap().contains("'maxResults'"), "{refused:?}");
@@ -159,76 +159,76 @@ async fn less_than_one_result_is_a_validation_error() {
 
 #[tokio::test]
 async fn a_get_call_is_checked_against_the_model() {
-    let stand = Stand::new(&Canned::faces(1)).await;
+    let setup = Setup::new(&Canned::faces(1)).await;
     let long = "t".repeat(256);
     let cases = ["{}".to_owned(), r#"{"JobId":"a b"}"#.to_owned(), format!(r#"{{"JobId":"a","NextToken":"{long}"}}"#)];
     for body in cases {
-        let (name, _) = stand.refused("RekognitionService.GetFaceDetection", &body).await;
+        let (name, _) = setup.refused("RekognitionService.GetFaceDetection", &body).await;
         assert_eq!(name, "ValidationException", "{body}");
     }
 }
 
 #[tokio::test]
-async fn a_page_token_serves_only_the_job_that_it_came_from() {
-    let stand = Stand::new(&Canned::faces(10)).await;
-    let (one, other) = (stand.finished().await, stand.finished().await);
-    let token = page(&stand, &one, 4, None).await.next_token.unwrap();
-    assert!(refused_token(&stand, &other, &token).await);
-    let garbled = token.replace(|c: char| c.is_ascii_digit(), "x");
-    assert!(refused_token(&stand, &one, &garbled).await);
-    assert!(refused_token(&stand, &one, "").await);
+async fn a_page_token_is_valid_only_for_its_job() {
+    let setup = Setup::new(&Canned::faces(10)).await;
+    let (one, other) = (setup.finished().await, setup.finished().await);
+    let token = page(&setup, &one, 4, None).await.next_token.unwrap();
+    assert!(refused_token(&setup, &other, &token).await);
+    let malformed = token.replace(|c: char| c.is_ascii_digit(), "x");
+    assert!(refused_token(&setup, &one, &malformed).await);
+    assert!(refused_token(&setup, &one, "").await);
 }
 
 #[tokio::test]
-async fn a_page_token_lives_24_hours() {
-    let stand = Stand::new(&Canned::faces(10)).await;
-    let job_id = stand.finished().await;
-    let token = page(&stand, &job_id, 4, None).await.next_token.unwrap();
-    stand.advance(NEARLY_A_DAY);
-    page(&stand, &job_id, 4, Some(&token)).await;
-    stand.advance(MINUTE);
-    assert!(refused_token(&stand, &job_id, &token).await);
-    page(&stand, &job_id, 4, None).await;
+async fn a_page_token_expires_after_24_hours() {
+    let setup = Setup::new(&Canned::faces(10)).await;
+    let job_id = setup.finished().await;
+    let token = page(&setup, &job_id, 4, None).await.next_token.unwrap();
+    setup.advance(NEARLY_A_DAY);
+    page(&setup, &job_id, 4, Some(&token)).await;
+    setup.advance(MINUTE);
+    assert!(refused_token(&setup, &job_id, &token).await);
+    page(&setup, &job_id, 4, None).await;
 }
 
 #[tokio::test]
-async fn page_tokens_expire_on_order() {
-    let stand = Stand::new(&Canned::faces(10)).await;
-    let job_id = stand.finished().await;
-    let token = page(&stand, &job_id, 4, None).await.next_token.unwrap();
-    stand.server.faults().order(Fault::ExpirePageTokens);
-    assert!(refused_token(&stand, &job_id, &token).await);
+async fn a_fault_expires_all_page_tokens() {
+    let setup = Setup::new(&Canned::faces(10)).await;
+    let job_id = setup.finished().await;
+    let token = page(&setup, &job_id, 4, None).await.next_token.unwrap();
+    setup.server.faults().inject(Fault::ExpirePageTokens);
+    assert!(refused_token(&setup, &job_id, &token).await);
 }
 
 #[tokio::test]
-async fn results_live_seven_days() {
-    let stand = Stand::new(&Canned::faces(1)).await;
-    let job_id = stand.finished().await;
-    stand.advance(NEARLY_A_WEEK);
-    stand.get(&job_id).await;
-    stand.advance(MINUTE);
-    assert!(unknown(&stand, &job_id).await);
-    assert_eq!(stand.server.jobs(), []);
+async fn results_expire_after_seven_days() {
+    let setup = Setup::new(&Canned::faces(1)).await;
+    let job_id = setup.finished().await;
+    setup.advance(NEARLY_A_WEEK);
+    setup.get(&job_id).await;
+    setup.advance(MINUTE);
+    assert!(unknown(&setup, &job_id).await);
+    assert_eq!(setup.server.jobs(), []);
 }
 
 #[tokio::test]
-async fn a_forgotten_job_is_unknown_though_its_token_still_names_it() {
-    let stand = Stand::new(&Canned::faces(1)).await;
-    let start = || stand.start().client_request_token("token");
+async fn a_deleted_job_is_unknown_though_its_token_still_names_it() {
+    let setup = Setup::new(&Canned::faces(1)).await;
+    let start = || setup.start().client_request_token("token");
     let job_id = start().send().await.unwrap().job_id.unwrap();
-    stand.aws.messages(1).await;
-    stand.server.faults().order(Fault::ForgetJob { job_id: job_id.clone() });
-    assert!(unknown(&stand, &job_id).await);
+    setup.aws.messages(1).await;
+    setup.server.faults().inject(Fault::ForgetJob { job_id: job_id.clone() });
+    assert!(unknown(&setup, &job_id).await);
     assert_eq!(start().send().await.unwrap().job_id, Some(job_id));
 }
 
 #[tokio::test]
-async fn a_job_that_never_was_is_unknown() {
-    let stand = Stand::new(&Canned::faces(1)).await;
-    assert!(unknown(&stand, &"0".repeat(64)).await);
+async fn a_job_that_was_not_started_is_unknown() {
+    let setup = Setup::new(&Canned::faces(1)).await;
+    assert!(unknown(&setup, &"0".repeat(64)).await);
 }
 
-async fn unknown(stand: &Stand, job_id: &str) -> bool {
-    let got = stand.client.get_face_detection().job_id(job_id).send().await;
+async fn unknown(setup: &Setup, job_id: &str) -> bool {
+    let got = setup.client.get_face_detection().job_id(job_id).send().await;
     got.unwrap_err().into_service_error().is_resource_not_found_exception()
 }

@@ -1,4 +1,4 @@
-//! A tiny S3 and SNS, a detector that finds what it is told, and a server between them.
+//! Stubs of S3 and SNS, a detector with a canned result, and a server that uses them.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -30,8 +30,8 @@ pub const KEY: &str = "clip.mp4";
 pub const TOPIC: &str = "arn:aws:sns:us-east-1:000000000000:finished";
 pub const ROLE: &str = "arn:aws:iam::000000000000:role/publisher";
 
-/// A guard against a hang, never a measure.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// The timeout of every wait. Only a test that hangs reaches it.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// S3 and SNS.
 #[derive(Default)]
@@ -39,10 +39,10 @@ pub struct Aws {
     /// By bucket and key.
     objects: Mutex<HashMap<(String, String), Object>>,
     published: watch::Sender<Vec<Published>>,
-    /// How many more publications are answered with a 500.
+    /// The number of publications that are still to be answered with a 500.
     pub refuse_publications: AtomicUsize,
     pub publications_tried: AtomicUsize,
-    onlooker: OnceLock<Client>,
+    observer: OnceLock<Client>,
 }
 
 #[derive(Clone)]
@@ -52,11 +52,11 @@ pub enum Object {
     /// Only its size is known.
     Sized(u64),
     Forbidden,
-    /// Shown by HEAD, gone at GET.
-    Vanishing,
+    /// HEAD finds it, GET does not.
+    Deleted,
 }
 
-/// A message, and what the job looked like at the moment it was published.
+/// A message, and the status of the job when it was published.
 #[derive(Clone, Debug)]
 pub struct Published {
     pub topic: String,
@@ -81,14 +81,14 @@ impl Aws {
         self.objects.lock().unwrap().insert((BUCKET.into(), key.into()), object);
     }
 
-    /// Waits for so many messages and returns all that came.
+    /// Waits for this number of messages and returns all that were published.
     pub async fn messages(&self, count: usize) -> Vec<Published> {
         let mut published = self.published.subscribe();
         let waiting = published.wait_for(|published| published.len() >= count);
-        tokio::time::timeout(PATIENCE, waiting).await.expect("the messages come").unwrap().clone()
+        tokio::time::timeout(TIMEOUT, waiting).await.expect("the messages are published in time").unwrap().clone()
     }
 
-    /// The messages so far.
+    /// The number of messages so far.
     pub fn messages_so_far(&self) -> usize {
         self.published.borrow().len()
     }
@@ -107,8 +107,8 @@ async fn object(
     let status = |status| Response::builder().status(status).body(Body::empty()).unwrap();
     match found {
         Some(Object::Forbidden) => status(StatusCode::FORBIDDEN),
-        Some(Object::Vanishing) if head => status(StatusCode::OK),
-        None | Some(Object::Vanishing) => status(StatusCode::NOT_FOUND),
+        Some(Object::Deleted) if head => status(StatusCode::OK),
+        None | Some(Object::Deleted) => status(StatusCode::NOT_FOUND),
         Some(Object::Sized(bytes)) => Response::builder().header("content-length", bytes).body(Body::empty()).unwrap(),
         Some(Object::Version(version, _)) if query.get("versionId") != Some(&version) => status(StatusCode::NOT_FOUND),
         Some(Object::Bytes(bytes) | Object::Version(_, bytes)) => Response::new(Body::from(bytes)),
@@ -123,7 +123,7 @@ async fn publish(State(aws): State<Arc<Aws>>, Form(mut form): Form<Params>) -> (
     }
     assert_eq!(form.remove("Action").as_deref(), Some("Publish"));
     let message: Value = serde_json::from_str(&form["Message"]).unwrap();
-    let status = match aws.onlooker.get() {
+    let status = match aws.observer.get() {
         None => None,
         Some(client) => {
             let got = client.get_face_detection().job_id(message["JobId"].as_str().unwrap()).send().await;
@@ -136,7 +136,7 @@ async fn publish(State(aws): State<Arc<Aws>>, Form(mut form): Form<Params>) -> (
     (StatusCode::OK, answer.to_owned())
 }
 
-/// Finds what it is told, when it is told.
+/// A detector with a canned result, which can be held back.
 pub struct Canned {
     outcome: Box<dyn Fn() -> Result<Analysis, AnalyzeError> + Send + Sync>,
     gate: Mutex<Gate>,
@@ -166,12 +166,12 @@ impl Canned {
         })
     }
 
-    /// Finds `count` faces, in no order of time.
+    /// Finds `count` faces, not in the order of time.
     pub fn faces(count: usize) -> Arc<Self> {
         Self::new(move || Ok(analysis(count)))
     }
 
-    /// Lets analyses begin, but not end.
+    /// Lets analyses start, but not end.
     pub fn shut(self: Arc<Self>) -> Arc<Self> {
         *self.gate.lock().unwrap() = Gate::Shut;
         self
@@ -193,14 +193,14 @@ impl Detector for Canned {
         self.most_running.fetch_max(self.running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         self.seen.lock().unwrap().push((video.to_owned(), bytes));
         let mut gate = self.gate.lock().unwrap();
-        let mut go_on = progress(0.25);
-        while *gate == Gate::Shut && go_on == Continue::Yes {
+        let mut proceed = progress(0.25);
+        while *gate == Gate::Shut && proceed == Continue::Yes {
             gate = self.opened.wait_timeout(gate, Duration::from_millis(5)).unwrap().0;
-            go_on = progress(0.5);
+            proceed = progress(0.5);
         }
         drop(gate);
         self.running.fetch_sub(1, Ordering::SeqCst);
-        if go_on == Continue::No {
+        if proceed == Continue::No {
             self.cancelled.fetch_add(1, Ordering::SeqCst);
             return Err(AnalyzeError::Cancelled);
         }
@@ -208,7 +208,7 @@ impl Detector for Canned {
     }
 }
 
-/// `count` faces, two a moment, the last moment first.
+/// `count` faces, two per timestamp, the last timestamp first.
 pub fn analysis(count: usize) -> Analysis {
     let mut faces: Vec<_> = (0..count).map(face).collect();
     faces.reverse();
@@ -231,15 +231,15 @@ fn face(number: usize) -> FaceDetection {
     FaceDetection { timestamp: i64::try_from(number / 2 * 500).unwrap(), face }
 }
 
-/// A server, what it calls, and who calls it.
-pub struct Stand {
+/// A server, the services that it calls, and a client.
+pub struct Setup {
     pub aws: Arc<Aws>,
     pub server: Server,
     pub client: Client,
 }
 
-impl Stand {
-    /// One video lies in S3.
+impl Setup {
+    /// A server, and an S3 with one video.
     pub async fn new(detector: &Arc<Canned>) -> Self {
         Self::with(detector, |_| {}).await
     }
@@ -251,7 +251,7 @@ impl Stand {
         configure(&mut config);
         let server = Server::start(config).await.unwrap();
         let client = client(&server.url());
-        aws.onlooker.set(client.clone()).unwrap();
+        aws.observer.set(client.clone()).unwrap();
         Self { aws, server, client }
     }
 
@@ -283,13 +283,13 @@ impl Stand {
         self.get(job_id).await
     }
 
-    /// Lets time pass for whatever has a lifetime.
+    /// Advances the server's clock.
     pub fn advance(&self, by: Duration) {
         let millis = u64::try_from(by.as_millis()).unwrap();
-        self.server.faults().order(rekognition_local::Fault::TimePasses { millis });
+        self.server.faults().inject(rekognition_local::Fault::TimePasses { millis });
     }
 
-    /// A request as no client would send it; returns the status and the body.
+    /// Sends a request that the SDK would not send; returns the status and the body.
     pub async fn raw(&self, path: &str, target: &str, body: &str) -> (u16, String) {
         let address = self.server.url().replace("http://", "");
         let mut stream = TcpStream::connect(&address).await.unwrap();
@@ -305,7 +305,7 @@ impl Stand {
         (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
 
-    /// A Start call as JSON; returns the error's name and message.
+    /// Sends a Start call as JSON; returns the error's name and message.
     pub async fn refused_start(&self, body: &str) -> (String, String) {
         self.refused("RekognitionService.StartFaceDetection", body).await
     }
@@ -319,17 +319,17 @@ impl Stand {
     }
 }
 
-/// Waits until something holds.
+/// Waits until the condition holds.
 pub async fn until(holds: impl Fn() -> bool) {
     let waiting = async {
         while !holds() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, waiting).await.expect("it comes to hold");
+    tokio::time::timeout(TIMEOUT, waiting).await.expect("the condition holds in time");
 }
 
-/// A client that never tries again by itself.
+/// A client that does not retry.
 pub fn client(url: &str) -> Client {
     let config = aws_sdk_rekognition::Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
