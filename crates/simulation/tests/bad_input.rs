@@ -88,7 +88,7 @@ fn an_object_that_is_no_good_video_fails_with_a_named_error() {
     let rows = [
         (Kind::Empty, "VideoEmpty", "is empty"),
         (Kind::Text, "NotAVideo", "does not begin like an MP4 or MOV file"),
-        (Kind::TooLarge, "VideoTooLarge", "takes at most 10737418240"),
+        (Kind::TooLarge, "VideoTooLarge", "accepts at most 10737418240"),
         (Kind::TooLong, "VideoTooLarge", "6 hours"),
         (Kind::Forbidden, "VideoUnreadable", "cannot read s3://uploads/bad-5.mp4"),
         (Kind::UnknownCodec, "JobFailed", "unsupported codec/format"),
