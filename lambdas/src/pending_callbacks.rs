@@ -2,7 +2,7 @@
 //!
 //! A callback is stored before its job is started, so that no completion can arrive too early. Several executions can wait
 //! for one job. The key holds the job's idempotency key, the execution's name and a hash of the token: a new attempt of
-//! the task has a new token and so a new key, and whoever deletes an old callback cannot delete a newer one. A callback is
+//! the task has a new token and so a new key, and deleting an old callback never deletes a newer one. A callback is
 //! deleted when it was sent; what remains expires by the bucket's lifecycle rule.
 
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
 //! The results bucket as the functions use it: the clients and the bucket's name in one receiver.
 //!
-//! The other modules add the methods of their own objects: pending callbacks, completed jobs, queue entries and the lease.
+//! Other modules add methods for their objects: pending callbacks, completed jobs, queue entries and the lease.
 
 use aws_sdk_s3::{operation::put_object::builders::PutObjectFluentBuilder, primitives::ByteStream};
 use serde::Serialize;

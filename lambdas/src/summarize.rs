@@ -16,8 +16,8 @@ use crate::{
     store::Store,
 };
 
-/// Pages that are read ahead: enough to hide S3's latency, at 3.3 MB a page at most.
-const PAGES_AT_ONCE: usize = 4;
+/// The pages that are read ahead: enough to hide the latency of S3, at no more than 3.3 MB a page.
+const PAGES_READ_AHEAD: usize = 4;
 
 /// The environment of the function.
 #[derive(Debug, Clone, Deserialize)]
@@ -101,7 +101,7 @@ pub async fn summarize(clients: &Clients, config: &Config, request: Summarize) -
     let mut counts = Counts::new(&job);
     let mut page_facts = Vec::with_capacity(pages);
     let mut bodies =
-        stream::iter(0..pages).map(|index| read_page(store, bucket, job.page_key(index))).buffered(PAGES_AT_ONCE);
+        stream::iter(0..pages).map(|index| read_page(store, bucket, job.page_key(index))).buffered(PAGES_READ_AHEAD);
     while let Some((key, body)) = bodies.try_next().await? {
         page_facts.push(counts.add_page(bucket, key, &body)?);
     }

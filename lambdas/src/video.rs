@@ -110,7 +110,7 @@ impl Video {
         Ok(Self {
             bucket: location.bucket.clone(),
             key: location.key.clone(),
-            // Pinned even where nobody named it: a later upload under the same key is another content.
+            // Pinned even if the event did not name it: a later upload under the same key is another content.
             version_id: location.version_id.clone().or_else(|| immutable_version(head.version_id().map(str::to_owned))),
             etag: etag.trim_matches('"').to_owned(),
             bytes,

@@ -140,7 +140,7 @@ async fn a_message_that_arrives_before_the_end_of_the_job_is_delivered_again() {
 async fn malformed_messages_are_ignored_without_a_call() {
     for event in ["no-json", "other-json"] {
         let sent = SentCallbacks::default();
-        let asked = answer(|| panic!("a malformed message is no question"));
+        let asked = answer(|| panic!("a malformed message asks for no status"));
         resume(&Store::default(), &asked, &accepting_sfn(&sent), event).await.unwrap();
         assert!(sent.lock().unwrap().is_empty(), "{event}");
     }

@@ -1,6 +1,6 @@
-//! The report's pictures: inline SVG that needs no script.
+//! The charts of the report: inline SVG without scripts.
 //!
-//! A chart's SVG is stretched to the page's width, so it holds shapes alone; labels are HTML around it.
+//! The SVG of a chart is stretched to the width of the page, so that it has shapes only. The labels are HTML around it.
 
 use std::fmt::Write as _;
 
@@ -12,19 +12,19 @@ use super::{
 };
 use crate::face::Emotion;
 
-/// The height of a chart's own coordinates.
+/// The height of a chart in its coordinates.
 const HEIGHT: f64 = 100.0;
 
-/// Labels below a chart: as many as a phone has room for.
+/// The most labels below a chart, so that they fit on a phone.
 const MOST_TICKS: i64 = 6;
 
-/// Between two labels, in seconds.
+/// The distances between two labels, in seconds.
 const TICKS: [i64; 16] = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400, 28_800];
 
 /// The age at the top of the chart, in years.
 const OLDEST: f64 = 100.0;
 
-/// All charts that the faces give rise to.
+/// The charts for which there are values.
 pub(super) fn charts(timeline: &Timeline, length_ms: i64) -> String {
     let most = timeline.bins.values().map(|bin| bin.busiest.faces).max().unwrap_or_default();
     let mut html = String::new();
@@ -40,7 +40,9 @@ pub(super) fn charts(timeline: &Timeline, length_ms: i64) -> String {
             ticks(length_ms)
         );
     };
-    chart("Most faces at once", &most.to_string(), "faces", "", &|bin| bar(0.0, share(bin.busiest.faces, most), "bar"));
+    chart("Most faces in one frame", &most.to_string(), "faces", "", &|bin| {
+        bar(0.0, share(bin.busiest.faces, most), "bar")
+    });
     chart("Mean confidence", "100 %", "confidence", "", &|bin| bar(0.0, bin.mean_confidence() / 100.0, "bar"));
     if timeline.bins.values().any(|bin| bin.emotions.iter().any(|count| *count > 0)) {
         chart("Emotions shown most, as a share of the faces", "100 %", "emotions", &legend(timeline), &emotions);
@@ -53,7 +55,7 @@ pub(super) fn charts(timeline: &Timeline, length_ms: i64) -> String {
     html
 }
 
-/// One bin of a chart: its shapes, and over them a plain one as high as the chart that says the numbers when pointed at.
+/// One bin of a chart: its shapes, and over them a transparent one as high as the chart with a tooltip of the numbers.
 fn column(timeline: &Timeline, index: i64, bin: &Bin, shapes: &str) -> String {
     let bin_ms = timeline.bin_ms;
     format!(
@@ -64,7 +66,7 @@ fn column(timeline: &Timeline, index: i64, bin: &Bin, shapes: &str) -> String {
     )
 }
 
-/// A rectangle over a bin's width but for a gap; `from` and `height` are ratios of the chart's height.
+/// A rectangle as wide as a bin without the gap. `from` and `height` are ratios of the chart's height.
 fn bar(from: f64, height: f64, class: &str) -> String {
     let (from, height) = (from.clamp(0.0, 1.0) * HEIGHT, height.clamp(0.0, 1.0) * HEIGHT);
     format!(
@@ -73,7 +75,7 @@ fn bar(from: f64, height: f64, class: &str) -> String {
     )
 }
 
-/// A bin's emotions on top of each other.
+/// The emotions of a bin, stacked.
 fn emotions(bin: &Bin) -> String {
     let all = bin.emotions.iter().sum();
     let mut from = 0.0;
@@ -87,7 +89,7 @@ fn emotions(bin: &Bin) -> String {
     shapes
 }
 
-/// The emotions' colours, and their shares in the whole video.
+/// The colours of the emotions, and their shares in the whole video.
 fn legend(timeline: &Timeline) -> String {
     let total = |emotion: Emotion| timeline.bins.values().map(|bin| bin.emotions[emotion as usize]).sum::<usize>();
     let all = Emotion::VARIANTS.iter().map(|&emotion| total(emotion)).sum();
@@ -103,17 +105,17 @@ fn ticks(length_ms: i64) -> String {
     let fits = |tick: &&i64| length_ms / (**tick * 1000) < MOST_TICKS;
     let tick_ms = TICKS.iter().find(fits).unwrap_or(&TICKS[TICKS.len() - 1]) * 1000;
     let mut html = String::from("<div class=\"ticks\" aria-hidden=\"true\">");
-    // A label at the very end would be cut off.
+    // A label at the end of the chart would be cut off.
     for at in (0..).map(|index| index * tick_ms).take_while(|at| *at <= length_ms * 95 / 100) {
         let _ = write!(html, "<span style=\"left:{:.2}%\">{}</span>", ratio(at, length_ms) * 100.0, whole_seconds(at));
     }
     html + "</div>"
 }
 
-/// What one bin is, in words.
+/// The numbers of one bin as a sentence.
 fn words(from_ms: i64, bin: &Bin) -> String {
     let mut text = format!(
-        "{}: {} at once, {} in {}, mean confidence {:.1} %",
+        "{}: up to {} in one frame, {} in {}, mean confidence {:.1} %",
         clock(from_ms),
         counted(bin.busiest.faces, "face", "faces"),
         counted(bin.faces, "face", "faces"),
@@ -129,12 +131,12 @@ fn words(from_ms: i64, bin: &Bin) -> String {
     text
 }
 
-/// The rows of the charts' numbers.
+/// The rows of the table.
 pub(super) fn table(timeline: &Timeline) -> String {
     let with_emotions = timeline.bins.values().any(|bin| main_emotion(bin).is_some());
     let with_age = timeline.bins.values().any(|bin| bin.mean_age().is_some());
     let mut html = String::from(
-        "<thead><tr><th>From</th><th>Most at once</th><th>Faces</th><th>Moments</th><th>Mean confidence</th>",
+        "<thead><tr><th>From</th><th>Most in one frame</th><th>Faces</th><th>Moments</th><th>Mean confidence</th>",
     );
     html += if with_emotions { "<th>Main emotion</th>" } else { "" };
     html += if with_age { "<th>Age</th>" } else { "" };
@@ -161,14 +163,14 @@ pub(super) fn table(timeline: &Timeline) -> String {
     html + "</tbody>"
 }
 
-/// The emotion that most of a bin's faces show.
+/// The emotion that most faces of a bin show.
 fn main_emotion(bin: &Bin) -> Option<&'static str> {
     let counts = Emotion::VARIANTS.iter().zip(&bin.emotions).filter(|(_, count)| **count > 0);
-    // The first of equals.
+    // The first one, if several are equal.
     counts.rev().max_by_key(|(_, count)| **count).map(|(&emotion, _)| emotion.into())
 }
 
-/// A frame's faces as boxes in an empty picture of the video's shape: the page holds no picture of anyone.
+/// The boxes of a frame's faces in an empty rectangle with the video's aspect ratio. The report has no picture of a person.
 pub(super) fn moment(frame: &Frame, (width, height): (u64, u64)) -> String {
     #[expect(clippy::cast_precision_loss, reason = "pixels")]
     let (wide, high) = (width as f32, height as f32);
@@ -200,7 +202,7 @@ fn ratio(part: i64, whole: i64) -> f64 {
     ratio
 }
 
-/// A clock without the tenths.
+/// A time without tenths of a second.
 fn whole_seconds(timestamp_ms: i64) -> String {
     let clock = clock(timestamp_ms);
     clock.split('.').next().unwrap_or_default().to_owned()

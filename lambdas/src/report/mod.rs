@@ -66,7 +66,7 @@ fn figures(summary: &Summary) -> String {
         (grouped(summary.frames_with_faces), "moments with a face".to_owned()),
     ];
     if let Some(most) = summary.most_faces {
-        figures.push((grouped(most.faces), format!("at once, at {}", clock(most.timestamp_ms))));
+        figures.push((grouped(most.faces), format!("in one frame, at {}", clock(most.timestamp_ms))));
         figures.push((format!("{confidence:.1} %"), "mean confidence".to_owned()));
     }
     let items: Vec<_> = figures.iter().map(|(figure, what)| format!("<li><b>{figure}</b> {what}</li>\n")).collect();

@@ -63,7 +63,7 @@ fn it_shows_what_was_found_and_by_which_job() {
     for part in [
         "<title>Faces in holiday.mp4</title>",
         "folder/holiday.mp4",
-        "<b>1</b> at once, at 0:00.5",
+        "<b>1</b> in one frame, at 0:00.5",
         "1280 × 720 pixels",
         "1.2 MB",
         "0:12.0",

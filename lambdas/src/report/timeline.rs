@@ -1,4 +1,4 @@
-//! The faces over time, in so few bins that a video of any length makes a small page.
+//! The faces over time, in a bounded number of bins, so that a video of any length makes a small page.
 
 use std::collections::BTreeMap;
 
@@ -6,43 +6,43 @@ use strum::EnumCount as _;
 
 use crate::face::{BoundingBox, Emotion, Face};
 
-/// A page has at most so many bins, whatever the video's length.
+/// The most bins, for a video of any length.
 const MOST_BINS: u64 = 240;
 
-/// The lengths of a bin, in milliseconds. The longest makes 180 bins of Rekognition's longest video, 6 hours.
+/// The possible lengths of a bin, in milliseconds. With the longest one, the longest video of Rekognition (6 hours) has 180 bins.
 const BIN_LENGTHS: [u64; 9] = [500, 1_000, 2_000, 5_000, 10_000, 15_000, 30_000, 60_000, 120_000];
 
-/// The faces over time. Its size depends on the number of bins, not on that of the faces.
+/// The faces over time. Its size depends on the number of bins, not on the number of faces.
 #[derive(Debug)]
 pub(crate) struct Timeline {
     /// The length of a bin in milliseconds.
     pub(super) bin_ms: i64,
-    /// The bins that have a face, by their index.
+    /// The bins with at least one face, by their index.
     pub(super) bins: BTreeMap<i64, Bin>,
-    /// The frame whose faces are coming in.
+    /// The frame whose faces are being added.
     frame: Option<Frame>,
 }
 
-/// A stretch of the video that has a face.
+/// A part of the video with at least one face.
 #[derive(Debug, Default)]
 pub(super) struct Bin {
-    /// Faces in all of its frames together.
+    /// The sum of the faces over its frames.
     pub(super) faces: usize,
-    /// Its frames that show a face.
+    /// Its frames with at least one face.
     pub(super) frames: usize,
-    /// The sum over its faces.
+    /// The sum of the confidences of its faces.
     confidence: f64,
     /// The first of its frames with the most faces.
     pub(super) busiest: Frame,
-    /// Faces by the emotion that they show most.
+    /// The faces by their main emotion.
     pub(super) emotions: [usize; Emotion::COUNT],
-    /// Faces whose age was guessed, and the sums of their youngest and oldest ages.
+    /// The number of faces with an age range, and the sums of its lower and upper ends.
     aged: usize,
     age_low: f64,
     age_high: f64,
 }
 
-/// A frame that shows faces.
+/// A frame with faces.
 #[derive(Debug, Default)]
 pub(super) struct Frame {
     pub(super) timestamp_ms: i64,
@@ -51,7 +51,7 @@ pub(super) struct Frame {
 }
 
 impl Timeline {
-    /// An empty one for a video of this length.
+    /// An empty timeline for a video of this length.
     pub(crate) fn new(duration_ms: Option<u64>) -> Self {
         let [shorter @ .., longest] = &BIN_LENGTHS;
         let fits = |bin_ms: &&u64| duration_ms.is_some_and(|duration| duration.div_ceil(**bin_ms) <= MOST_BINS);
@@ -59,7 +59,7 @@ impl Timeline {
         Self { bin_ms: bin_ms.cast_signed(), bins: BTreeMap::new(), frame: None }
     }
 
-    /// Adds a face. Faces come ordered by time, so those of a frame follow each other.
+    /// Adds a face. The faces are ordered by time, so that the faces of one frame follow each other.
     pub(crate) fn add(&mut self, timestamp_ms: i64, face: &Face) {
         if self.frame.as_ref().is_none_or(|frame| frame.timestamp_ms != timestamp_ms) {
             self.end_frame();
@@ -81,7 +81,7 @@ impl Timeline {
         }
     }
 
-    /// The last face has come.
+    /// Ends the last frame, after the last face was added.
     pub(crate) fn end_frame(&mut self) {
         let Some(frame) = self.frame.take() else { return };
         let bin = self.bins.entry(frame.timestamp_ms.div_euclid(self.bin_ms)).or_default();
@@ -91,15 +91,15 @@ impl Timeline {
         }
     }
 
-    /// How long the charts are: the video's length, or a little more should a face lie behind its end.
+    /// The length of the charts: that of the video, or a little more if a face is after its end.
     pub(super) fn length_ms(&self, duration_ms: Option<u64>) -> i64 {
         let last = self.bins.last_key_value().map_or(0, |(index, _)| (index + 1) * self.bin_ms);
         let duration = duration_ms.and_then(|duration| i64::try_from(duration).ok()).unwrap_or_default();
-        // A last bin that reaches past the end is cut there.
+        // A last bin that extends past the end is cut there.
         if last - duration < self.bin_ms && duration > 0 { duration } else { last.max(self.bin_ms) }
     }
 
-    /// The busiest frames, at most so many and no two in neighbouring bins, in the order of the video.
+    /// The busiest frames in the order of the video: at most `most`, and no two in neighbouring bins.
     pub(super) fn busiest(&self, most: usize) -> Vec<&Frame> {
         let mut bins: Vec<_> = self.bins.iter().collect();
         bins.sort_by_key(|(index, bin)| (std::cmp::Reverse(bin.busiest.faces), **index));
@@ -116,12 +116,12 @@ impl Timeline {
 
 #[expect(clippy::cast_precision_loss, reason = "fewer faces than 2^52")]
 impl Bin {
-    /// Of its faces, 0 to 100.
+    /// The mean confidence of its faces, from 0 to 100.
     pub(super) fn mean_confidence(&self) -> f64 {
         self.confidence / self.faces as f64
     }
 
-    /// The mean of the guessed ages' lower and upper ends, in years.
+    /// The means of the lower and upper ends of the age ranges, in years.
     pub(super) fn mean_age(&self) -> Option<(f64, f64)> {
         let aged = self.aged as f64;
         (self.aged > 0).then(|| (self.age_low / aged, self.age_high / aged))
