@@ -1,4 +1,4 @@
-//! `facereel backfill`, and its state machine.
+//! Tests of `facereel backfill` and its state machine.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws_sdk_s3::primitives::ByteStream;
 use clap::Parser as _;
 use face_detection::Detector;
-use facereel::commands::backfill::{Backfill, BackfillError, Outcome, Report};
+use facereel::commands::backfill::{Backfill, BackfillError, BackfillOutcome, BackfillReport};
 use facereel::deployed::Deployed;
 use facereel::terminal::Answer;
 use lambdas::results::Manifest;
@@ -15,14 +15,14 @@ use local_stack::{Executions, Silent};
 use serde_json::{Value, json};
 use tests::workflow::{ANY_VIDEO, Canned, Gated, Rig};
 
-/// The command as it is typed.
+/// Parses the command line.
 #[derive(clap::Parser)]
 struct Command {
     #[command(flatten)]
     backfill: Backfill,
 }
 
-/// A workflow, its state machine `backfill`, and a bucket that was there before them.
+/// A workflow with its state machine `backfill`, and a bucket with existing videos.
 struct Archive {
     rig: Rig,
     deployed: Deployed,
@@ -41,8 +41,8 @@ impl Archive {
         Self { rig, deployed }
     }
 
-    /// Deploys the real definition. The emulator's distributed Map (ministack 1.5.33) knows `JSONPath` alone, so that two
-    /// of its fields are put into other words; what its children do is as on AWS.
+    /// Deploys the real definition. The emulator's distributed Map (ministack 1.5.33) supports only `JSONPath`, so two of its
+    /// fields are rewritten. The child executions are the same as on AWS.
     async fn deploy_backfill(&self) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../statemachine/backfill.asl.json");
         let text = fs::read_to_string(path)
@@ -51,10 +51,10 @@ impl Archive {
             .replace("${results_bucket}", &self.rig.workflow.stack.results_bucket)
             .replace("${analyze_video_arn}", &self.rig.workflow.stack.state_machine_arn);
         let mut machine: Value = serde_json::from_str(&text).unwrap();
-        let each = &mut machine["States"]["EachVideo"];
-        assert_eq!(each["MaxConcurrency"].take(), "{% $states.input.at_once %}");
-        each["MaxConcurrency"] = json!(2);
-        let arguments = each["ItemReader"]["Arguments"].as_object_mut().unwrap();
+        let map = &mut machine["States"]["EachVideo"];
+        assert_eq!(map["MaxConcurrency"].take(), "{% $states.input.at_once %}");
+        map["MaxConcurrency"] = json!(2);
+        let arguments = map["ItemReader"]["Arguments"].as_object_mut().unwrap();
         assert_eq!(arguments.remove("Key"), Some(json!("{% $states.input.videos %}")));
         arguments.insert("Key.$".to_owned(), json!("$.videos"));
         let role = "arn:aws:iam::000000000000:role/facereel";
@@ -67,17 +67,20 @@ impl Archive {
         self.deployed.s3.put_object().bucket("archive").key(key).body(body).send().await.unwrap();
     }
 
-    async fn run(&self, arguments: &[&str]) -> Result<Report, BackfillError> {
+    async fn run(&self, arguments: &[&str]) -> Result<BackfillReport, BackfillError> {
         let command = Command::try_parse_from([&["backfill"], arguments].concat()).unwrap().backfill;
         command.run(&self.deployed, &Silent, async |_: &str| Answer::NotAsked).await
     }
 
     /// Runs the backfill to the end of its execution.
-    async fn run_to_end(&self, arguments: &[&str]) -> Report {
+    async fn run_to_end(&self, arguments: &[&str]) -> BackfillReport {
         let report = self.run(arguments).await.unwrap();
-        let Outcome::Started { arn } = &report.outcome else { panic!("{report}") };
+        let BackfillOutcome::Started { arn } = &report.outcome else { panic!("{report}") };
         let backfills = Executions::of(self.rig.workflow.emulator.aws(), arn.clone());
-        let ended = tokio::time::timeout(Duration::from_mins(1), backfills.wait(arn)).await.expect("it ends").unwrap();
+        let ended = tokio::time::timeout(Duration::from_mins(1), backfills.wait(arn))
+            .await
+            .expect("the backfill ends within a minute")
+            .unwrap();
         assert!(ended.has_succeeded(), "{ended:#?}");
         report
     }
@@ -96,12 +99,12 @@ impl Archive {
     }
 }
 
-fn keys(report: &Report) -> Vec<&str> {
+fn keys(report: &BackfillReport) -> Vec<&str> {
     report.due.iter().map(|video| video.key.as_str()).collect()
 }
 
 #[tokio::test]
-async fn what_has_no_complete_result_is_analysed_and_nothing_else() {
+async fn only_videos_without_a_complete_result_are_analysed() {
     let archive = Archive::new().await;
     archive.deploy_backfill().await;
     let sample = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/sample-clip/sample.mp4")).unwrap();
@@ -125,9 +128,9 @@ async fn what_has_no_complete_result_is_analysed_and_nothing_else() {
     assert!((estimate.minutes - 0.2).abs() < 1e-9, "{estimate:?}");
     assert_eq!(archive.rig.billed(), 1);
 
-    // Nobody agrees to the price.
-    let refused = archive.run(&["s3://archive/in/"]).await.unwrap();
-    assert!(!refused.all_well() && refused.to_string().contains("--yes"), "{refused}");
+    // Without an answer to the question about the price, nothing is started.
+    let unanswered = archive.run(&["s3://archive/in/"]).await.unwrap();
+    assert!(!unanswered.all_well() && unanswered.to_string().contains("--yes"), "{unanswered}");
     assert_eq!(archive.rig.billed(), 1);
 
     archive.run_to_end(&["s3://archive/in/", "--yes"]).await;
@@ -135,17 +138,17 @@ async fn what_has_no_complete_result_is_analysed_and_nothing_else() {
     assert_eq!(archive.rig.billed(), 3);
 
     let again = archive.run(&["s3://archive/in/", "--yes"]).await.unwrap();
-    assert_eq!((again.complete, &again.outcome), (3, &Outcome::NothingDue));
+    assert_eq!((again.complete, &again.outcome), (3, &BackfillOutcome::NothingDue));
 
-    // Another content under a key that has a result.
-    archive.put("in/done.mp4", &[ANY_VIDEO, b"anew"].concat()).await;
-    let anew = archive.run_to_end(&["s3://archive/in/", "--yes"]).await;
-    assert_eq!(keys(&anew), ["in/done.mp4"]);
+    // New content under a key that has a result.
+    archive.put("in/done.mp4", &[ANY_VIDEO, b"new"].concat()).await;
+    let replaced = archive.run_to_end(&["s3://archive/in/", "--yes"]).await;
+    assert_eq!(keys(&replaced), ["in/done.mp4"]);
     assert_eq!(archive.rig.billed(), 4);
 }
 
 #[tokio::test]
-async fn a_video_that_fails_stops_nobody_else_and_is_due_again() {
+async fn a_failed_video_does_not_stop_the_others_and_is_due_again() {
     let archive = Archive::new().await;
     archive.deploy_backfill().await;
     for (key, body) in [("1.mp4", &b"no video"[..]), ("2.mp4", ANY_VIDEO), ("3.mp4", ANY_VIDEO)] {
@@ -158,7 +161,7 @@ async fn a_video_that_fails_stops_nobody_else_and_is_due_again() {
 }
 
 #[tokio::test]
-async fn one_backfill_at_a_time_and_what_a_stopped_one_left_running_is_not_due() {
+async fn a_second_backfill_is_rejected_and_running_videos_are_not_due() {
     let (gate, detector) = Gated::before(Canned::faces(3));
     let archive = Archive::with(detector).await;
     archive.deploy_backfill().await;
@@ -166,8 +169,8 @@ async fn one_backfill_at_a_time_and_what_a_stopped_one_left_running_is_not_due()
         archive.put(key, ANY_VIDEO).await;
     }
     let first = archive.run(&["s3://archive", "--yes"]).await.unwrap();
-    let Outcome::Started { arn } = &first.outcome else { panic!("{first}") };
-    archive.rig.until("two videos are under way", async || archive.rig.billed() == 2).await;
+    let BackfillOutcome::Started { arn } = &first.outcome else { panic!("{first}") };
+    archive.rig.until("two videos are being analysed", async || archive.rig.billed() == 2).await;
     let error = archive.run(&["s3://archive", "--yes"]).await.unwrap_err();
     assert!(matches!(error, BackfillError::Runs { .. }) && error.to_string().contains(arn.as_str()), "{error}");
 
@@ -179,7 +182,7 @@ async fn one_backfill_at_a_time_and_what_a_stopped_one_left_running_is_not_due()
 }
 
 #[tokio::test]
-async fn an_empty_listing() {
+async fn an_empty_prefix_has_nothing_to_do_and_a_missing_bucket_is_an_error() {
     let archive = Archive::new().await;
     archive.deploy_backfill().await;
     let report = archive.run(&["s3://archive/nothing/here/", "--yes"]).await.unwrap();

@@ -1,7 +1,7 @@
-//! What an operator does, on the real emulator and, for what it lacks, on mocked clients.
+//! Tests of the commands for operators, on the emulator and, for calls that the emulator lacks, with mocked clients.
 
 mod backfill;
-mod cloud;
 mod dead_letters;
 mod replay;
 mod status;
+mod step_functions;

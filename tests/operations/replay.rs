@@ -1,4 +1,4 @@
-//! `facereel replay`.
+//! Tests of `facereel replay`.
 
 use std::{
     future::pending,
@@ -16,20 +16,20 @@ use aws_sdk_sfn::{
 };
 use clap::Parser;
 use face_detection::{Analysis, AnalyzeError, Continue, Detector};
-use facereel::commands::replay::{Outcome, Replay, Report};
-use facereel::deployed::{Deployed, Error, Stop, stop_at};
-use facereel::terminal::Answer;
+use facereel::commands::replay::{Replay, ReplayOutcome, ReplayReport};
+use facereel::deployed::{Deployed, Error};
+use facereel::terminal::{Answer, Stop, stop_at};
 use local_stack::{Progress, Silent};
 use serde_json::json;
 use tests::workflow::{ANY_VIDEO, Canned, Gated, Rig};
 use tokio::sync::Notify;
 
-use crate::cloud::{Cloud, Execution, arn};
+use crate::step_functions::{Execution, MockStepFunctions, arn};
 
 const HOUR: Duration = Duration::from_hours(1);
 const WEEK: Duration = Duration::from_hours(7 * 24);
 
-/// The command as it is typed.
+/// Parses the command line.
 #[derive(Parser)]
 struct Command {
     #[command(flatten)]
@@ -44,13 +44,13 @@ fn never() -> Stop {
     stop_at(pending())
 }
 
-async fn replay(deployed: &Deployed, arguments: &[&str]) -> Result<Report, Error> {
-    let nobody = async |question: &str| panic!("nothing is to be asked: {question}");
-    command(arguments).run(deployed, &Silent, nobody, never()).await
+async fn replay(deployed: &Deployed, arguments: &[&str]) -> Result<ReplayReport, Error> {
+    let ask = async |question: &str| panic!("unexpected question: {question}");
+    command(arguments).run(deployed, &Silent, ask, never()).await
 }
 
-/// Each execution's name and what was done about it.
-fn outcomes(report: &Report) -> Vec<(&str, &Outcome)> {
+/// The name of each execution and its outcome.
+fn outcomes(report: &ReplayReport) -> Vec<(&str, &ReplayOutcome)> {
     report.rows.iter().map(|row| (row.execution.as_str(), &row.outcome)).collect()
 }
 
@@ -66,12 +66,12 @@ fn event(kind: &HistoryEventType, state: &str, at: SystemTime) -> HistoryEvent {
     .unwrap()
 }
 
-/// Failed while pages were fetched that had been listed so long ago.
-fn failed_with_pages(error: &str, began: Duration, listed: Duration) -> Execution {
+/// An execution that started `age` ago and failed while it fetched pages, which were listed `listed` ago.
+fn failed_with_pages(error: &str, age: Duration, listed: Duration) -> Execution {
     let now = SystemTime::now();
-    let mut execution = Execution::failed(error, began);
+    let mut execution = Execution::failed(error, age);
     execution.history = vec![
-        event(&HistoryEventType::TaskStateEntered, "StartDetection", now - began),
+        event(&HistoryEventType::TaskStateEntered, "StartDetection", now - age),
         event(&HistoryEventType::TaskStateExited, "StartDetection", now - listed),
         event(&HistoryEventType::TaskStateEntered, "ListPages", now - listed),
         event(&HistoryEventType::TaskStateExited, "ListPages", now - listed),
@@ -81,63 +81,63 @@ fn failed_with_pages(error: &str, began: Duration, listed: Duration) -> Executio
     execution
 }
 
-mod ways {
+mod strategies {
     use super::*;
 
     #[tokio::test]
-    async fn what_can_go_on_is_redriven() {
-        let cloud = Cloud::with([
+    async fn an_execution_with_valid_tokens_is_redriven() {
+        let step_functions = MockStepFunctions::with([
             ("denied", Execution::failed("AccessDenied", 2 * HOUR)),
             ("fresh-pages", failed_with_pages("AccessDenied", 30 * HOUR, 20 * HOUR)),
         ]);
-        let report = replay(&cloud.deployed(), &[]).await.unwrap();
-        let mut calls = cloud.calls();
+        let report = replay(&step_functions.deployed(), &[]).await.unwrap();
+        let mut calls = step_functions.calls();
         calls.sort();
         assert_eq!(calls, [("redrive", "denied".to_owned()), ("redrive", "fresh-pages".to_owned())]);
         assert!(report.all_well(), "{report}");
     }
 
     #[tokio::test]
-    async fn what_cannot_begins_anew_with_its_own_input() {
+    async fn an_execution_that_cannot_be_redriven_is_replaced_with_the_same_input() {
         let mut too_old = Execution::failed("Throttled", 2 * HOUR);
         too_old.redrivable = false;
         too_old.input = r#"{"bucket":"uploads","key":"a b+c%2F\"🎬.mp4"}"#.to_owned();
-        let cloud = Cloud::with([
+        let step_functions = MockStepFunctions::with([
             ("expired", Execution::failed("PageTokenExpired", 2 * HOUR)),
             ("old-pages", failed_with_pages("AccessDenied", 30 * HOUR, 25 * HOUR)),
             ("too-old", too_old.clone()),
         ]);
-        replay(&cloud.deployed(), &[]).await.unwrap();
-        let mut calls = cloud.calls();
+        replay(&step_functions.deployed(), &[]).await.unwrap();
+        let mut calls = step_functions.calls();
         calls.sort();
         let names = ["expired-replay-1", "old-pages-replay-1", "too-old-replay-1"];
         assert_eq!(calls, names.map(|name| ("start", name.to_owned())));
-        assert_eq!(cloud.execution("too-old-replay-1").input, too_old.input);
+        assert_eq!(step_functions.execution("too-old-replay-1").input, too_old.input);
     }
 
     #[tokio::test]
     async fn timed_out_and_aborted_executions_are_replayed_as_well() {
         let ended = |status| Execution { status, error: None, ..Execution::failed("", 2 * HOUR) };
-        let cloud = Cloud::with([
+        let step_functions = MockStepFunctions::with([
             ("late", ended(ExecutionStatus::TimedOut)),
             ("stopped", ended(ExecutionStatus::Aborted)),
             ("fine", ended(ExecutionStatus::Succeeded)),
         ]);
-        let report = replay(&cloud.deployed(), &[]).await.unwrap();
+        let report = replay(&step_functions.deployed(), &[]).await.unwrap();
         let errors: Vec<_> = report.rows.iter().map(|row| (row.execution.as_str(), row.error.as_str())).collect();
         assert_eq!(errors, [("late", "TIMED_OUT"), ("stopped", "ABORTED")]);
     }
 }
 
-mod choice {
+mod selection {
     use super::*;
 
-    fn several() -> Cloud {
+    fn several() -> MockStepFunctions {
         let mut yesterday = Execution::failed("AccessDenied", 31 * HOUR);
         yesterday.stopped = Some(SystemTime::now() - 30 * HOUR);
         yesterday.history =
             vec![event(&HistoryEventType::TaskStateEntered, "StartDetection", SystemTime::now() - 31 * HOUR)];
-        Cloud::with([
+        MockStepFunctions::with([
             ("yesterday", yesterday),
             ("denied-1", Execution::failed("AccessDenied", 2 * HOUR)),
             ("denied-2", Execution::failed("AccessDenied", 2 * HOUR)),
@@ -146,15 +146,15 @@ mod choice {
     }
 
     async fn chosen(arguments: &[&str]) -> Vec<String> {
-        let cloud = several();
-        replay(&cloud.deployed(), arguments).await.unwrap();
-        let mut names: Vec<_> = cloud.calls().into_iter().map(|(_, name)| name).collect();
+        let step_functions = several();
+        replay(&step_functions.deployed(), arguments).await.unwrap();
+        let mut names: Vec<_> = step_functions.calls().into_iter().map(|(_, name)| name).collect();
         names.sort();
         names
     }
 
     #[tokio::test]
-    async fn by_time_error_name_and_count() {
+    async fn executions_are_selected_by_time_error_name_and_count() {
         assert_eq!(chosen(&[]).await, ["denied-1", "denied-2", "throttled"]);
         assert_eq!(chosen(&["--since", "2days"]).await.len(), 4);
         assert_eq!(chosen(&["--error", "Throttled"]).await, ["throttled"]);
@@ -163,11 +163,11 @@ mod choice {
     }
 
     #[tokio::test]
-    async fn a_dry_run_says_everything_and_changes_nothing() {
-        let cloud = several();
-        cloud.put("broken", Execution::failed("JobFailed", 2 * HOUR));
-        let report = replay(&cloud.deployed(), &["--dry-run"]).await.unwrap();
-        assert_eq!(cloud.calls(), []);
+    async fn a_dry_run_reports_all_candidates_and_changes_nothing() {
+        let step_functions = several();
+        step_functions.put("broken", Execution::failed("JobFailed", 2 * HOUR));
+        let report = replay(&step_functions.deployed(), &["--dry-run"]).await.unwrap();
+        assert_eq!(step_functions.calls(), []);
         let text = report.to_string();
         for part in ["denied-1", "AccessDenied", "redrive, billed", "4 would be replayed"] {
             assert!(text.contains(part), "{part} is not in:\n{text}");
@@ -175,97 +175,97 @@ mod choice {
     }
 }
 
-mod twice {
+mod repeated_runs {
     use super::*;
 
     #[tokio::test]
-    async fn what_runs_is_left_alone() {
-        let cloud = Cloud::with([
+    async fn a_running_replay_is_not_replayed_again() {
+        let step_functions = MockStepFunctions::with([
             ("redriven", Execution::failed("AccessDenied", 2 * HOUR)),
-            ("anew", Execution::failed("PageTokenExpired", 2 * HOUR)),
+            ("expired", Execution::failed("PageTokenExpired", 2 * HOUR)),
         ]);
-        replay(&cloud.deployed(), &[]).await.unwrap();
-        let report = replay(&cloud.deployed(), &[]).await.unwrap();
-        assert_eq!(cloud.calls().len(), 2);
-        assert_eq!(outcomes(&report), [("anew-replay-1", &Outcome::Runs)]);
+        replay(&step_functions.deployed(), &[]).await.unwrap();
+        let report = replay(&step_functions.deployed(), &[]).await.unwrap();
+        assert_eq!(step_functions.calls().len(), 2);
+        assert_eq!(outcomes(&report), [("expired-replay-1", &ReplayOutcome::Runs)]);
         assert!(report.all_well());
     }
 
     #[tokio::test]
-    async fn what_has_succeeded_is_left_alone() {
-        let cloud = Cloud::with([("anew", Execution::failed("PageTokenExpired", 2 * HOUR))]);
-        replay(&cloud.deployed(), &[]).await.unwrap();
-        cloud.end_all(&ExecutionStatus::Succeeded, None);
-        let report = replay(&cloud.deployed(), &["--since", "2days"]).await.unwrap();
-        assert_eq!(outcomes(&report), [("anew-replay-1", &Outcome::WasReplayed)]);
-        assert_eq!(cloud.calls().len(), 1);
+    async fn a_succeeded_replay_is_not_replayed_again() {
+        let step_functions = MockStepFunctions::with([("expired", Execution::failed("PageTokenExpired", 2 * HOUR))]);
+        replay(&step_functions.deployed(), &[]).await.unwrap();
+        step_functions.end_all(&ExecutionStatus::Succeeded, None);
+        let report = replay(&step_functions.deployed(), &["--since", "2days"]).await.unwrap();
+        assert_eq!(outcomes(&report), [("expired-replay-1", &ReplayOutcome::WasReplayed)]);
+        assert_eq!(step_functions.calls().len(), 1);
     }
 
-    /// The one that failed last is replayed, and nobody before it.
+    /// Only the latest execution of the lineage is replayed.
     #[tokio::test]
-    async fn what_failed_again_is_replayed_again() {
-        let cloud = Cloud::with([("anew", Execution::failed("PageTokenExpired", 2 * HOUR))]);
+    async fn a_failed_replay_is_replayed_again() {
+        let step_functions = MockStepFunctions::with([("expired", Execution::failed("PageTokenExpired", 2 * HOUR))]);
         for round in 1..=3 {
-            replay(&cloud.deployed(), &[]).await.unwrap();
-            assert_eq!(cloud.calls().last(), Some(&("start", format!("anew-replay-{round}"))));
-            cloud.end_all(&ExecutionStatus::Failed, Some("PageTokenExpired"));
+            replay(&step_functions.deployed(), &[]).await.unwrap();
+            assert_eq!(step_functions.calls().last(), Some(&("start", format!("expired-replay-{round}"))));
+            step_functions.end_all(&ExecutionStatus::Failed, Some("PageTokenExpired"));
         }
-        // Named by its oldest ancestor, too.
-        replay(&cloud.deployed(), &["--execution", &arn("anew")]).await.unwrap();
-        assert_eq!(cloud.calls().last(), Some(&("start", "anew-replay-4".to_owned())));
-        assert_eq!(cloud.calls().len(), 4);
+        // The lineage is also found by its original execution.
+        replay(&step_functions.deployed(), &["--execution", &arn("expired")]).await.unwrap();
+        assert_eq!(step_functions.calls().last(), Some(&("start", "expired-replay-4".to_owned())));
+        assert_eq!(step_functions.calls().len(), 4);
     }
 
     #[tokio::test]
-    async fn two_people_at_once_replay_once() {
-        let cloud = Cloud::default();
+    async fn two_concurrent_runs_replay_each_execution_once() {
+        let step_functions = MockStepFunctions::default();
         for index in 0..30 {
             let error = if index % 2 == 0 { "AccessDenied" } else { "PageTokenExpired" };
-            cloud.put(&format!("video-{index}"), Execution::failed(error, 2 * HOUR));
+            step_functions.put(&format!("video-{index}"), Execution::failed(error, 2 * HOUR));
         }
-        let (one, other) = (cloud.deployed(), cloud.deployed());
+        let (one, other) = (step_functions.deployed(), step_functions.deployed());
         let (one, other) = tokio::join!(replay(&one, &[]), replay(&other, &[]));
-        assert_eq!(cloud.calls().len(), 30);
+        assert_eq!(step_functions.calls().len(), 30);
         let (one, other) = (one.unwrap(), other.unwrap());
         assert!(one.all_well() && other.all_well(), "{one}\n{other}");
         assert_eq!(one.replayed().count() + other.replayed().count(), 30);
     }
 
     #[tokio::test]
-    async fn stopped_half_way_it_tells_and_the_next_run_does_the_rest() {
-        let cloud = Cloud::default();
+    async fn a_stopped_run_reports_its_replays_and_the_next_run_does_the_others() {
+        let step_functions = MockStepFunctions::default();
         for index in 0..100 {
-            cloud.put(&format!("video-{index}"), Execution::failed("AccessDenied", 2 * HOUR));
+            step_functions.put(&format!("video-{index}"), Execution::failed("AccessDenied", 2 * HOUR));
         }
         let signal = Arc::new(Notify::new());
         let raised = signal.clone();
-        cloud.after_each_call(move |calls| {
+        step_functions.after_each_call(move |calls| {
             if calls == 40 {
                 raised.notify_one();
             }
         });
         let stop = stop_at(async move { signal.notified().await });
-        let nobody = async |_: &str| Answer::NotAsked;
-        let first = command(&[]).run(&cloud.deployed(), &Silent, nobody, stop).await.unwrap();
+        let ask = async |_: &str| Answer::NotAsked;
+        let first = command(&[]).run(&step_functions.deployed(), &Silent, ask, stop).await.unwrap();
         let replayed = first.replayed().count();
-        assert_eq!(cloud.calls().len(), replayed, "what was begun is told");
+        assert_eq!(step_functions.calls().len(), replayed, "every replay that was started is reported");
         assert!((40..60).contains(&replayed), "{replayed}");
         assert!(first.interrupted && !first.all_well());
         assert!(first.to_string().contains(&format!("{} left for the next run", 100 - replayed)), "{first}");
 
-        let second = replay(&cloud.deployed(), &[]).await.unwrap();
+        let second = replay(&step_functions.deployed(), &[]).await.unwrap();
         assert_eq!(second.replayed().count(), 100 - replayed);
-        assert_eq!(cloud.calls().len(), 100);
+        assert_eq!(step_functions.calls().len(), 100);
     }
 }
 
 mod billing {
     use super::*;
 
-    fn one_of_each() -> Cloud {
+    fn one_of_each() -> MockStepFunctions {
         let mut old = Execution::failed("AccessDenied", 8 * WEEK / 7);
         old.history = vec![event(&HistoryEventType::TaskStateEntered, "StartDetection", old.started)];
-        Cloud::with([
+        MockStepFunctions::with([
             ("denied", Execution::failed("AccessDenied", 2 * HOUR)),
             ("broken", Execution::failed("JobFailed", 2 * HOUR)),
             ("forgotten", Execution::failed("JobGone", 2 * HOUR)),
@@ -273,53 +273,53 @@ mod billing {
         ])
     }
 
-    async fn answered(answer: Answer) -> (Cloud, Report, String) {
-        let cloud = one_of_each();
+    async fn answered(answer: Answer) -> (MockStepFunctions, ReplayReport, String) {
+        let step_functions = one_of_each();
         let question = Mutex::new(String::new());
         let ask = async |text: &str| {
             *question.lock().unwrap() = text.to_owned();
             answer
         };
-        let report = command(&[]).run(&cloud.deployed(), &Silent, ask, never()).await.unwrap();
-        (cloud, report, question.into_inner().unwrap())
+        let report = command(&[]).run(&step_functions.deployed(), &Silent, ask, never()).await.unwrap();
+        (step_functions, report, question.into_inner().unwrap())
     }
 
     #[tokio::test]
-    async fn is_told_beforehand_and_agreed_to() {
-        let (cloud, report, question) = answered(Answer::Yes).await;
+    async fn a_new_analysis_is_billed_after_the_user_has_agreed() {
+        let (step_functions, report, question) = answered(Answer::Yes).await;
         for name in ["broken", "forgotten", "old"] {
             assert!(question.contains(name), "{question}");
         }
         assert!(!question.contains("denied"), "{question}");
-        assert_eq!(cloud.calls().len(), 4);
+        assert_eq!(step_functions.calls().len(), 4);
         assert!(report.all_well());
     }
 
     #[tokio::test]
-    async fn is_left_where_nobody_agrees() {
+    async fn without_agreement_nothing_is_billed() {
         for answer in [Answer::No, Answer::NotAsked] {
-            let (cloud, report, _) = answered(answer).await;
-            assert_eq!(cloud.calls(), [("redrive", "denied".to_owned())], "{answer:?}");
+            let (step_functions, report, _) = answered(answer).await;
+            assert_eq!(step_functions.calls(), [("redrive", "denied".to_owned())], "{answer:?}");
             assert!(!report.all_well());
             assert_eq!(report.to_string().contains("--yes"), answer == Answer::NotAsked, "{report}");
         }
     }
 
     #[tokio::test]
-    async fn may_be_left_unanswered() {
-        let cloud = one_of_each();
+    async fn a_stop_ends_the_wait_for_an_answer() {
+        let step_functions = one_of_each();
         let ask = async |_: &str| pending().await;
         let stop = stop_at(async { tokio::time::sleep(Duration::from_millis(20)).await });
-        let report = command(&[]).run(&cloud.deployed(), &Silent, ask, stop).await.unwrap();
+        let report = command(&[]).run(&step_functions.deployed(), &Silent, ask, stop).await.unwrap();
         assert!(report.interrupted && report.to_string().starts_with("Stopped"), "{report}");
-        assert_eq!(cloud.calls(), []);
+        assert_eq!(step_functions.calls(), []);
     }
 
     #[tokio::test]
-    async fn needs_no_question_with_yes() {
-        let cloud = one_of_each();
-        assert!(replay(&cloud.deployed(), &["--yes"]).await.unwrap().all_well());
-        assert_eq!(cloud.calls().len(), 4);
+    async fn with_yes_no_question_is_asked() {
+        let step_functions = one_of_each();
+        assert!(replay(&step_functions.deployed(), &["--yes"]).await.unwrap().all_well());
+        assert_eq!(step_functions.calls().len(), 4);
     }
 }
 
@@ -327,35 +327,35 @@ mod messages {
     use super::*;
 
     #[tokio::test]
-    async fn nothing_failed() {
-        let report = replay(&Cloud::default().deployed(), &[]).await.unwrap();
+    async fn without_failed_executions_there_is_nothing_to_replay() {
+        let report = replay(&MockStepFunctions::default().deployed(), &[]).await.unwrap();
         assert!(report.all_well());
         assert!(report.to_string().starts_with("Nothing to replay"), "{report}");
     }
 
     #[tokio::test]
-    async fn no_permission_to_look() {
-        let cloud = Cloud::with([("denied", Execution::failed("AccessDenied", 2 * HOUR))]);
-        cloud.deny("states:ListExecutions");
-        let error = replay(&cloud.deployed(), &[]).await.unwrap_err().to_string();
-        assert!(error.starts_with("these credentials may not do states:ListExecutions"), "{error}");
+    async fn a_missing_permission_to_list_is_an_error() {
+        let step_functions = MockStepFunctions::with([("denied", Execution::failed("AccessDenied", 2 * HOUR))]);
+        step_functions.deny("states:ListExecutions");
+        let error = replay(&step_functions.deployed(), &[]).await.unwrap_err().to_string();
+        assert!(error.starts_with("these credentials do not allow states:ListExecutions"), "{error}");
         assert!(error.contains("user/me"), "{error}");
     }
 
     #[tokio::test]
-    async fn no_permission_to_replay() {
-        let cloud = Cloud::with([("denied", Execution::failed("AccessDenied", 2 * HOUR))]);
-        cloud.deny("states:RedriveExecution");
-        let report = replay(&cloud.deployed(), &[]).await.unwrap();
+    async fn a_missing_permission_to_redrive_is_in_the_report() {
+        let step_functions = MockStepFunctions::with([("denied", Execution::failed("AccessDenied", 2 * HOUR))]);
+        step_functions.deny("states:RedriveExecution");
+        let report = replay(&step_functions.deployed(), &[]).await.unwrap();
         assert!(!report.all_well());
-        assert!(report.to_string().contains("may not do states:RedriveExecution"), "{report}");
+        assert!(report.to_string().contains("do not allow states:RedriveExecution"), "{report}");
     }
 
     #[tokio::test]
-    async fn the_arn_of_a_state_machine_that_is_not_there() {
-        let cloud = Cloud::default();
-        cloud.remove_state_machine();
-        let error = replay(&cloud.deployed(), &[]).await.unwrap_err().to_string();
+    async fn a_missing_state_machine_is_an_error() {
+        let step_functions = MockStepFunctions::default();
+        step_functions.remove_state_machine();
+        let error = replay(&step_functions.deployed(), &[]).await.unwrap_err().to_string();
         assert!(
             error.contains("no state machine arn:aws:states:eu-west-1") && error.contains("AWS_PROFILE"),
             "{error}"
@@ -363,23 +363,23 @@ mod messages {
     }
 
     #[tokio::test]
-    async fn the_arn_of_an_execution_that_is_not_there_or_of_another_state_machine_or_region() {
-        let deployed = Cloud::default().deployed();
-        for (wrong, says) in [
+    async fn a_missing_execution_or_one_of_another_state_machine_is_an_error() {
+        let deployed = MockStepFunctions::default().deployed();
+        for (execution, message) in [
             (arn("missing"), "there is no execution"),
-            (arn("one").replace("facereel", "other"), "is no execution of"),
-            (arn("one").replace("eu-west-1", "us-east-1"), "is no execution of"),
+            (arn("one").replace("facereel", "other"), "is not an execution of"),
+            (arn("one").replace("eu-west-1", "us-east-1"), "is not an execution of"),
         ] {
-            let error = replay(&deployed, &["--execution", &wrong]).await.unwrap_err().to_string();
-            assert!(error.contains(&wrong) && error.contains(says), "{error}");
+            let error = replay(&deployed, &["--execution", &execution]).await.unwrap_err().to_string();
+            assert!(error.contains(&execution) && error.contains(message), "{error}");
         }
     }
 
     #[tokio::test]
-    async fn how_it_ended_is_told_when_it_is_waited_for() {
-        let cloud = Cloud::with([("again", Execution::failed("AccessDenied", 2 * HOUR))]);
-        let ends = cloud.clone();
-        let deployed = cloud.deployed();
+    async fn with_wait_the_end_of_the_execution_is_reported() {
+        let step_functions = MockStepFunctions::with([("again", Execution::failed("AccessDenied", 2 * HOUR))]);
+        let ends = step_functions.clone();
+        let deployed = step_functions.deployed();
         let (report, ()) = tokio::join!(replay(&deployed, &["--wait"]), async {
             tokio::time::sleep(Duration::from_millis(50)).await;
             ends.end_all(&ExecutionStatus::Failed, Some("VideoNotFound"));
@@ -390,7 +390,7 @@ mod messages {
     }
 }
 
-/// The emulator has no `RedriveExecution`, and says so by calling nothing redrivable: executions begin anew.
+/// The emulator has no `RedriveExecution` and reports no execution as redrivable, so every replay is a new execution.
 mod on_the_emulator {
     use super::*;
 
@@ -398,25 +398,25 @@ mod on_the_emulator {
         Deployed::new(rig.workflow.emulator.aws(), rig.workflow.stack.state_machine_arn.parse().unwrap())
     }
 
-    /// Breaks off at the first video, and is repaired then.
-    struct Repaired(Gated, AtomicBool);
+    /// A detector that fails for the first video only.
+    struct FailsOnce(Gated, AtomicBool);
 
-    impl Detector for Repaired {
+    impl Detector for FailsOnce {
         fn analyze(&self, video: &Path, progress: &dyn Fn(f32) -> Continue) -> Result<Analysis, AnalyzeError> {
             let analysis = self.0.analyze(video, progress)?;
             if self.1.swap(true, Ordering::Relaxed) {
                 return Ok(analysis);
             }
-            Err(AnalyzeError::Failed { at_millis: 500, reason: "out of luck".to_owned() })
+            Err(AnalyzeError::Failed { at_millis: 500, reason: "the first analysis fails".to_owned() })
         }
     }
 
     #[tokio::test]
-    async fn a_job_that_failed_is_replayed_to_its_results() {
+    async fn a_replay_of_a_failed_job_has_results() {
         let (gate, detector) = Gated::before(Canned::faces(5));
-        let rig = Rig::start(Repaired(detector, AtomicBool::new(false))).await;
+        let rig = Rig::start(FailsOnce(detector, AtomicBool::new(false))).await;
         let execution = rig.upload("repaired.mp4", ANY_VIDEO).await;
-        // Told in progress, so that its end is told once: by the message, which then is not on its way any more.
+        // The status was requested while the job ran, so the end of the job is notified only once, by the SNS message.
         rig.until("its status was asked for", async || rig.workflow.rekognition.calls().get > 0).await;
         gate.open();
         assert_eq!(rig.failure_of(&execution.arn).await.0, "JobFailed");
@@ -424,7 +424,7 @@ mod on_the_emulator {
         let report = replay(&deployed(&rig), &["--yes", "--wait"]).await.unwrap();
         assert!(report.all_well(), "{report}");
         let (replayed, row) = report.replayed().next().expect("it was replayed");
-        assert_eq!((row.error.as_str(), row.way.as_str()), ("JobFailed", "new execution, billed"));
+        assert_eq!((row.error.as_str(), row.strategy.as_str()), ("JobFailed", "new execution, billed"));
         assert_eq!(rig.results_of(replayed).await.faces.len(), 5);
         assert_eq!(rig.billed(), 2);
 
@@ -433,7 +433,7 @@ mod on_the_emulator {
         assert_eq!(rig.billed(), 2);
     }
 
-    /// Stops the command when half of the work is done.
+    /// Notifies when half of the replays are done.
     struct HalfWay(AtomicBool, Notify);
 
     impl Progress for HalfWay {
@@ -451,7 +451,7 @@ mod on_the_emulator {
     }
 
     #[tokio::test]
-    async fn a_hundred_failed_executions_stopped_half_way_and_run_again() {
+    async fn a_stopped_replay_of_100_executions_is_completed_by_a_second_run() {
         let rig = Rig::start(Canned::faces(3)).await;
         let input = json!({ "bucket": rig.workflow.stack.upload_bucket, "key": "late.mp4" });
         let mut failed = Vec::new();
@@ -466,18 +466,18 @@ mod on_the_emulator {
         let half_way = Arc::new(HalfWay(AtomicBool::new(false), Notify::new()));
         let signal = half_way.clone();
         let stop = stop_at(async move { signal.1.notified().await });
-        let nobody = async |_: &str| Answer::NotAsked;
-        let first = command(&[]).run(&deployed(&rig), &*half_way, nobody, stop).await.unwrap();
+        let ask = async |_: &str| Answer::NotAsked;
+        let first = command(&[]).run(&deployed(&rig), &*half_way, ask, stop).await.unwrap();
         assert!(first.interrupted);
         assert!((50..100).contains(&first.replayed().count()), "{first}");
 
         let second = replay(&deployed(&rig), &["--wait"]).await.unwrap();
         assert!(second.all_well(), "{second}");
         let mut replayed: Vec<_> =
-            [&first, &second].into_iter().flat_map(Report::replayed).map(|(arn, _)| arn).collect();
+            [&first, &second].into_iter().flat_map(ReplayReport::replayed).map(|(arn, _)| arn).collect();
         replayed.sort_unstable();
         replayed.dedup();
-        assert_eq!(replayed.len(), 100, "each once");
+        assert_eq!(replayed.len(), 100, "each execution is replayed once");
         for arn in replayed {
             assert!(rig.end_of(arn).await.has_succeeded());
         }

@@ -1,4 +1,4 @@
-//! `facereel status`.
+//! Tests of `facereel status`.
 
 use clap::Parser as _;
 use facereel::commands::status::Status;
@@ -7,7 +7,7 @@ use local_stack::Silent;
 use serde_json::json;
 use tests::workflow::{ANY_VIDEO, Canned, Gated, Rig};
 
-/// The command as it is typed.
+/// Parses the command line.
 #[derive(clap::Parser)]
 struct Command {
     #[command(flatten)]
@@ -15,7 +15,7 @@ struct Command {
 }
 
 #[tokio::test]
-async fn says_what_runs_what_waits_and_what_failed() {
+async fn the_overview_contains_running_waiting_failed_and_undelivered() {
     let (gate, detector) = Gated::before(Canned::faces(2));
     let rig = Rig::with(detector, |options| options.max_jobs = 1).await;
     let sqs = aws_sdk_sqs::Client::new(rig.workflow.emulator.aws());

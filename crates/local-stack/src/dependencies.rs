@@ -1,4 +1,4 @@
-//! What the workflow needs beside this repository: the emulator in a virtual environment, and the face detection model.
+//! What the workflow needs in addition to this repository: the emulator in a virtual environment, and the face detection model.
 
 use std::{
     fs::{self, File},
@@ -18,10 +18,10 @@ use crate::{Error, Progress};
 /// Every package of the emulator, by version and hash.
 const REQUIREMENTS: &str = include_str!("../emulator-requirements.txt");
 
-/// Where an interpreter may be found; the plain name comes first, since it is what the user means.
+/// The commands that may start an interpreter. The plain name comes first, because it is the one that the user chose.
 const PYTHONS: [&str; 7] = ["python3", "python3.14", "python3.13", "python3.12", "python3.11", "python3.10", "python"];
 
-/// Prints the version as `major minor`, then all that a virtual environment depends on.
+/// Prints the version as `major minor`, then everything that a virtual environment depends on.
 const DESCRIBE_PYTHON: &str = "import sys; print(*sys.version_info[:2]); print(sys.version, sys.base_prefix)";
 
 /// The emulator and the model, ready to use.
@@ -32,11 +32,11 @@ pub struct Dependencies {
 }
 
 impl Dependencies {
-    /// Installs what is missing below `dir`. A second call finds everything there and takes a moment; a call that was
-    /// interrupted is made good by the next; calls at the same time wait for each other.
+    /// Installs what is missing below `dir`. A second call finds everything installed and returns quickly. The next call
+    /// completes what an interrupted call has left incomplete. Concurrent calls wait for each other.
     ///
     /// # Errors
-    /// Python is missing or too old, or `PyPI` is out of reach.
+    /// [`Error`], if Python is missing or too old, or `PyPI` cannot be reached.
     pub async fn prepare(dir: &Path, progress: &dyn Progress) -> Result<Self, Error> {
         fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
         let lock = lock(dir).await?;
@@ -51,25 +51,25 @@ impl Dependencies {
         Ok(Self { dir: dir.to_owned(), model })
     }
 
-    /// The `CenterFace` model's file.
+    /// The file of the `CenterFace` model.
     #[must_use]
     pub fn model(&self) -> &Path {
         &self.model
     }
 
-    /// The directory that holds all of it.
+    /// The directory that holds the emulator and the model.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// The interpreter that has the emulator.
+    /// The interpreter of the virtual environment in which the emulator is installed.
     pub(super) fn python(&self) -> PathBuf {
         python_of(&self.dir.join("venv"))
     }
 }
 
-/// Waits until no other process sets up; the lock ends with the returned file.
+/// Waits until no other process installs dependencies. The lock is held until the returned file is dropped.
 async fn lock(dir: &Path) -> Result<File, Error> {
     let path = dir.join("lock");
     let file = File::create(&path).map_err(Error::file("create", &path))?;
@@ -88,15 +88,15 @@ async fn install_emulator(dir: &Path, progress: &dyn Progress) -> Result<(), Err
         return Ok(());
     }
 
-    // Without its stamp it is half-made or out of date.
+    // An environment without the expected stamp is incomplete or out of date.
     if venv.exists() {
         fs::remove_dir_all(&venv).map_err(Error::file("remove", &venv))?;
     }
     progress.detail("Python environment");
-    let made = output(Command::new(&python.command).args(["-m", "venv"]).arg(&venv)).await;
-    match made {
-        Ok(made) if made.status.success() => {}
-        Ok(made) => return Err(Error::NoVenv { python: python.command, output: said(&made) }),
+    let created = output(Command::new(&python.command).args(["-m", "venv"]).arg(&venv)).await;
+    match created {
+        Ok(venv_output) if venv_output.status.success() => {}
+        Ok(venv_output) => return Err(Error::NoVenv { python: python.command, output: output_tail(&venv_output) }),
         Err(error) => return Err(Error::NoVenv { python: python.command, output: error.to_string() }),
     }
 
@@ -109,7 +109,7 @@ async fn install_emulator(dir: &Path, progress: &dyn Progress) -> Result<(), Err
 async fn pip_install(venv: &Path, requirements: &Path, progress: &dyn Progress) -> Result<(), Error> {
     let mut pip = Command::new(python_of(venv))
         .args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar=off"])
-        // Wheels alone: nothing is compiled, and no package's own code runs while it is installed.
+        // Only wheels: nothing is compiled, and pip runs no code of a package during the installation.
         .args(["--require-hashes", "--only-binary=:all:", "--requirement"])
         .arg(requirements)
         .stdin(Stdio::null())
@@ -131,13 +131,13 @@ async fn pip_install(venv: &Path, requirements: &Path, progress: &dyn Progress) 
     };
     let (done, ()) = tokio::join!(pip.wait_with_output(), watch);
     let done = done.map_err(Error::file("run", python_of(venv)))?;
-    if done.status.success() { Ok(()) } else { Err(Error::NotInstalled { output: said(&done) }) }
+    if done.status.success() { Ok(()) } else { Err(Error::NotInstalled { output: output_tail(&done) }) }
 }
 
-/// An interpreter that is new enough.
+/// An interpreter that is new enough for the emulator.
 struct Python {
     command: String,
-    /// Changes when the interpreter does.
+    /// What [`DESCRIBE_PYTHON`] prints: it changes when the interpreter does.
     description: String,
 }
 
@@ -161,7 +161,7 @@ fn version(answer: &str) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// Two environments with the same stamp are the same.
+/// The fingerprint of an environment: it changes with the requirements and with the interpreter.
 fn stamp(requirements: &str, python: &str) -> String {
     hex::encode(Sha256::new().chain_update(requirements).chain_update([0]).chain_update(python).finalize())
 }
@@ -174,8 +174,8 @@ async fn output(command: &mut Command) -> std::io::Result<Output> {
     command.stdin(Stdio::null()).kill_on_drop(true).output().await
 }
 
-/// What a command that failed said, whichever way.
-fn said(output: &Output) -> String {
+/// The last lines that a failed command wrote to standard output and standard error.
+fn output_tail(output: &Output) -> String {
     let text =
         [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned()).join("\n");
     last_lines(text.trim(), 20)
@@ -192,14 +192,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_version_is_the_first_line() {
+    fn the_version_is_read_from_the_first_line() {
         assert_eq!(version("3 10\n3.10.4 (main)\n"), Some((3, 10)));
         assert_eq!(version("Python is not installed\n"), None);
         assert_eq!(version(""), None);
     }
 
     #[test]
-    fn another_requirement_or_interpreter_is_another_stamp() {
+    fn the_stamp_changes_with_the_requirements_and_the_interpreter() {
         let here = stamp("a==1", "3.11");
         assert_eq!(here, stamp("a==1", "3.11"));
         assert_ne!(here, stamp("a==2", "3.11"));
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_text_is_its_own_tail() {
+    fn last_lines_of_a_short_text_are_the_whole_text() {
         assert_eq!(last_lines("a\nb", 5), "a\nb");
         assert_eq!(last_lines("a\nb\nc", 2), "b\nc");
     }

@@ -19,101 +19,101 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{Dependencies, Error, dependencies::last_lines, group::Group};
+use crate::{Dependencies, Error, dependencies::last_lines, process_group::ProcessGroup};
 
-/// Starts the emulator's server, and ends it when this process is gone.
+/// Starts the emulator's server, and ends it when this process ends.
 const LAUNCHER: &str = include_str!("launcher.py");
 
-/// What the emulator and the Lambda functions see of our environment. Nothing else: neither the user's AWS settings nor a
-/// proxy may come between them.
+/// The environment variables that the emulator and the Lambda functions inherit. All others are removed, because the
+/// user's AWS settings or a proxy would redirect their calls.
 const PASSED_ON: [&str; 6] = ["PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "RUST_LOG", "RUST_BACKTRACE"];
 
-/// The region that everything lies in.
+/// The Region of everything that is deployed on the emulator.
 pub(super) const REGION: &str = "us-east-1";
 
-/// How long the emulator may take to answer: it takes half a second, on a machine that does nothing else.
+/// How long the emulator may take to answer. On an idle machine it takes half a second.
 const START_LIMIT: Duration = Duration::from_mins(1);
 
-/// A running emulator, with nothing in it at first. It ends when this value is dropped, and when this process dies.
+/// A running emulator, empty at first. It ends when this value is dropped, and when this process ends for any reason.
 #[derive(Debug)]
 pub struct Emulator {
     url: String,
-    server: Server,
+    process: EmulatorProcess,
     aws: SdkConfig,
 }
 
 impl Emulator {
-    /// Starts its own emulator on a free port of 127.0.0.1 and waits until it answers.
+    /// Starts an emulator on a free port of 127.0.0.1 and waits until it answers.
     ///
     /// # Errors
-    /// [`Error::EmulatorDidNotStart`] names the emulator's log.
+    /// [`Error::EmulatorDidNotStart`], with the path and the end of the emulator's log; [`Error::File`].
     pub async fn start(dependencies: &Dependencies) -> Result<Self, Error> {
-        let (mut server, stdout) = Server::spawn(dependencies)?;
+        let (mut process, stdout) = EmulatorProcess::spawn(dependencies)?;
         let first_line = spawn_blocking(move || {
             let mut line = String::new();
             BufReader::new(stdout).read_line(&mut line).map(|_| line.trim_end().to_owned())
         });
-        let began = async {
+        let started = async {
             let url = first_line.await??;
             healthy(&url).await?;
             Ok::<_, std::io::Error>(url)
         };
-        let why = match timeout(START_LIMIT, began).await {
+        let why = match timeout(START_LIMIT, started).await {
             Ok(Ok(url)) => {
                 let aws = sdk_config(&url);
-                return Ok(Self { url, server, aws });
+                return Ok(Self { url, process, aws });
             }
-            Ok(Err(error)) => match server.child.try_wait() {
+            Ok(Err(error)) => match process.child.try_wait() {
                 Ok(Some(status)) => format!("it ended with {status}"),
                 _ => error.to_string(),
             },
             Err(_) => format!("no answer within {} s", START_LIMIT.as_secs()),
         };
-        server.keep();
-        let log = server.log();
+        process.keep_dir();
+        let log = process.log();
         Err(Error::EmulatorDidNotStart { why, log_end: log_end(&log), log })
     }
 
-    /// Where it listens, as `http://127.0.0.1:40123`.
+    /// The URL of its endpoint, such as `http://127.0.0.1:40123`.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// What the SDKs' clients need to reach it: its endpoint, a region and credentials that mean nothing elsewhere.
+    /// The configuration for SDK clients: the endpoint, a Region, and credentials that are valid nowhere else.
     #[must_use]
     pub fn aws(&self) -> &SdkConfig {
         &self.aws
     }
 
-    /// Its log, with what the Lambda functions wrote. Removed at the end unless [`keep_log`](Self::keep_log) was called or
-    /// the thread panics.
+    /// The path of its log, which includes the output of the Lambda functions. The log is removed when the emulator ends,
+    /// unless [`keep_log`](Self::keep_log) was called or the thread panics.
     #[must_use]
     pub fn log(&self) -> PathBuf {
-        self.server.log()
+        self.process.log()
     }
 
-    /// Leaves the log behind when the emulator ends.
+    /// Keeps the log when the emulator ends.
     pub fn keep_log(&mut self) {
-        self.server.keep();
+        self.process.keep_dir();
     }
 
-    /// The emulator's process group: its own process and the Lambda functions'.
+    /// The id of the emulator's process group, which contains its process and those of the Lambda functions.
     #[must_use]
     pub fn process_group(&self) -> u32 {
-        self.server.child.id()
+        self.process.child.id()
     }
 }
 
-/// The process, its directory and the promise that both go.
+/// The process of the emulator and its directory. Both are removed when this value is dropped.
 #[derive(Debug)]
-struct Server {
-    /// Its standard input is never written to: its end is what the launcher waits for.
+struct EmulatorProcess {
+    /// The launcher reads its standard input, to which nothing is written, and ends at its end of file.
     child: Child,
     dir: TempDir,
 }
 
-impl Server {
+impl EmulatorProcess {
     fn spawn(dependencies: &Dependencies) -> Result<(Self, impl Read + Send + 'static), Error> {
         let runs = dependencies.dir().join("runs");
         fs::create_dir_all(&runs).map_err(Error::file("create", &runs))?;
@@ -135,12 +135,12 @@ impl Server {
                 ("AWS_DEFAULT_REGION", REGION),
                 ("MINISTACK_REGION", REGION),
                 ("PYTHONUNBUFFERED", "1"),
-                // Listeners of services that nobody asked for.
+                // Do not start listeners of services that the workflow does not use.
                 ("IOT_MTLS_ENABLED", "0"),
                 ("SFTP_ENABLED", "0"),
             ])
             .env("TMPDIR", &tmp)
-            // Objects lie on disk: in memory, a video would be there several times over.
+            // Objects are stored on disk: in memory, the emulator would hold several copies of a video.
             .env("S3_PERSIST", "1")
             .env("S3_DATA_DIR", tmp.join("s3"))
             .env("HOME", dir.path())
@@ -152,39 +152,43 @@ impl Server {
             .spawn()
             .map_err(Error::file("run", python))?;
         let stdout = child.stdout.take().ok_or_else(|| std::io::Error::other("no standard output"));
-        let server = Self { child, dir };
-        let stdout = stdout.map_err(Error::file("read from", server.dir.path()))?;
-        Ok((server, stdout))
+        let process = Self { child, dir };
+        let stdout = stdout.map_err(Error::file("read from", process.dir.path()))?;
+        Ok((process, stdout))
     }
 
     fn log(&self) -> PathBuf {
         self.dir.path().join(LOG)
     }
 
-    fn keep(&mut self) {
+    fn keep_dir(&mut self) {
         self.dir.disable_cleanup(true);
     }
 }
 
-impl Drop for Server {
+impl Drop for EmulatorProcess {
     fn drop(&mut self) {
-        // An emulator that ended by itself has ended its group too.
+        // If the emulator has already ended, its launcher has ended the process group too.
         if let Ok(None) = self.child.try_wait() {
-            drop(Group::of(Some(self.child.id())));
+            drop(ProcessGroup::of(Some(self.child.id())));
         }
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("the emulator's log is kept in {}, and ends:\n{}", self.log().display(), log_end(&self.log()));
-            self.keep();
+            eprintln!(
+                "the emulator's log is kept in {}; its last lines:\n{}",
+                self.log().display(),
+                log_end(&self.log())
+            );
+            self.keep_dir();
         }
         let _ = fs::remove_dir_all(self.dir.path().join("tmp"));
     }
 }
 
-/// The log's name in the emulator's directory.
+/// The name of the log file in the emulator's directory.
 const LOG: &str = "emulator.log";
 
-/// The end of a log, for an error message.
+/// The last lines of a log, for an error message.
 pub(super) fn log_end(log: &Path) -> String {
     const BYTES: u64 = 8 * 1024;
     let read = || {
@@ -198,7 +202,7 @@ pub(super) fn log_end(log: &Path) -> String {
     read().unwrap_or_else(|error| format!("(it cannot be read: {error})"))
 }
 
-/// Asks the emulator for its health; it accepts before it is ready and answers once it is.
+/// Requests the health of the emulator. The emulator accepts connections before it is ready, and answers once it is.
 async fn healthy(url: &str) -> std::io::Result<()> {
     let address = url.trim_start_matches("http://");
     let mut stream = TcpStream::connect(address).await?;

@@ -1,116 +1,116 @@
-//! Why the workflow could not run here, and what to do about it.
+//! Errors of the local stack, with what to do about them.
 
 use std::{io, path::PathBuf};
 
-use aws_sdk_s3::error::{BoxError, DisplayErrorContext};
+use aws_sdk_s3::error::BoxError;
 
-/// Why the workflow could not be set up or watched on this machine.
+/// Why the workflow could not be set up or observed on this machine.
 ///
-/// An execution that failed is no such error: see [`Execution`](crate::Execution).
+/// The failure of an execution is not an error of this type: see [`Execution`](crate::Execution).
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The command builds and deploys its own repository, which has moved.
-    #[error("{} is not facereel's repository any more; run `cargo run --release -- run` in the place it moved to", expected.display())]
+    /// The repository that the command builds and deploys has moved since the command was built.
+    #[error("{} is not the repository of facereel any more; run `cargo run --release -- run` in the directory to which it was moved", expected.display())]
     WorkspaceMoved {
         /// Where it was when the command was built.
         expected: PathBuf,
     },
-    /// The emulator is a Python program.
+    /// There is no Python interpreter that is new enough for the emulator.
     #[error(
-        "Python 3.10 or newer is needed for the emulator, and found was {found}; install one (https://www.python.org/downloads/, `brew install python`, `apt install python3 python3-venv`) and run again"
+        "the emulator needs Python 3.10 or newer; found: {found}; install one (https://www.python.org/downloads/, `brew install python`, `apt install python3 python3-venv`) and run again"
     )]
     NoPython {
-        /// The interpreters on PATH and their versions.
+        /// The interpreters on PATH with their versions, or `none`.
         found: String,
     },
-    /// The interpreter cannot make virtual environments.
+    /// The interpreter cannot create virtual environments.
     #[error(
-        "{python} could not make a virtual environment; on Debian and Ubuntu `apt install python3-venv` brings what is missing:\n{output}"
+        "{python} could not create a virtual environment; on Debian and Ubuntu, run `apt install python3-venv`:\n{output}"
     )]
     NoVenv {
         /// The interpreter.
         python: String,
-        /// What it said.
+        /// The end of its output.
         output: String,
     },
     /// pip could not install the emulator.
     #[error(
-        "the emulator could not be installed from PyPI; check the network (and PIP_INDEX_URL or a proxy, where one is used) and run again:\n{output}"
+        "the emulator could not be installed from PyPI; check the network, PIP_INDEX_URL and the proxy, and run again:\n{output}"
     )]
     NotInstalled {
-        /// The end of what pip said.
+        /// The end of the output of pip.
         output: String,
     },
     /// The face detection model could not be fetched or read.
-    #[error("the face detection model: {0}")]
+    #[error("the face detection model could not be loaded: {0}")]
     Model(#[source] BoxError),
     /// cargo could not build the Lambda functions.
-    #[error("the Lambda functions did not build; `cargo build -p lambdas` shows why in full:\n{output}")]
+    #[error("the Lambda functions did not build; `cargo build -p lambdas` shows the complete output:\n{output}")]
     NotBuilt {
-        /// The end of what cargo said.
+        /// The end of the output of cargo.
         output: String,
     },
-    /// The build has no such binary.
-    #[error("no binary `{name}` was built; lambdas/src/bin/ should hold it")]
+    /// The build did not produce the binary of a function.
+    #[error("the build produced no binary `{name}`; its source should be in lambdas/src/bin/")]
     MissingBinary {
         /// The function's name.
         name: &'static str,
     },
-    /// The emulator ended or stayed silent when it was started.
-    #[error("the emulator did not start ({why}); its log is {}, and ends:\n{}", log.display(), log_end)]
+    /// The emulator ended, or did not answer, after it was started.
+    #[error("the emulator did not start ({why}); its log is {}; its last lines:\n{}", log.display(), log_end)]
     EmulatorDidNotStart {
-        /// What was seen.
+        /// Its exit status, or the error of the first request.
         why: String,
-        /// The emulator's log.
+        /// The path of the emulator's log.
         log: PathBuf,
         /// The last lines of the log.
         log_end: String,
     },
     /// The Rekognition stand-in could not start.
-    #[error("the Rekognition stand-in did not start")]
+    #[error("the Rekognition stand-in did not start: {0}")]
     Rekognition(#[from] rekognition_local::StartError),
-    /// The emulator refused a call, or did not answer.
-    #[error("{call} on the local emulator: {}", DisplayErrorContext(source.as_ref()))]
+    /// The emulator rejected a call, or did not answer it.
+    #[error("{call} failed on the local emulator: {}", error_chain(source.as_ref()))]
     Aws {
-        /// The call, as IAM names it.
+        /// The IAM action of the call.
         call: &'static str,
-        /// What the SDK said.
+        /// The error of the SDK.
         source: BoxError,
     },
-    /// The emulator's answer lacks what AWS's has.
-    #[error("the local emulator answered {call} without {missing}")]
+    /// A response of the emulator lacks a field that responses of AWS have.
+    #[error("the response of the local emulator to {call} has no {missing}")]
     Incomplete {
-        /// The call, as IAM names it.
+        /// The IAM action of the call.
         call: &'static str,
-        /// The field.
+        /// The missing field.
         missing: &'static str,
     },
-    /// The upload's event started nothing.
-    #[error("no execution began for `{key}` within {seconds} s of its upload; the emulator's log {} says more, and ends:\n{}", log.display(), log_end)]
+    /// The event of an upload did not start an execution.
+    #[error("no execution started for `{key}` within {seconds} s of its upload; see the emulator's log {}; its last lines:\n{}", log.display(), log_end)]
     NotTriggered {
         /// The object's key.
         key: String,
-        /// How long was waited.
+        /// How long the command waited, in seconds.
         seconds: u64,
-        /// The emulator's log.
+        /// The path of the emulator's log.
         log: PathBuf,
         /// The last lines of the log.
         log_end: String,
     },
-    /// A file of this machine.
-    #[error("{what} {}: {source}", path.display())]
+    /// An operation on a file of this machine failed.
+    #[error("cannot {operation} {}: {source}", path.display())]
     File {
-        /// What was done, as "read" or "write".
-        what: &'static str,
+        /// The operation, such as "read" or "write".
+        operation: &'static str,
         /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
 impl Error {
-    /// Sorts an SDK error under the call that met it.
+    /// Wraps an SDK error with the IAM action of the call that failed.
     pub(crate) fn aws<E>(call: &'static str) -> impl Fn(E) -> Self
     where
         E: Into<BoxError>,
@@ -118,9 +118,16 @@ impl Error {
         move |error| Self::Aws { call, source: error.into() }
     }
 
-    /// Names the file that an I/O error is about.
-    pub fn file(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+    /// Wraps an I/O error with the operation and the path of the file.
+    pub fn file(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::File { what, path, source }
+        move |source| Self::File { operation, path, source }
     }
+}
+
+/// The messages of an error and of its sources, in one line. The SDK's own display of the context would add a debug dump of
+/// the response.
+fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -1,4 +1,4 @@
-//! The executions of the state machine: started, waited for, looked into.
+//! The executions of the state machine: start, wait, read their state and history.
 
 use std::{
     sync::{Arc, Mutex},
@@ -18,23 +18,23 @@ use tokio::time::sleep;
 
 use crate::Error;
 
-/// Between two looks at an execution that runs.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The time between two requests for the status of an execution that runs.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// One execution, as it was when it was looked at.
+/// One execution, in the state of the last request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Execution {
     /// Its ARN.
     pub arn: String,
     /// `Running`, `Succeeded`, `Failed`, `TimedOut` or `Aborted`.
     pub status: ExecutionStatus,
-    /// What it was started with: the `EventBridge` event, or what a person gave.
+    /// Its input: the `EventBridge` event, or the input of a manual start.
     pub input: Value,
-    /// What it ended with, once it has succeeded.
+    /// Its output, once it has succeeded.
     pub output: Option<Value>,
-    /// The error's name, once it has failed.
+    /// The name of the error, once it has failed.
     pub error: Option<String>,
-    /// The error's reason in words, once it has failed.
+    /// The cause of the error, once it has failed.
     pub cause: Option<String>,
 }
 
@@ -45,13 +45,13 @@ impl Execution {
         matches!(self.status, ExecutionStatus::Running)
     }
 
-    /// Whether it ended as it should.
+    /// Whether it ended with the status `SUCCEEDED`.
     #[must_use]
     pub fn has_succeeded(&self) -> bool {
         matches!(self.status, ExecutionStatus::Succeeded)
     }
 
-    /// The key of the object whose upload started it, or that a person named.
+    /// The key of the object whose upload started it, or that the input of a manual start names.
     #[must_use]
     pub fn key(&self) -> Option<&str> {
         let by_event = self.input.pointer("/detail/object/key");
@@ -81,13 +81,13 @@ pub struct Executions {
 }
 
 impl Executions {
-    /// Those of the state machine at `state_machine_arn`.
+    /// The executions of the state machine at `state_machine_arn`.
     #[must_use]
     pub fn of(aws: &SdkConfig, state_machine_arn: impl Into<String>) -> Self {
         Self { sfn: Client::new(aws), state_machine_arn: state_machine_arn.into() }
     }
 
-    /// Starts one by hand and returns its ARN.
+    /// Starts an execution manually and returns its ARN.
     ///
     /// # Errors
     /// [`Error::Aws`].
@@ -103,7 +103,7 @@ impl Executions {
         Ok(started.execution_arn)
     }
 
-    /// All that were started for the object with this key, by event or by hand.
+    /// All executions for the object with this key, whether started by an event or manually.
     ///
     /// # Errors
     /// [`Error::Aws`].
@@ -120,7 +120,7 @@ impl Executions {
         Ok(found)
     }
 
-    /// The execution as it is now.
+    /// The current state of an execution.
     ///
     /// # Errors
     /// [`Error::Aws`].
@@ -129,23 +129,23 @@ impl Executions {
         described.map(Execution::from).map_err(Error::aws("states:DescribeExecution"))
     }
 
-    /// Waits until the execution has ended, however it ends. It waits as long as it takes: put a
-    /// [`timeout`](tokio::time::timeout) around it where that matters.
+    /// Waits until the execution has ended, with any status. The wait has no limit: use
+    /// [`timeout`](tokio::time::timeout) where one is needed.
     ///
     /// # Errors
-    /// [`Error::Aws`]; an execution that failed is no error here.
+    /// [`Error::Aws`]. The failure of the execution is not an error here.
     pub async fn wait(&self, arn: &str) -> Result<Execution, Error> {
         loop {
             let execution = self.describe(arn).await?;
             if !execution.is_running() {
                 return Ok(execution);
             }
-            sleep(LOOK_EVERY).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Every event of the execution so far, oldest first, just as the service tells them (`aws stepfunctions
-    /// get-execution-history` prints the same fields).
+    /// Every event of the execution so far, oldest first, with the fields of the service's own response, as `aws
+    /// stepfunctions get-execution-history` prints them.
     ///
     /// # Errors
     /// [`Error::Aws`].
@@ -153,7 +153,7 @@ impl Executions {
         let mut events = Vec::new();
         let mut next_token = None;
         loop {
-            // The SDK's types cannot be written as JSON, so the answer is kept as it came.
+            // The SDK's types cannot be written as JSON, so the body of the response is kept.
             let body = RawBody::default();
             let page = self
                 .sfn
@@ -174,15 +174,15 @@ impl Executions {
     }
 }
 
-/// Keeps the body of one answer.
+/// Keeps the body of one response.
 #[derive(Debug, Clone, Default)]
 struct RawBody(Arc<Mutex<Vec<u8>>>);
 
 impl RawBody {
     fn events(&self) -> Vec<Value> {
         let Ok(body) = self.0.lock() else { return Vec::new() };
-        let mut answer: Value = serde_json::from_slice(&body).unwrap_or_default();
-        match answer.get_mut("events").map(Value::take) {
+        let mut response: Value = serde_json::from_slice(&body).unwrap_or_default();
+        match response.get_mut("events").map(Value::take) {
             Some(Value::Array(events)) => events,
             _ => Vec::new(),
         }
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn an_execution_is_about_the_raw_key_of_its_event_or_of_its_input() {
+    fn the_key_of_an_execution_is_the_raw_key_of_its_event_or_of_its_input() {
         let by_event = started_with(json!({ "detail": { "object": { "key": "a+b %2F.mp4" } } }));
         assert_eq!(by_event.key(), Some("a+b %2F.mp4"));
         assert_eq!(started_with(json!({ "bucket": "b", "key": "c.mp4" })).key(), Some("c.mp4"));

@@ -1,4 +1,4 @@
-//! The Lambda functions' binaries, built from this repository and packed as Lambda wants them.
+//! The binaries of the Lambda functions, built from this repository and packed as deployment packages.
 
 use std::{
     collections::BTreeMap,
@@ -17,22 +17,23 @@ use tokio::{
 };
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
-use crate::{Error, Progress, dependencies::last_lines, group::Group, workspace};
+use crate::{Error, Progress, dependencies::last_lines, process_group::ProcessGroup, workspace};
 
 /// The deployment package of each Lambda function: a zip with the binary as `bootstrap`.
 ///
-/// The default is none at all, for a state machine that calls no function.
+/// The default is empty, for a state machine that calls no function.
 #[derive(Debug, Clone, Default)]
 pub struct LambdaPackages(BTreeMap<&'static str, Blob>);
 
 impl LambdaPackages {
-    /// The functions of the workflow; each is a binary of the package `lambdas`.
+    /// The names of the functions of the workflow. Each is a binary of the package `lambdas`.
     pub const FUNCTIONS: [&str; 5] = ["start-detection", "resume-execution", "list-pages", "fetch-page", "summarize"];
 
-    /// Builds the functions with cargo, in the profile that this very program was built in, and packs them.
+    /// Builds the functions with cargo, in the profile of this program, and packs them.
     ///
     /// # Errors
-    /// [`Error::NotBuilt`] with the compiler's words, [`Error::MissingBinary`] when a binary is missing.
+    /// [`Error::NotBuilt`] with the end of the compiler's output; [`Error::MissingBinary`], if the build lacks a binary;
+    /// [`Error::File`].
     pub async fn build(progress: &dyn Progress) -> Result<Self, Error> {
         let binaries = cargo_build(progress).await?;
         progress.detail("packing");
@@ -52,11 +53,11 @@ impl LambdaPackages {
     }
 }
 
-/// A zip of one binary named `bootstrap`, executable.
+/// A zip archive with the binary as its executable file `bootstrap`.
 fn pack(binary: &Path) -> io::Result<Vec<u8>> {
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Deflated)
-        // It travels over the loopback only: speed matters, size does not.
+        // The package is sent over the loopback interface only: speed matters, size does not.
         .compression_level(Some(1))
         .unix_permissions(0o755);
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
@@ -65,15 +66,15 @@ fn pack(binary: &Path) -> io::Result<Vec<u8>> {
     Ok(zip.finish()?.into_inner())
 }
 
-/// Runs cargo and returns each binary's path by its name.
+/// Runs cargo and returns the path of each binary by its name.
 async fn cargo_build(progress: &dyn Progress) -> Result<BTreeMap<String, PathBuf>, Error> {
     let root = workspace()?;
-    // `cargo run` names the cargo that runs; a binary started by itself finds one on PATH.
+    // `cargo run` sets CARGO to its own path; a binary that was started directly uses the cargo on PATH.
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(&cargo);
     command
         .current_dir(&root)
-        // Out of all default members, and so with the same features of every dependency: nothing is compiled twice.
+        // All default members are selected, so that every dependency has the same features and is compiled only once.
         .args(["build", "--locked"])
         .args(LambdaPackages::FUNCTIONS.iter().flat_map(|name| ["--bin", name]))
         .args(["--message-format", "json-render-diagnostics", "--color", "never"])
@@ -85,28 +86,32 @@ async fn cargo_build(progress: &dyn Progress) -> Result<BTreeMap<String, PathBuf
         command.arg("--release");
     }
     let mut child = command.spawn().map_err(Error::file("run", &cargo))?;
-    // The compilers that cargo started end with it.
-    let mut group = Group::of(child.id());
+    // Ends the compilers that cargo has started, together with cargo.
+    let mut group = ProcessGroup::of(child.id());
 
     let mut binaries = BTreeMap::new();
-    let mut said = Vec::new();
+    let mut stderr_lines = Vec::new();
     tokio::join!(
         each_line(child.stdout.take(), |line| binaries.extend(binary_in(&line))),
         each_line(child.stderr.take(), |line| {
             if let Some(crate_name) = line.trim_start().strip_prefix("Compiling ") {
                 progress.detail(crate_name.split(" (").next().unwrap_or(crate_name));
             } else if line.contains("waiting for file lock") {
-                progress.detail("waiting for another cargo to end");
+                progress.detail("waiting for another cargo process");
             }
-            said.push(line);
+            stderr_lines.push(line);
         }),
     );
     let status = child.wait().await.map_err(Error::file("run", &cargo))?;
     group.disarm();
-    if status.success() { Ok(binaries) } else { Err(Error::NotBuilt { output: last_lines(&said.join("\n"), 40) }) }
+    if status.success() {
+        Ok(binaries)
+    } else {
+        Err(Error::NotBuilt { output: last_lines(&stderr_lines.join("\n"), 40) })
+    }
 }
 
-/// Hands over every line of a child's output until it ends.
+/// Calls `take` with every line of a child's output until its end.
 async fn each_line(pipe: Option<impl AsyncRead + Unpin>, mut take: impl FnMut(String)) {
     let Some(pipe) = pipe else { return };
     let mut lines = BufReader::new(pipe).lines();
@@ -115,7 +120,7 @@ async fn each_line(pipe: Option<impl AsyncRead + Unpin>, mut take: impl FnMut(St
     }
 }
 
-/// The binary that one of cargo's JSON messages tells of.
+/// The name and the path of the binary that a JSON message of cargo reports.
 fn binary_in(message: &str) -> Option<(String, PathBuf)> {
     let message: Value = serde_json::from_str(message).ok()?;
     let binary = message.get("executable")?.as_str()?;
@@ -130,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_messages_about_executables_name_a_binary() {
+    fn only_messages_with_an_executable_report_a_binary() {
         let built = r#"{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"summarize"},"executable":"/t/summarize"}"#;
         assert_eq!(binary_in(built), Some(("summarize".to_owned(), "/t/summarize".into())));
         assert_eq!(binary_in(r#"{"reason":"compiler-artifact","target":{"name":"lambdas"},"executable":null}"#), None);
@@ -139,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_package_holds_the_binary_as_an_executable_bootstrap() {
+    fn a_package_contains_the_binary_as_an_executable_bootstrap() {
         let mut binary = tempfile::NamedTempFile::new().unwrap();
         binary.write_all(b"\x7fELF and so on").unwrap();
         let mut zip = zip::ZipArchive::new(Cursor::new(pack(binary.path()).unwrap())).unwrap();

@@ -1,7 +1,8 @@
-"""Serves the emulator on a free loopback port, and ends with whoever started it.
+"""Serves the emulator on a free loopback port, and ends with the process that started it (the parent).
 
-Runs as the leader of a process group of its own. Its standard input is a pipe whose other end only the starter holds: at
-end of file the starter is gone, however it went, and the whole group (this process and the Lambda packages) is killed.
+This process is the leader of a new process group. Only the parent holds the other end of the pipe that is its standard
+input. An end of file means that the parent has ended, for any reason: then the whole group, which is this process and
+the Lambda functions, is killed.
 """
 
 import asyncio
@@ -13,21 +14,22 @@ import sys
 import threading
 
 
-def end_group(leave_nothing_of):
-    shutil.rmtree(leave_nothing_of, ignore_errors=True)
+def end_group(directory):
+    """Removes the directory and kills the process group."""
+    shutil.rmtree(directory, ignore_errors=True)
     os.killpg(0, signal.SIGKILL)
 
 
-def watch_starter():
+def watch_parent():
     while os.read(0, 4096):
         pass
-    # Nobody is left to name the log to anyone.
+    # The parent can no longer report the path of the log, so the log is removed too.
     end_group(os.environ["HOME"])
 
 
-threading.Thread(target=watch_starter, daemon=True).start()
+threading.Thread(target=watch_parent, daemon=True).start()
 
-# Bound here and handed over, so that no other process can take the port in between.
+# The socket is bound here and passed to the server, so that no other process can take the port in between.
 listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
 url = f"http://127.0.0.1:{listener.getsockname()[1]}"
 os.environ["GATEWAY_PORT"] = str(listener.getsockname()[1])
@@ -41,7 +43,7 @@ config = Config()
 config.bind = [f"fd://{listener.detach()}"]
 config.keep_alive_timeout = 75
 os.write(1, f"{url}\n".encode())
-# From here on standard output is the log too.
+# From here on, standard output goes to the log too.
 os.dup2(2, 1)
 try:
     asyncio.run(serve(app, config))

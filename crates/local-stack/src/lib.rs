@@ -1,9 +1,9 @@
-//! The whole workflow on one machine: this repository's state machine and Lambda binaries, on an emulator that speaks AWS's
-//! APIs on a loopback port, with a stand-in for Rekognition that really looks at the video.
+//! The whole workflow on one machine: the state machine and the Lambda functions of this repository on an emulator that
+//! implements the AWS APIs on a loopback port, and a stand-in for Rekognition that detects the faces in the video.
 //!
 //! ```no_run
 //! # async fn example(detector: std::sync::Arc<dyn face_detection::Detector>) -> Result<(), local_stack::Error> {
-//! use local_stack::{LambdaPackages, Silent, Dependencies, Workflow, WorkflowOptions};
+//! use local_stack::{Dependencies, LambdaPackages, Silent, Workflow, WorkflowOptions};
 //!
 //! let dependencies = Dependencies::prepare(&local_stack::dependencies_dir()?, &Silent).await?;
 //! let packages = LambdaPackages::build(&Silent).await?;
@@ -19,14 +19,13 @@ mod dependencies;
 mod emulator;
 mod error;
 mod executions;
-mod group;
 mod lambda_packages;
 mod objects;
+mod process_group;
 mod progress;
 mod stack;
 mod workflow;
-
-use std::path::{Path, PathBuf};
+mod workspace;
 
 pub use dependencies::Dependencies;
 pub use emulator::Emulator;
@@ -37,25 +36,4 @@ pub use objects::{Object, Objects, PART_BYTES};
 pub use progress::{Progress, Silent};
 pub use stack::{FaceAttributes, Stack, StackOptions};
 pub use workflow::{Workflow, WorkflowOptions};
-
-/// The root of this repository: `facereel` builds and deploys what lies there.
-///
-/// # Errors
-/// [`Error::WorkspaceMoved`] when it is no longer where the command was built.
-pub fn workspace() -> Result<PathBuf, Error> {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let root = package.ancestors().nth(2).unwrap_or(package);
-    if root.join(stack::DEFINITION).is_file() {
-        Ok(root.to_owned())
-    } else {
-        Err(Error::WorkspaceMoved { expected: root.to_owned() })
-    }
-}
-
-/// Where the emulator, the model and the logs live: `target/local` of this repository.
-///
-/// # Errors
-/// As [`workspace`].
-pub fn dependencies_dir() -> Result<PathBuf, Error> {
-    Ok(workspace()?.join("target").join("local"))
-}
+pub use workspace::{dependencies_dir, workspace};

@@ -13,22 +13,22 @@ use tokio::fs;
 
 use crate::{Error, Progress};
 
-/// The bytes of a part, and the size above which a file is uploaded in parts.
+/// The size of a part in bytes. A file that is larger is uploaded in parts.
 pub const PART_BYTES: u64 = 8 * 1024 * 1024;
 
-/// How many parts travel at once.
-const PARTS_AT_ONCE: usize = 4;
+/// How many parts are uploaded at the same time.
+const CONCURRENT_PARTS: usize = 4;
 
 /// One object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
     /// Its key, raw.
     pub key: String,
-    /// Its size.
+    /// Its size in bytes.
     pub bytes: u64,
 }
 
-/// The objects of one bucket. Keys are raw everywhere.
+/// The objects of one bucket. All keys are raw, not URL-encoded.
 #[derive(Debug, Clone)]
 pub struct Objects {
     s3: Client,
@@ -36,7 +36,7 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// Those of the bucket with this name.
+    /// The objects of the bucket with this name.
     #[must_use]
     pub fn of(aws: &SdkConfig, bucket: impl Into<String>) -> Self {
         Self { s3: Client::new(aws), bucket: bucket.into() }
@@ -59,10 +59,10 @@ impl Objects {
         Ok(())
     }
 
-    /// Uploads a file, in parts when it is larger than [`PART_BYTES`].
+    /// Uploads a file, in parts if it is larger than [`PART_BYTES`].
     ///
     /// # Errors
-    /// [`Error::File`] about the file, [`Error::Aws`].
+    /// [`Error::File`], if the file cannot be read; [`Error::Aws`].
     pub async fn upload(&self, key: &str, file: &Path, progress: &dyn Progress) -> Result<(), Error> {
         let bytes = fs::metadata(file).await.map_err(Error::file("read", file))?.len();
         if bytes > PART_BYTES {
@@ -71,10 +71,10 @@ impl Objects {
         self.put(key, fs::read(file).await.map_err(Error::file("read", file))?).await
     }
 
-    /// Uploads a file in parts of [`PART_BYTES`], several at once; even a small one, which is then one part.
+    /// Uploads a file in parts of [`PART_BYTES`], several at the same time. A small file is uploaded as one part.
     ///
     /// # Errors
-    /// [`Error::File`] about the file, [`Error::Aws`].
+    /// [`Error::File`], if the file cannot be read; [`Error::Aws`].
     pub async fn upload_in_parts(&self, key: &str, file: &Path, progress: &dyn Progress) -> Result<(), Error> {
         let bytes = fs::metadata(file).await.map_err(Error::file("read", file))?.len();
         let upload = self
@@ -88,12 +88,13 @@ impl Objects {
         let id = upload.upload_id.ok_or(Error::Incomplete { call: "s3:CreateMultipartUpload", missing: "UploadId" })?;
 
         let count = bytes.div_ceil(PART_BYTES).max(1);
-        let mut parts =
-            stream::iter(0..count).map(|index| self.upload_part(key, &id, file, index, bytes)).buffered(PARTS_AT_ONCE);
+        let mut parts = stream::iter(0..count)
+            .map(|index| self.upload_part(key, &id, file, index, bytes))
+            .buffered(CONCURRENT_PARTS);
         let mut done = Vec::new();
         while let Some(part) = parts.try_next().await? {
             done.push(part);
-            #[expect(clippy::cast_precision_loss, reason = "a ratio to look at")]
+            #[expect(clippy::cast_precision_loss, reason = "a ratio for display")]
             progress.ratio(done.len() as f32 / count as f32);
         }
         self.s3
@@ -136,7 +137,7 @@ impl Objects {
             .send()
             .await
             .map_err(Error::aws("s3:UploadPart"))?;
-        // Whatever checksum the part was sent with belongs to the list of parts too.
+        // The list of parts must repeat the checksum with which each part was sent.
         Ok(CompletedPart::builder()
             .part_number(number)
             .set_e_tag(part.e_tag)
@@ -145,7 +146,7 @@ impl Objects {
             .build())
     }
 
-    /// Every object whose key begins with `prefix`, ordered by key.
+    /// Every object with this prefix, ordered by key.
     ///
     /// # Errors
     /// [`Error::Aws`].
@@ -161,7 +162,7 @@ impl Objects {
         Ok(objects)
     }
 
-    /// One object's content.
+    /// The content of an object.
     ///
     /// # Errors
     /// [`Error::Aws`].
@@ -171,7 +172,7 @@ impl Objects {
         Ok(object.body.collect().await.map_err(Error::aws("s3:GetObject"))?.to_vec())
     }
 
-    /// Deletes one object.
+    /// Deletes an object.
     ///
     /// # Errors
     /// [`Error::Aws`].
@@ -180,14 +181,15 @@ impl Objects {
         Ok(())
     }
 
-    /// Writes every object below `prefix` into `dir`, at its key without the prefix. Returns what was written.
+    /// Downloads every object with this prefix into `dir`, each to the path that is its key without the prefix. Returns the
+    /// objects.
     ///
     /// # Errors
-    /// [`Error::Aws`], [`Error::File`] about a file in `dir`.
+    /// [`Error::Aws`]; [`Error::File`], if a file in `dir` cannot be written.
     pub async fn download(&self, prefix: &str, dir: &Path) -> Result<Vec<Object>, Error> {
         let objects = self.list(prefix).await?;
         for object in &objects {
-            let Some(file) = below(dir, object.key.strip_prefix(prefix).unwrap_or(&object.key)) else { continue };
+            let Some(file) = path_below(dir, object.key.strip_prefix(prefix).unwrap_or(&object.key)) else { continue };
             let parent = file.parent().unwrap_or(dir);
             fs::create_dir_all(parent).await.map_err(Error::file("create", parent))?;
             let content = self.read(&object.key).await?;
@@ -197,8 +199,8 @@ impl Objects {
     }
 }
 
-/// The file for a key below `dir`; `None` for a key that names no file, or one elsewhere.
-fn below(dir: &Path, key: &str) -> Option<PathBuf> {
+/// The path below `dir` for a key. `None`, if the key is empty or leads outside of `dir`.
+fn path_below(dir: &Path, key: &str) -> Option<PathBuf> {
     let key = Path::new(key.trim_start_matches('/'));
     let inside = key.components().all(|component| matches!(component, Component::Normal(_)));
     (inside && key.components().next().is_some()).then(|| dir.join(key))
@@ -209,11 +211,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_becomes_a_file_inside_the_directory_or_none() {
+    fn a_key_that_leads_outside_of_the_directory_has_no_path() {
         let dir = Path::new("/results");
-        assert_eq!(below(dir, "faces/00000.jsonl"), Some("/results/faces/00000.jsonl".into()));
-        assert_eq!(below(dir, "/summary.json"), Some("/results/summary.json".into()));
-        assert_eq!(below(dir, "../../etc/passwd"), None);
-        assert_eq!(below(dir, ""), None);
+        assert_eq!(path_below(dir, "faces/00000.jsonl"), Some("/results/faces/00000.jsonl".into()));
+        assert_eq!(path_below(dir, "/summary.json"), Some("/results/summary.json".into()));
+        assert_eq!(path_below(dir, "../../etc/passwd"), None);
+        assert_eq!(path_below(dir, ""), None);
     }
 }

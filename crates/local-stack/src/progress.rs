@@ -1,16 +1,16 @@
-//! What happens, told to whoever watches.
+//! Reports about the progress of the workflow.
 
-/// Is told what happens while the workflow is set up and runs.
+/// Receives reports while the workflow is set up and runs.
 pub trait Progress: Send + Sync {
-    /// A new step begins; the one before it is done. `what` reads like "Setting up the emulator".
+    /// A step starts, and the previous one is done. `what` is a phrase such as "Setting up the emulator".
     fn step(&self, what: &str);
-    /// What the step is at, in a few words: a crate that is compiled, a count of pages.
+    /// A detail of the current step in a few words, such as the crate that is compiled or a number of pages.
     fn detail(&self, text: &str);
-    /// How much of the step is done, from 0.0 to 1.0.
+    /// The fraction of the current step that is done, from 0.0 to 1.0.
     fn ratio(&self, done: f32);
 }
 
-/// Tells nobody: for tests.
+/// Discards all reports. For tests.
 #[derive(Debug, Clone, Copy)]
 pub struct Silent;
 

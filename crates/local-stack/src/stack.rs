@@ -1,4 +1,4 @@
-//! This repository's workflow deployed on an emulator: what Terraform makes on AWS.
+//! The deployment of this repository's workflow on an emulator: what Terraform creates on AWS.
 
 use std::{
     collections::HashMap,
@@ -14,30 +14,31 @@ use aws_sdk_s3::types::{EventBridgeConfiguration, NotificationConfiguration};
 use futures_util::future::try_join_all;
 use serde_json::json;
 
-use crate::{Emulator, Error, LambdaPackages, workspace};
+use crate::{
+    Emulator, Error, LambdaPackages,
+    workspace::{DEFINITION, workspace},
+};
 
-/// The state machine, below the repository's root.
-pub(super) const DEFINITION: &str = "statemachine/analyze-video.asl.json";
-
-/// The emulator checks no permission, so a role is a name only; what the roles must allow is for AWS alone to show.
+/// The emulator checks no permissions, so this role does not exist. Whether the deployed roles allow enough can only be
+/// tested on AWS.
 const ROLE: &str = "arn:aws:iam::000000000000:role/facereel";
 
-/// The longest that AWS lets a function run, in seconds; the state machine's own timeouts are shorter.
-const FUNCTION_TIMEOUT: i32 = 900;
+/// The maximum timeout of a function on AWS, in seconds. The timeouts in the state machine are shorter.
+const FUNCTION_TIMEOUT_SECONDS: i32 = 900;
 
-/// How many attributes of a face Rekognition is asked for.
+/// The face attributes that Rekognition is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 #[value(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum FaceAttributes {
-    /// Box, confidence, landmarks and quality; from Rekognition on AWS, also pose.
+    /// Box, confidence, landmarks and quality. Rekognition on AWS adds the pose.
     #[default]
     Default,
-    /// All that Rekognition on AWS knows, such as age range and emotions.
+    /// All attributes. Rekognition on AWS adds, for example, age range and emotions.
     All,
 }
 
 impl FaceAttributes {
-    /// As Rekognition's API spells it.
+    /// The value in Rekognition's API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -47,20 +48,20 @@ impl FaceAttributes {
     }
 }
 
-/// What differs between deployments.
+/// The options of a deployment.
 #[derive(Debug, Clone)]
 pub struct StackOptions {
-    /// The state machine's file, with `${partition}` in the place of the ARNs' partition, and `${start_detection_arn}`,
-    /// `${list_pages_arn}`, `${fetch_page_arn}` and `${summarize_arn}` in the functions' places.
+    /// The file with the definition of the state machine. Its placeholders are `${partition}` for the partition of ARNs, and
+    /// `${start_detection_arn}`, `${list_pages_arn}`, `${fetch_page_arn}` and `${summarize_arn}` for the functions.
     pub definition: PathBuf,
-    /// Where the functions find Rekognition.
+    /// The URL of the Rekognition endpoint for the functions.
     pub rekognition_url: String,
-    /// What is asked about each face.
+    /// The face attributes that the functions ask for.
     pub attributes: FaceAttributes,
 }
 
 impl StackOptions {
-    /// This repository's state machine, with Rekognition at `rekognition_url`.
+    /// The options for this repository's state machine, with Rekognition at `rekognition_url`.
     ///
     /// # Errors
     /// As [`workspace`].
@@ -73,24 +74,24 @@ impl StackOptions {
     }
 }
 
-/// The names of all that was deployed.
+/// The names of the deployed resources.
 #[derive(Debug, Clone)]
 pub struct Stack {
-    /// Videos land here; each one starts an execution.
+    /// The bucket for videos. The upload of a video starts an execution.
     pub upload_bucket: String,
-    /// Results lie here, under `results/`, beside the functions' own state.
+    /// The bucket for the results, with the prefix `results/`, and for the state of the functions.
     pub results_bucket: String,
-    /// Rekognition tells of completed jobs here.
+    /// The topic to which Rekognition publishes completed jobs.
     pub topic_arn: String,
-    /// `analyze-video`.
+    /// The ARN of the state machine `analyze-video`.
     pub state_machine_arn: String,
 }
 
 impl Stack {
-    /// Deploys everything on an emulator that holds nothing of it yet.
+    /// Deploys all resources on an emulator that has none of them yet.
     ///
     /// # Errors
-    /// [`Error::Aws`] with the call that the emulator refused, [`Error::File`] about the definition.
+    /// [`Error::Aws`] with the call that the emulator rejected; [`Error::File`], if the definition cannot be read.
     pub async fn deploy(emulator: &Emulator, packages: &LambdaPackages, options: &StackOptions) -> Result<Self, Error> {
         let deployment = Deployment::new(emulator);
         let (upload_bucket, results_bucket) =
@@ -123,7 +124,7 @@ impl Stack {
     }
 }
 
-/// The state machine's text with the partition and each function's ARN in their places.
+/// The definition of the state machine with its placeholders replaced by the partition and the ARNs of the functions.
 fn definition(path: &Path, functions: &HashMap<&str, String>) -> Result<String, Error> {
     let text = std::fs::read_to_string(path).map_err(Error::file("read", path))?.replace("${partition}", "aws");
     Ok(functions
@@ -131,7 +132,7 @@ fn definition(path: &Path, functions: &HashMap<&str, String>) -> Result<String, 
         .fold(text, |text, (name, arn)| text.replace(&format!("${{{}_arn}}", name.replace('-', "_")), arn)))
 }
 
-/// One method a kind of thing.
+/// The clients for a deployment, with one method for each type of resource.
 struct Deployment {
     s3: aws_sdk_s3::Client,
     sns: aws_sdk_sns::Client,
@@ -174,7 +175,7 @@ impl Deployment {
             .runtime(Runtime::Providedal2023)
             .handler("bootstrap")
             .role(ROLE)
-            .timeout(FUNCTION_TIMEOUT)
+            .timeout(FUNCTION_TIMEOUT_SECONDS)
             .code(FunctionCode::builder().zip_file(zip.clone()).build())
             .environment(Environment::builder().set_variables(Some(environment.clone())).build())
             .send()
@@ -220,7 +221,7 @@ impl Deployment {
         Ok(machine.state_machine_arn)
     }
 
-    /// Every upload of an .mp4 or .mov, however it arrives, starts an execution with the whole event as its input.
+    /// Starts an execution for every upload of an .mp4 or .mov, of any upload type, with the whole event as its input.
     async fn start_on_upload(&self, bucket: &str, state_machine_arn: &str) -> Result<(), Error> {
         const RULE: &str = "facereel-uploads";
         let pattern = json!({
@@ -274,7 +275,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_placeholder_of_the_state_machine_is_filled() {
+    fn every_placeholder_of_the_definition_is_replaced() {
         let functions = LambdaPackages::FUNCTIONS.iter().map(|name| (*name, format!("arn:of:{name}"))).collect();
         let text = definition(&workspace().unwrap().join(DEFINITION), &functions).unwrap();
         assert!(!text.contains("${"), "{text}");

@@ -1,63 +1,65 @@
-//! The emulator, the Rekognition stand-in and the stack together.
+//! The complete workflow: the emulator, the Rekognition stand-in and the deployed stack.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use crate::emulator::log_end;
 use face_detection::Detector;
 use rekognition_local::{Config, Server};
 use tokio::time::{Instant, sleep};
 
 use crate::{
     Dependencies, Emulator, Error, Execution, Executions, FaceAttributes, LambdaPackages, Objects, Stack, StackOptions,
+    emulator::log_end,
 };
 
-/// How long an upload's event may take to start an execution. It takes less than a second.
+/// How long the event of an upload may take to start an execution. It usually takes less than a second.
 const TRIGGER_LIMIT: Duration = Duration::from_secs(30);
 
-/// What differs between workflows.
+/// The options of a workflow.
 #[derive(Clone)]
 pub struct WorkflowOptions {
-    /// Finds the faces.
+    /// The face detector of the Rekognition stand-in.
     pub detector: Arc<dyn Detector>,
-    /// What is asked about each face.
+    /// The face attributes that the functions ask for.
     pub attributes: FaceAttributes,
-    /// The most faces that Rekognition puts on one page, 1 to 1000: a small number makes many pages of a small video.
+    /// The maximum number of faces on a page of Rekognition, from 1 to 1000. A small number makes many pages for a small
+    /// video.
     pub page_limit: usize,
-    /// The account's quota of Rekognition jobs that run at once.
+    /// The account's quota of concurrent Rekognition jobs.
     pub max_jobs: usize,
-    /// Another state machine's file than this repository's.
+    /// The file with the definition of the state machine. `None` means the one of this repository.
     pub definition: Option<PathBuf>,
 }
 
 impl WorkflowOptions {
-    /// As on AWS: a thousand faces a page, twenty jobs at once.
+    /// The values of AWS: 1000 faces a page, 20 concurrent jobs.
     #[must_use]
     pub fn new(detector: Arc<dyn Detector>) -> Self {
         Self { detector, attributes: FaceAttributes::default(), page_limit: 1000, max_jobs: 20, definition: None }
     }
 }
 
-/// The whole workflow, running, with nothing in it yet. It ends when this value is dropped.
+/// The running workflow, without executions at first. It ends when this value is dropped.
 pub struct Workflow {
-    /// Rekognition: jobs, faults to order, calls counted. It stands first, since it ends first: it calls the emulator.
+    /// The Rekognition stand-in: its jobs, the faults to inject, the number of calls. It is the first field, because it
+    /// calls the emulator and so must be dropped before it.
     pub rekognition: Server,
-    /// Every AWS service but Rekognition.
+    /// All AWS services except Rekognition.
     pub emulator: Emulator,
-    /// The names of all that is deployed.
+    /// The names of the deployed resources.
     pub stack: Stack,
-    /// The upload bucket: what is put here starts an execution.
+    /// The upload bucket. The upload of a video starts an execution.
     pub uploads: Objects,
     /// The results bucket.
     pub results: Objects,
-    /// The state machine's executions.
+    /// The executions of the state machine.
     pub executions: Executions,
 }
 
 impl Workflow {
-    /// Starts an emulator and a stand-in of its own and deploys the workflow on them. It takes a second or two.
+    /// Starts an emulator and a Rekognition stand-in and deploys the workflow on them. It takes one or two seconds.
     ///
     /// # Errors
-    /// What keeps the emulator or the stand-in from starting, or the deployment from being made.
+    /// [`Error`], if the emulator or the stand-in does not start, or the deployment fails.
     pub async fn start(
         dependencies: &Dependencies,
         packages: &LambdaPackages,
@@ -85,17 +87,17 @@ impl Workflow {
         })
     }
 
-    /// Waits for the execution that an upload's event starts.
+    /// Waits for the execution that the event of an upload starts.
     ///
     /// # Errors
-    /// [`Error::NotTriggered`] when none begins in time.
+    /// [`Error::NotTriggered`], if no execution starts within 30 s; [`Error::Aws`].
     pub async fn execution_of(&self, key: &str) -> Result<Execution, Error> {
-        let give_up = Instant::now() + TRIGGER_LIMIT;
+        let deadline = Instant::now() + TRIGGER_LIMIT;
         loop {
             if let Some(execution) = self.executions.about(key).await?.pop() {
                 return Ok(execution);
             }
-            if Instant::now() > give_up {
+            if Instant::now() > deadline {
                 let (seconds, log) = (TRIGGER_LIMIT.as_secs(), self.emulator.log());
                 return Err(Error::NotTriggered { key: key.to_owned(), seconds, log_end: log_end(&log), log });
             }

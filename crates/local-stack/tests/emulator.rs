@@ -1,4 +1,5 @@
-//! The emulator by itself: it starts, it speaks what the workflow needs, and nothing of it outlives its owner.
+//! Tests of the emulator: it starts, it implements what the workflow needs, and its processes and files are removed when its
+//! owner ends.
 
 use std::{
     io::{BufRead, BufReader},
@@ -17,38 +18,38 @@ use local_stack::{
 };
 use serde_json::{Value, json};
 
-/// A custom runtime in a few lines of shell: it is there to be running, so it answers nothing and waits.
+/// A custom runtime as a shell script that handles no event and waits, so that its process keeps running.
 const WAITING_BOOTSTRAP: &str = "#!/bin/sh\nexec sleep 1000\n";
 
 async fn dependencies() -> Dependencies {
     Dependencies::prepare(&dependencies_dir().unwrap(), &Silent).await.unwrap()
 }
 
-/// The processes of a group, by their numbers.
-fn members(group: u32) -> Vec<u32> {
+/// The ids of the processes in a process group.
+fn group_members(group: u32) -> Vec<u32> {
     let output = Command::new("ps").args(["-A", "-o", "pgid=,pid=,stat="]).output().unwrap();
     String::from_utf8(output.stdout)
         .unwrap()
         .lines()
         .filter_map(|line| {
             let mut fields = line.split_whitespace();
-            let (number, pid, state) = (fields.next()?, fields.next()?, fields.next()?);
-            (number.parse() == Ok(group) && !state.starts_with('Z')).then(|| pid.parse().unwrap())
+            let (group_id, pid, state) = (fields.next()?, fields.next()?, fields.next()?);
+            (group_id.parse() == Ok(group) && !state.starts_with('Z')).then(|| pid.parse().unwrap())
         })
         .collect()
 }
 
-/// Polls until `condition` holds; panics after a generous while.
-fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let give_up = Instant::now() + Duration::from_secs(30);
+/// Polls until `condition` is true; panics after 30 s.
+fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
     while !condition() {
-        assert!(Instant::now() < give_up, "not within 30 s: {what}");
+        assert!(Instant::now() < deadline, "not within 30 s: {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }
 
-/// Deploys a function whose process stays, and calls it without waiting for an answer.
-async fn occupy(emulator: &Emulator) {
+/// Deploys a function whose process keeps running, and calls it without waiting for the response.
+async fn start_waiting_function(emulator: &Emulator) {
     let lambda = aws_sdk_lambda::Client::new(emulator.aws());
     lambda
         .create_function()
@@ -69,7 +70,7 @@ async fn occupy(emulator: &Emulator) {
         .await
         .unwrap();
     let group = emulator.process_group();
-    eventually("the function's process runs beside the emulator", || members(group).len() >= 2);
+    wait_until("the function's process runs in the emulator's process group", || group_members(group).len() >= 2);
 }
 
 fn zipped(bootstrap: &str) -> Vec<u8> {
@@ -82,27 +83,27 @@ fn zipped(bootstrap: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn nothing_runs_on_when_the_emulator_is_dropped() {
+async fn all_processes_end_when_the_emulator_is_dropped() {
     let emulator = Emulator::start(&dependencies().await).await.unwrap();
-    occupy(&emulator).await;
+    start_waiting_function(&emulator).await;
     let (group, log) = (emulator.process_group(), emulator.log());
     drop(emulator);
-    eventually("all processes have ended", || members(group).is_empty());
-    assert!(!log.exists(), "{} is left behind", log.display());
+    wait_until("all processes have ended", || group_members(group).is_empty());
+    assert!(!log.exists(), "{} was not removed", log.display());
 }
 
-/// Not a test: the process that the next one kills.
+/// Not a test: the process that the next test kills.
 #[tokio::test]
 #[ignore = "holds an emulator until it is killed"]
 async fn hold_an_emulator() {
     let emulator = Emulator::start(&dependencies().await).await.unwrap();
-    occupy(&emulator).await;
+    start_waiting_function(&emulator).await;
     println!("\nholding {} {}", emulator.process_group(), emulator.log().display());
     std::future::pending::<()>().await;
 }
 
 #[test]
-fn nothing_runs_on_when_the_owner_is_killed() {
+fn all_processes_end_when_the_owner_is_killed() {
     let mut owner = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "hold_an_emulator", "--ignored", "--nocapture"])
         .stdout(Stdio::piped())
@@ -114,16 +115,16 @@ fn nothing_runs_on_when_the_owner_is_killed() {
         .expect("the owner ended before it held an emulator");
     let (group, log) = held.split_once(' ').unwrap();
     let (group, log) = (group.parse().unwrap(), Path::new(log));
-    assert!(members(group).len() >= 2);
+    assert!(group_members(group).len() >= 2);
 
     owner.kill().unwrap();
     owner.wait().unwrap();
-    eventually("all processes have ended", || members(group).is_empty());
-    assert!(!log.exists(), "{} is left behind", log.display());
+    wait_until("all processes have ended", || group_members(group).is_empty());
+    assert!(!log.exists(), "{} was not removed", log.display());
 }
 
 #[tokio::test]
-async fn emulators_run_side_by_side_and_know_nothing_of_each_other() {
+async fn two_emulators_run_at_the_same_time_and_share_nothing() {
     let dependencies = dependencies().await;
     let (one, other) = tokio::try_join!(Emulator::start(&dependencies), Emulator::start(&dependencies)).unwrap();
     assert_ne!(one.url(), other.url());
@@ -135,7 +136,7 @@ async fn emulators_run_side_by_side_and_know_nothing_of_each_other() {
     assert!(buckets.buckets().is_empty());
 }
 
-/// An emulator whose uploads start executions of a state machine that only hands on its input.
+/// An emulator on which uploads start executions of a state machine that returns its input.
 struct Uploads {
     _emulator: Emulator,
     objects: Objects,
@@ -158,7 +159,7 @@ async fn uploads() -> Uploads {
 }
 
 impl Uploads {
-    /// The one event that the upload of this key led to.
+    /// The only event of the upload of this key.
     async fn event_of(&self, key: &str) -> Value {
         let find = async {
             loop {
@@ -170,20 +171,20 @@ impl Uploads {
         };
         let execution = tokio::time::timeout(Duration::from_secs(30), find)
             .await
-            .unwrap_or_else(|_| panic!("no execution began for {key:?}"));
+            .unwrap_or_else(|_| panic!("no execution started for {key:?}"));
         assert_eq!(self.executions.about(key).await.unwrap().len(), 1, "{key:?} started more than one execution");
-        assert_eq!(execution.output.as_ref(), Some(&execution.input), "the whole event goes through");
+        assert_eq!(execution.output.as_ref(), Some(&execution.input), "the input is the whole event");
         execution.input
     }
 }
 
-/// Incompressible enough to notice a part that is lost or in the wrong place.
+/// Content in which a part that is lost or in the wrong position is noticed.
 fn bytes(count: usize) -> Vec<u8> {
     (0..count).map(|index| u8::try_from((index * 31 + index / 251) % 256).unwrap()).collect()
 }
 
 #[tokio::test]
-async fn a_big_file_goes_up_in_parts_and_arrives_as_one_event() {
+async fn a_large_file_is_uploaded_in_parts_and_causes_one_event() {
     let uploads = uploads().await;
     let content = bytes(usize::try_from(PART_BYTES).unwrap() * 2 + 12_345);
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -199,7 +200,7 @@ async fn a_big_file_goes_up_in_parts_and_arrives_as_one_event() {
 }
 
 #[tokio::test]
-async fn keys_arrive_raw_however_they_are_uploaded() {
+async fn events_contain_raw_keys_for_every_type_of_upload() {
     let uploads = uploads().await;
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes(1000)).unwrap();
@@ -220,7 +221,7 @@ async fn keys_arrive_raw_however_they_are_uploaded() {
         let event = uploads.event_of(key).await;
         assert_eq!((&event["detail"]["object"]["key"], &event["detail"]["reason"]), (&json!(key), &json!("PutObject")));
 
-        // Another key, since two executions would be about the same one.
+        // Another key, because `event_of` expects one execution for a key.
         let key = &format!("p{}", &key[usize::from(key == long)..]);
         uploads.objects.upload_in_parts(key, file.path(), &Silent).await.unwrap();
         let event = uploads.event_of(key).await;
@@ -230,11 +231,11 @@ async fn keys_arrive_raw_however_they_are_uploaded() {
 }
 
 #[tokio::test]
-async fn what_is_no_video_by_its_name_starts_nothing() {
+async fn an_upload_without_a_video_suffix_starts_no_execution() {
     let uploads = uploads().await;
     uploads.objects.put("notes.txt", bytes(10)).await.unwrap();
     uploads.objects.put("clip.mp4.part", bytes(10)).await.unwrap();
-    // By the time that this one's execution is there, theirs would be too.
+    // When the execution of this upload exists, executions of the earlier uploads would exist too.
     uploads.objects.put("clip.MoV", bytes(10)).await.unwrap();
     uploads.event_of("clip.MoV").await;
     assert!(uploads.executions.about("notes.txt").await.unwrap().is_empty());
@@ -242,9 +243,9 @@ async fn what_is_no_video_by_its_name_starts_nothing() {
 }
 
 #[tokio::test]
-async fn history_is_told_as_the_service_tells_it() {
+async fn the_history_has_the_fields_of_the_service() {
     let uploads = uploads().await;
-    let arn = uploads.executions.start(&json!({ "bucket": "b", "key": "by-hand.mp4" })).await.unwrap();
+    let arn = uploads.executions.start(&json!({ "bucket": "b", "key": "manual.mp4" })).await.unwrap();
     assert!(uploads.executions.wait(&arn).await.unwrap().has_succeeded());
     let history = uploads.executions.history(&arn).await.unwrap();
     let types: Vec<&str> = history.iter().filter_map(|event| event["type"].as_str()).collect();

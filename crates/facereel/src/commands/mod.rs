@@ -1,6 +1,7 @@
-//! A module a command.
+//! One module for each command.
 
 pub mod backfill;
+pub mod completions;
 pub mod dead_letters;
 pub mod replay;
 pub mod run;

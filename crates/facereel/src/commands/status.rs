@@ -1,4 +1,4 @@
-//! `facereel status`: what runs, what waits for a job slot, what failed, what could not be delivered.
+//! `facereel status`: the executions that run, wait for a job slot or failed, and the undelivered events.
 
 use std::{
     collections::BTreeMap,
@@ -9,41 +9,42 @@ use std::{
 use aws_sdk_sfn::types::{ExecutionListItem, ExecutionStatus};
 use aws_sdk_sqs::types::QueueAttributeName;
 
-use crate::commands::replay::{Selection, State, ago, plan};
-use crate::deployed::{self, Deployed, Error, StateMachineArn};
-use crate::text::counted;
+use crate::commands::replay::{CandidateState, Selection, find_candidates, time_ago};
+use crate::deployed::{Deployed, Error, StateMachineArn};
+use crate::terminal::{
+    exit,
+    text::{counted, parse_duration},
+};
+use lambdas::layout;
 use local_stack::Progress;
 
-/// Where the functions keep the entries of those who wait for a slot: `<start of the execution, ms>-<its name>`.
-const ENTRIES: &str = "queue/entries/";
+/// The maximum number of waiting executions to list.
+const MAX_LISTED: usize = 10;
 
-/// Those who wait that are named one by one.
-const NAMED: usize = 10;
-
-/// Says what runs, what waits for a job slot, what failed, and what could not be delivered.
+/// Show which executions run, wait for a job slot or failed, and how many events are undelivered.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Status {
-    /// How far to look back for failures, such as 90m, 24h or 7days.
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = deployed::duration)]
+    /// Show failures of this time, such as 90m, 24h or 7days.
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_duration)]
     last: Duration,
 }
 
-/// How a stack stands.
+/// The state of a stack.
 #[derive(Debug, Clone)]
 pub struct Overview {
-    /// How many executions run.
+    /// The number of running executions.
     pub running: usize,
-    /// Since when the oldest of them does.
+    /// The start of the oldest running execution.
     pub oldest: Option<SystemTime>,
-    /// Those that wait for one of the account's job slots, oldest first.
-    pub waiting: Vec<Waiting>,
-    /// How many executions failed with each error and have not been replayed.
+    /// The executions that wait for a job slot of the account, oldest first.
+    pub waiting: Vec<WaitingExecution>,
+    /// The number of failed executions that were not replayed, by the name of the error.
     pub failed: BTreeMap<String, usize>,
-    /// How many failed, and have been replayed since.
+    /// The number of failed executions that were replayed.
     pub replayed: usize,
-    /// Events of uploads that started nothing.
+    /// The number of undelivered events of uploads.
     pub undelivered_uploads: u64,
-    /// Completions of jobs that were not handled.
+    /// The number of undelivered completions of jobs.
     pub undelivered_completions: u64,
     last: Duration,
     now: SystemTime,
@@ -52,43 +53,43 @@ pub struct Overview {
 
 /// An execution that waits for a job slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
+pub struct WaitingExecution {
     /// Its name.
     pub execution: String,
     /// When it started.
     pub since: SystemTime,
 }
 
-impl Waiting {
-    /// Reads a entry's key.
+impl WaitingExecution {
+    /// Parses the key of a queue entry.
     fn of(key: &str) -> Option<Self> {
-        let (millis, execution) = key.strip_prefix(ENTRIES)?.split_once('-')?;
-        let since = SystemTime::UNIX_EPOCH + Duration::from_millis(millis.parse().ok()?);
+        let (started_ms, execution) = layout::read_queue_entry(key)?;
+        let since = SystemTime::UNIX_EPOCH + Duration::from_millis(started_ms.try_into().ok()?);
         Some(Self { execution: execution.to_owned(), since })
     }
 }
 
 impl Status {
-    /// Looks at the stack; nothing is changed.
+    /// Reads the state of the stack. Nothing is changed.
     ///
     /// # Errors
     /// [`Error`].
     pub async fn run(&self, deployed: &Deployed, progress: &dyn Progress) -> Result<Overview, Error> {
-        progress.step("Looking");
-        let selection = Selection::Since(ago(self.last));
-        let (running, waiting, cases, undelivered_uploads, undelivered_completions) = tokio::try_join!(
+        progress.step("Reading the state of the stack");
+        let selection = Selection::Since(time_ago(self.last));
+        let (running, waiting, candidates, undelivered_uploads, undelivered_completions) = tokio::try_join!(
             running(deployed),
             waiting(deployed),
-            plan(deployed, &selection),
+            find_candidates(deployed, &selection),
             undelivered(deployed, "undelivered-uploads"),
             undelivered(deployed, "undelivered-completions"),
         )?;
         let mut failed = BTreeMap::new();
         let mut replayed = 0;
-        for case in cases {
-            match case.state {
-                State::Failed { error, .. } => *failed.entry(error).or_default() += 1,
-                State::Running | State::Succeeded => replayed += 1,
+        for candidate in candidates {
+            match candidate.state {
+                CandidateState::Failed { error, .. } => *failed.entry(error).or_default() += 1,
+                CandidateState::Running | CandidateState::Succeeded => replayed += 1,
             }
         }
         Ok(Overview {
@@ -106,61 +107,63 @@ impl Status {
     }
 }
 
-/// When each execution that runs began.
+/// The start of each running execution.
 async fn running(deployed: &Deployed) -> Result<Vec<SystemTime>, Error> {
     let mut started = Vec::new();
-    let look = |execution: ExecutionListItem| started.extend(SystemTime::try_from(execution.start_date));
-    deployed.each_execution(ExecutionStatus::Running, look).await?;
+    let visit = |execution: ExecutionListItem| started.extend(SystemTime::try_from(execution.start_date));
+    deployed.each_execution(ExecutionStatus::Running, visit).await?;
     Ok(started)
 }
 
-/// Who waits for a slot, in the order in which they get one.
-async fn waiting(deployed: &Deployed) -> Result<Vec<Waiting>, Error> {
+/// The executions that wait for a job slot, in the order in which they get one.
+async fn waiting(deployed: &Deployed) -> Result<Vec<WaitingExecution>, Error> {
     let bucket = deployed.results_bucket().await?;
-    let mut pages = deployed.s3.list_objects_v2().bucket(bucket).prefix(ENTRIES).into_paginator().send();
+    let mut pages = deployed.s3.list_objects_v2().bucket(bucket).prefix(layout::QUEUE_ENTRIES).into_paginator().send();
     let mut waiting = Vec::new();
     while let Some(page) = pages.try_next().await.map_err(Error::aws("s3:ListBucket"))? {
-        waiting.extend(page.contents().iter().filter_map(|object| Waiting::of(object.key()?)));
+        waiting.extend(page.contents().iter().filter_map(|object| WaitingExecution::of(object.key()?)));
     }
     Ok(waiting)
 }
 
-/// About how many messages a queue holds.
+/// The approximate number of messages in a queue.
 async fn undelivered(deployed: &Deployed, queue: &str) -> Result<u64, Error> {
     let url = deployed.queue_url(queue).await?;
     let attribute = QueueAttributeName::ApproximateNumberOfMessages;
-    let facts = deployed.sqs.get_queue_attributes().queue_url(url).attribute_names(attribute.clone()).send().await;
-    let facts = facts.map_err(Error::aws("sqs:GetQueueAttributes"))?;
+    let response = deployed.sqs.get_queue_attributes().queue_url(url).attribute_names(attribute.clone()).send().await;
+    let response = response.map_err(Error::aws("sqs:GetQueueAttributes"))?;
     let count =
-        facts.attributes().and_then(|attributes| attributes.get(&attribute)).and_then(|count| count.parse().ok());
+        response.attributes().and_then(|attributes| attributes.get(&attribute)).and_then(|count| count.parse().ok());
     count.ok_or(Error::Incomplete { action: "sqs:GetQueueAttributes", missing: "ApproximateNumberOfMessages" })
 }
 
 impl Overview {
-    fn for_how_long(&self, since: SystemTime) -> String {
+    fn time_since(&self, since: SystemTime) -> String {
         let seconds = self.now.duration_since(since).unwrap_or_default().as_secs();
-        // Seconds matter to nobody who has waited for minutes.
+        // After a minute, seconds are not relevant.
         let shown = if seconds < 60 { seconds } else { seconds / 60 * 60 };
         humantime::format_duration(Duration::from_secs(shown)).to_string()
     }
 }
+
+impl exit::Report for Overview {}
 
 impl fmt::Display for Overview {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const INDENT: &str = "             ";
         write!(f, "Running      {}", self.running)?;
         if let Some(oldest) = self.oldest {
-            write!(f, ", the oldest for {}", self.for_how_long(oldest))?;
+            write!(f, ", the oldest for {}", self.time_since(oldest))?;
         }
         write!(f, "\nWaiting      {} for a job slot", self.waiting.len())?;
         if let Some(first) = self.waiting.first() {
-            write!(f, ", the first for {}", self.for_how_long(first.since))?;
+            write!(f, ", the first for {}", self.time_since(first.since))?;
         }
-        for Waiting { execution, since } in self.waiting.iter().take(NAMED) {
-            write!(f, "\n{INDENT}  {execution} for {}", self.for_how_long(*since))?;
+        for WaitingExecution { execution, since } in self.waiting.iter().take(MAX_LISTED) {
+            write!(f, "\n{INDENT}  {execution} for {}", self.time_since(*since))?;
         }
-        if self.waiting.len() > NAMED {
-            write!(f, "\n{INDENT}  and {} more", self.waiting.len() - NAMED)?;
+        if self.waiting.len() > MAX_LISTED {
+            write!(f, "\n{INDENT}  and {} more", self.waiting.len() - MAX_LISTED)?;
         }
         let (failed, last) = (self.failed.values().sum::<usize>(), humantime::format_duration(self.last));
         write!(f, "\nFailed       {failed} in the last {last}")?;
@@ -180,28 +183,14 @@ impl fmt::Display for Overview {
 
 #[cfg(test)]
 mod tests {
-    use lambdas::{
-        job::{FaceAttributes, Job},
-        queue::QueueEntry,
-        video::Video,
-    };
-
     use super::*;
 
     #[test]
-    fn a_entry_says_who_waits_and_since_when() {
-        let video = Video { bucket: "b".into(), key: "k".into(), version_id: None, etag: "e".into(), bytes: 1 };
-        let job = Job {
-            video,
-            face_attributes: FaceAttributes::Default,
-            topic_arn: String::new(),
-            role_arn: String::new(),
-            attempt: 0,
-        };
+    fn the_key_of_a_queue_entry_contains_the_execution_and_its_start() {
         let started_ms = 1_764_000_000_123;
-        let entry = QueueEntry { execution: "6d2a-9f_x".to_owned(), started_ms, entered_ms: started_ms, job };
+        let key = layout::queue_entry(started_ms, "6d2a-9f_x");
         let since = SystemTime::UNIX_EPOCH + Duration::from_millis(1_764_000_000_123);
-        assert_eq!(Waiting::of(&entry.object_key()), Some(Waiting { execution: entry.execution, since }));
-        assert_eq!(Waiting::of("queue/lease"), None);
+        assert_eq!(WaitingExecution::of(&key), Some(WaitingExecution { execution: "6d2a-9f_x".to_owned(), since }));
+        assert_eq!(WaitingExecution::of(layout::LEASE), None);
     }
 }

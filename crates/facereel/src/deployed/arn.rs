@@ -1,11 +1,11 @@
-//! The state machine's ARN, out of which every other name of the stack is made.
+//! The ARN of the state machine, from which all other names of the stack are derived.
 
 use std::{fmt, str::FromStr};
 
-/// The end of the state machine's name; the stack's name stands before it.
-const STATE_MACHINE: &str = "-analyze-video";
+/// The suffix of the state machine's name, after the name of the stack.
+const NAME_SUFFIX: &str = "-analyze-video";
 
-/// The ARN of a stack's `analyze-video`.
+/// The ARN of the state machine `analyze-video` of a stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateMachineArn {
     partition: String,
@@ -14,7 +14,7 @@ pub struct StateMachineArn {
     stack: String,
 }
 
-/// A text that is no such ARN.
+/// The text is not the ARN of a facereel state machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0} is not the ARN of a facereel state machine (arn:aws:states:<Region>:<account>:stateMachine:<stack>-analyze-video); `terraform output -raw state_machine_arn` prints it"
@@ -30,7 +30,7 @@ impl FromStr for StateMachineArn {
             ["arn", partition, "states", region, account, "stateMachine", name]
                 if !region.is_empty() && !account.is_empty() =>
             {
-                let stack = name.strip_suffix(STATE_MACHINE).ok_or_else(|| NotAnArn(text.to_owned()))?;
+                let stack = name.strip_suffix(NAME_SUFFIX).ok_or_else(|| NotAnArn(text.to_owned()))?;
                 Ok(Self {
                     partition: partition.to_owned(),
                     region: region.to_owned(),
@@ -50,45 +50,45 @@ impl fmt::Display for StateMachineArn {
 }
 
 impl StateMachineArn {
-    /// The Region that the stack lies in.
+    /// The Region of the stack.
     #[must_use]
     pub fn region(&self) -> &str {
         &self.region
     }
 
-    /// A name of the stack: a function's, a queue's.
+    /// The name of a function, queue or state machine of the stack: the name of the stack, `-`, and `part`.
     #[must_use]
     pub fn named(&self, part: &str) -> String {
         format!("{}-{part}", self.stack)
     }
 
-    /// The ARN of one of the stack's state machines.
+    /// The ARN of the stack's state machine `part`.
     #[must_use]
     pub fn state_machine(&self, part: &str) -> String {
         let Self { partition, region, account, .. } = self;
         format!("arn:{partition}:states:{region}:{account}:stateMachine:{}", self.named(part))
     }
 
-    /// The ARN of the execution with this name.
+    /// The ARN of the execution of `analyze-video` with this name.
     #[must_use]
     pub fn execution(&self, name: &str) -> String {
         let Self { partition, region, account, stack } = self;
-        format!("arn:{partition}:states:{region}:{account}:execution:{stack}{STATE_MACHINE}:{name}")
+        format!("arn:{partition}:states:{region}:{account}:execution:{stack}{NAME_SUFFIX}:{name}")
     }
 
-    /// The name in the ARN of one of this state machine's executions; `None` for any other text.
+    /// The name in the ARN of an execution of this state machine. `None` for any other text.
     #[must_use]
     pub fn execution_name<'a>(&self, arn: &'a str) -> Option<&'a str> {
         arn.strip_prefix(&self.execution("")).filter(|name| !name.is_empty())
     }
 
-    /// An execution of any state machine of the stack in the console, where it can be seen and redriven.
+    /// The URL of an execution of any state machine of the stack in the console, where it can be inspected and redriven.
     #[must_use]
     pub fn execution_url(&self, execution_arn: &str) -> String {
         format!("{}/v2/executions/details/{execution_arn}", self.console())
     }
 
-    /// The state machine with all its executions in the console.
+    /// The URL of the state machine in the console, with the list of its executions.
     #[must_use]
     pub fn url(&self) -> String {
         format!("{}/statemachines/view/{self}", self.console())
@@ -112,7 +112,7 @@ mod tests {
     const ARN: &str = "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-analyze-video";
 
     #[test]
-    fn every_name_of_the_stack_follows_from_the_state_machines() {
+    fn all_names_of_the_stack_are_derived_from_the_arn_of_the_state_machine() {
         let arn: StateMachineArn = ARN.parse().unwrap();
         assert_eq!(arn.to_string(), ARN);
         assert_eq!(arn.named("undelivered-uploads"), "facereel-undelivered-uploads");
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn links_lead_to_the_partitions_own_console() {
+    fn urls_use_the_console_of_the_partition() {
         let arn: StateMachineArn = ARN.parse().unwrap();
         assert_eq!(
             arn.execution_url(&arn.execution("e1")),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_told_apart() {
+    fn other_texts_are_rejected() {
         for text in [
             "facereel-analyze-video",
             "arn:aws:states:eu-west-1:123456789012:stateMachine:other",

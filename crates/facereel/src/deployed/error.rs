@@ -1,4 +1,4 @@
-//! What can go wrong between here and AWS, and what to do about it.
+//! Errors of calls to AWS, with what to do about them.
 
 use aws_sdk_sfn::{
     config::http::HttpResponse,
@@ -6,81 +6,82 @@ use aws_sdk_sfn::{
 };
 
 use super::arn::NotAnArn;
+use crate::terminal::text::error_chain;
 
-/// Why AWS could not be asked, or did not do as it was told.
+/// Why a call to AWS could not be made, or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nobody is logged in.
+    /// There are no valid credentials.
     #[error(
-        "there are no AWS credentials that work; log in (`aws sso login`), or set AWS_PROFILE or AWS_ACCESS_KEY_ID: {}", reason(.0.as_ref())
+        "there are no valid AWS credentials; log in (`aws sso login`), or set AWS_PROFILE or AWS_ACCESS_KEY_ID: {}", error_chain(.0.as_ref())
     )]
     NoCredentials(#[source] BoxError),
-    /// Neither the profile nor the environment names a Region.
-    #[error("no Region is chosen; set AWS_REGION, or give the state machine's ARN with --state-machine")]
+    /// Neither the profile nor the environment sets a Region.
+    #[error("no Region is set; set AWS_REGION, or give the state machine's ARN with --state-machine")]
     NoRegion,
-    /// `--state-machine` is no such ARN.
+    /// `--state-machine` is not the ARN of a facereel state machine.
     #[error(transparent)]
     NotAnArn(#[from] NotAnArn),
-    /// Nothing is deployed here.
+    /// The Region has no stack.
     #[error(
-        "{region} has no state machine named …-analyze-video in this account; choose another Region (AWS_REGION) or account (AWS_PROFILE), or deploy one: terraform/README.md"
+        "{region} has no state machine named …-analyze-video in this account; choose another Region (AWS_REGION) or account (AWS_PROFILE), or deploy a stack (terraform/README.md)"
     )]
     NoStack {
-        /// Where it was looked for.
+        /// The Region that was searched.
         region: String,
     },
-    /// Several stacks are deployed here.
-    #[error("{region} has several state machines; choose one with --state-machine:\n  {}", arns.join("\n  "))]
+    /// The Region has several stacks.
+    #[error("{region} has several state machines named …-analyze-video; choose one with --state-machine:\n  {}", arns.join("\n  "))]
     ManyStacks {
-        /// Where it was looked for.
+        /// The Region that was searched.
         region: String,
-        /// The candidates.
+        /// The ARNs of their state machines.
         arns: Vec<String>,
     },
-    /// The ARN names nothing.
+    /// The state machine does not exist.
     #[error(
-        "there is no state machine {0}; is it the right account (AWS_PROFILE), and is it still deployed? `terraform output -raw state_machine_arn` prints the ARN"
+        "there is no state machine {0}; check the account (AWS_PROFILE) and whether the stack is still deployed: `terraform output -raw state_machine_arn` prints the ARN"
     )]
     NoStateMachine(String),
-    /// An execution's ARN names nothing.
-    #[error("there is no execution {0}; Step Functions forgets executions after 90 days")]
+    /// The execution does not exist.
+    #[error("there is no execution {0}; check the ARN: Step Functions deletes executions after 90 days")]
     NoExecution(String),
-    /// An execution's ARN names one of another state machine, Region or account.
-    #[error("{arn} is no execution of {state_machine}; --state-machine chooses another one")]
+    /// The execution is one of another state machine, Region or account.
+    #[error("{arn} is not an execution of {state_machine}; choose its state machine with --state-machine")]
     NotOfThisStateMachine {
-        /// What was given.
+        /// The ARN of the execution.
         arn: String,
-        /// What was looked in.
+        /// The ARN of the state machine.
         state_machine: String,
     },
     /// The credentials lack a permission.
-    #[error("these credentials may not do {action}; add it to their IAM policy: {}", reason(source.as_ref()))]
+    #[error("these credentials do not allow {action}; add it to their IAM policy: {}", error_chain(source.as_ref()))]
     Denied {
-        /// As IAM names it.
+        /// The IAM action of the call.
         action: &'static str,
-        /// What the SDK said.
+        /// The error of the SDK.
         source: BoxError,
     },
-    /// Anything else.
-    #[error("{action}: {}", reason(source.as_ref()))]
+    /// A call failed for another reason.
+    #[error("{action} failed: {}", error_chain(source.as_ref()))]
     Call {
-        /// As IAM names it.
+        /// The IAM action of the call.
         action: &'static str,
-        /// What the SDK said.
+        /// The error of the SDK.
         source: BoxError,
     },
-    /// An answer lacks what AWS's always has.
-    #[error("{action} was answered without {missing}; is this a stack of this version? `terraform apply` renews it")]
+    /// A response lacks a field that responses of AWS always have.
+    #[error("the response to {action} has no {missing}; update the stack to this version with `terraform apply`")]
     Incomplete {
-        /// As IAM names it.
+        /// The IAM action of the call.
         action: &'static str,
-        /// What was looked for.
+        /// The missing field.
         missing: &'static str,
     },
 }
 
 impl Error {
-    /// Sorts an SDK error under the action that met it, as IAM names it.
+    /// Converts an SDK error of the call with this IAM action.
     pub(crate) fn aws<E>(action: &'static str) -> impl Fn(SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
@@ -88,7 +89,7 @@ impl Error {
         move |error| {
             let forbidden = error.raw_response().is_some_and(|response| response.status().as_u16() == 403);
             let code = error.code().unwrap_or_default().to_owned();
-            // A service's own words say all; the SDK's add the whole answer to them.
+            // The service's code and message are sufficient; the SDK's error would add the whole response.
             let source: BoxError = match (error.code(), error.message()) {
                 (Some(code), Some(message)) => format!("{code}: {message}").into(),
                 (Some(code), None) => code.to_owned().into(),
@@ -103,18 +104,12 @@ impl Error {
                 | "InvalidSignatureException"
                 | "IncompleteSignature"
                 | "InvalidAccessKeyId" => Self::NoCredentials(source),
-                // HeadObject has no body, and so no code.
+                // The response to HeadObject has no body, and so no code.
                 "" if forbidden => Self::Denied { action, source },
                 _ => Self::Call { action, source },
             }
         }
     }
-}
-
-/// An error and what is behind it, in one line.
-fn reason(error: &(dyn std::error::Error + 'static)) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]
@@ -124,25 +119,25 @@ mod tests {
 
     use super::*;
 
-    fn told(code: &str, message: &str) -> String {
+    fn message(code: &str, message: &str) -> String {
         let error = DescribeExecutionError::generic(ErrorMetadata::builder().code(code).message(message).build());
-        let answer = HttpResponse::new(400.try_into().unwrap(), SdkBody::empty());
-        Error::aws("states:DescribeExecution")(SdkError::service_error(error, answer)).to_string()
+        let response = HttpResponse::new(400.try_into().unwrap(), SdkBody::empty());
+        Error::aws("states:DescribeExecution")(SdkError::service_error(error, response)).to_string()
     }
 
     #[test]
-    fn an_error_says_the_action_the_reason_and_what_to_do() {
+    fn a_message_contains_the_action_the_reason_and_the_remedy() {
         assert_eq!(
-            told("AccessDeniedException", "User: me is not authorized"),
-            "these credentials may not do states:DescribeExecution; add it to their IAM policy: AccessDeniedException: User: me is not authorized"
+            message("AccessDeniedException", "User: me is not authorized"),
+            "these credentials do not allow states:DescribeExecution; add it to their IAM policy: AccessDeniedException: User: me is not authorized"
         );
-        let expired = told("ExpiredTokenException", "The security token included in the request is expired");
+        let expired = message("ExpiredTokenException", "The security token included in the request is expired");
         assert!(expired.contains("aws sso login") && expired.ends_with("is expired"), "{expired}");
-        assert_eq!(told("InvalidArn", "bad"), "states:DescribeExecution: InvalidArn: bad");
+        assert_eq!(message("InvalidArn", "bad"), "states:DescribeExecution failed: InvalidArn: bad");
     }
 
     #[test]
-    fn an_error_without_an_answer_says_all_that_is_behind_it() {
+    fn the_message_of_an_error_without_a_response_contains_its_sources() {
         let broken = std::io::Error::other("connection refused");
         let error: SdkError<DescribeExecutionError, HttpResponse> = SdkError::construction_failure(broken);
         assert!(Error::aws("states:DescribeExecution")(error).to_string().contains("connection refused"));

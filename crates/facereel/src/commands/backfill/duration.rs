@@ -1,17 +1,17 @@
-//! How long a video is, out of its first bytes where that is possible: what an analysis costs is known before it is paid.
+//! The length of a video, read from its header, so that the price of an analysis is known before it is billed.
 
 use std::time::Duration;
 
-/// Bytes that are read at once: a movie header, and the small boxes that stand before it.
+/// The number of bytes of one read: enough for a movie header and the small boxes before it.
 pub(super) const WINDOW: u64 = 512;
 
-/// Boxes that are looked at. The movie header stands behind a few at most.
+/// The maximum number of boxes to inspect. The movie header usually follows a few boxes.
 const MAX_BOXES: usize = 32;
 
-/// Walks the boxes of an MP4 or MOV file (ISO/IEC 14496-12) to its movie header. `read` returns about [`WINDOW`] bytes
-/// from an offset on, fewer at the file's end.
+/// Follows the boxes of an MP4 or MOV file (ISO/IEC 14496-12) to its movie header. `read` returns [`WINDOW`] bytes
+/// from an offset, or fewer at the end of the file.
 ///
-/// `None`: the file has no such header, or one that does not say, as of a fragmented file.
+/// `None`, if the file has no such header, or a header without a duration, as in a fragmented file.
 pub(super) async fn duration(read: impl AsyncFn(u64) -> Option<Vec<u8>>) -> Option<Duration> {
     let (mut window, mut start) = (read(0).await?, 0);
     let mut offset: u64 = 0;
@@ -29,7 +29,7 @@ pub(super) async fn duration(read: impl AsyncFn(u64) -> Option<Vec<u8>>) -> Opti
         if header.is(*b"mvhd") {
             return movie_header(&window[at + header.header..]);
         }
-        // Its children follow its header; everything else is passed over.
+        // The children of `moov` follow its header. All other boxes are skipped.
         let step = if header.is(*b"moov") { header.header as u64 } else { header.bytes? };
         offset = offset.checked_add(step)?;
         if offset - start >= window.len() as u64 {
@@ -39,15 +39,15 @@ pub(super) async fn duration(read: impl AsyncFn(u64) -> Option<Vec<u8>>) -> Opti
     None
 }
 
-/// The longest form of a movie header, as far as its duration.
+/// The number of bytes from the start of the longest form of a movie header to the end of its duration.
 const MVHD_BYTES: usize = 8 + 32;
 
-/// The first bytes of a box.
+/// The header of a box.
 struct BoxHeader {
     kind: [u8; 4],
-    /// The whole box; `None` when it reaches to the file's end.
+    /// The size of the whole box in bytes. `None`, if the box extends to the end of the file.
     bytes: Option<u64>,
-    /// The header alone.
+    /// The size of the header in bytes.
     header: usize,
 }
 
@@ -59,7 +59,7 @@ impl BoxHeader {
             1 => (Some(u64_at(bytes, 8)?), 16),
             size => (Some(u64::from(size)), 8),
         };
-        // A box that is shorter than its own header leads nowhere.
+        // A box that is shorter than its header is invalid.
         size.is_none_or(|size| size >= header as u64).then_some(Self { kind, bytes: size, header })
     }
 
@@ -68,7 +68,7 @@ impl BoxHeader {
     }
 }
 
-/// Timescale and duration stand behind two dates, which are as wide as the duration.
+/// Timescale and duration follow two dates, which have the same width as the duration.
 fn movie_header(body: &[u8]) -> Option<Duration> {
     let (timescale, ticks) = match body.first()? {
         0 => (u32_at(body, 12)?, u32_at(body, 16).filter(|ticks| *ticks != u32::MAX)?.into()),
@@ -93,7 +93,7 @@ mod tests {
 
     use super::*;
 
-    /// The duration of a file, and how many reads it took.
+    /// The duration of a file, and the number of reads.
     async fn of(file: &[u8]) -> (Option<Duration>, usize) {
         let reads = Cell::new(0);
         let duration = duration(async |offset| {
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_video_tells_its_length_in_one_read_or_two() {
+    async fn the_length_of_a_video_is_read_with_few_reads() {
         assert_eq!(of(&fixture("sample-clip/sample.mp4")).await.0, Some(Duration::from_secs(12)));
         for name in ["index-first.mp4", "b-frames.mp4", "late-start.mp4", "with-pcm.mov", "hevc.mp4"] {
             let (duration, reads) = of(&fixture(&format!("videos/{name}"))).await;
@@ -123,11 +123,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_does_not_tell_has_none() {
+    async fn a_file_without_a_movie_header_has_no_length() {
         for name in ["empty.mp4", "text.mp4", "truncated-no-index.mp4"] {
             assert_eq!(of(&fixture(&format!("videos/{name}"))).await.0, None, "{name}");
         }
-        // A box of no length, one that leads beyond the file, and one as long as can be.
+        // A box that is shorter than its header, one that extends beyond the file, and one of the maximum length.
         for header in [[0, 0, 0, 4], [0x7f, 0, 0, 0], [0, 0, 0, 1]] {
             let file = [&header[..], b"free", &[0xff; 8]].concat();
             assert_eq!(of(&file).await.0, None, "{header:?}");
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_cut_of_a_video_is_survived() {
+    async fn truncated_videos_cause_no_panic() {
         let file = fixture("videos/index-first.mp4");
         for length in 0..file.len().min(2000) {
             of(&file[..length]).await;

@@ -1,67 +1,64 @@
-//! Which way an execution is replayed, and whether that costs a new analysis.
+//! Decides how an execution is replayed, and whether that is billed as a new analysis.
 
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_sfn::{operation::describe_execution::DescribeExecutionOutput, types::ExecutionRedriveStatus};
+use lambdas::errors;
 
-/// Rekognition keeps a job's results, and takes a repeated Start for the same job, for 7 days
+/// For 7 days, Rekognition keeps the results of a job, and returns the same job for a repeated Start
 /// (<https://docs.aws.amazon.com/rekognition/latest/dg/video.html>).
-const JOB_LIVES: Duration = Duration::from_hours(7 * 24);
+const JOB_RETENTION: Duration = Duration::from_hours(7 * 24);
 
-/// Page tokens live 24 hours
-/// (<https://docs.aws.amazon.com/rekognition/latest/APIReference/API_GetFaceDetection.html>); an hour of them is left
-/// for the redrive itself.
-const TOKENS_SERVE: Duration = Duration::from_hours(23);
-
-/// These fail again where they are re-entered: page tokens, the job or pages are gone.
-const NOT_CURED_BY_REDRIVE: [&str; 5] =
-    ["JobGone", "JobNotSucceeded", "PageMissing", "PageTokenExpired", "PageUnreadable"];
+/// Page tokens are valid for 24 hours
+/// (<https://docs.aws.amazon.com/rekognition/latest/APIReference/API_GetFaceDetection.html>). One of them is reserved for
+/// the redrive itself.
+const TOKEN_VALIDITY: Duration = Duration::from_hours(23);
 
 /// How an execution is replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// `RedriveExecution`: it goes on where it failed.
+pub enum Strategy {
+    /// `RedriveExecution`: the execution continues at the state that failed.
     Redrive,
-    /// A new execution with the same input; for 7 days it finds the job again that was paid for.
-    Start,
+    /// A new execution with the same input. For 7 days it uses the job that was already billed.
+    NewExecution,
 }
 
-/// What is to be done about an execution that failed.
+/// How to replay a failed execution.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// How.
-    pub way: Way,
-    /// Why Rekognition would bill a new analysis, if it would.
+    /// The strategy.
+    pub strategy: Strategy,
+    /// Why Rekognition would bill a new analysis. `None`, if it would not.
     pub billed: Option<&'static str>,
 }
 
-/// Where an execution failed, as far as that matters.
+/// The step at which an execution failed, as far as it is relevant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// The job was started or waited for.
+pub enum FailedStep {
+    /// The start of the job, or the wait for it.
     Detection,
-    /// Pages were listed or fetched, the last ones that were listed at this time.
+    /// The listing or fetching of pages.
     Pages {
-        /// `None`: the very first listing failed.
+        /// When the last pages were listed. `None`, if the first listing failed.
         listed: Option<SystemTime>,
     },
-    /// Everything was fetched.
+    /// The summary, after all pages were fetched.
     Summary,
 }
 
-/// What decides, out of `DescribeExecution`.
+/// The facts from `DescribeExecution` on which the decision depends.
 #[derive(Debug, Clone)]
-pub struct Facts {
-    /// The error's name, or the status of an execution that ended without one.
+pub struct ExecutionInfo {
+    /// The name of the error, or the status of an execution that ended without an error.
     pub error: String,
-    /// Whether AWS would redrive it.
+    /// Whether Step Functions can redrive it.
     pub redrivable: bool,
-    /// When it began.
+    /// When it started.
     pub started: SystemTime,
 }
 
-impl Facts {
-    /// Those of a described execution.
+impl ExecutionInfo {
+    /// The facts of this execution.
     #[must_use]
     pub fn of(execution: &DescribeExecutionOutput) -> Self {
         Self {
@@ -71,39 +68,39 @@ impl Facts {
         }
     }
 
-    /// Whether [`decide`](Self::decide) must know the step: all that an execution has is alive when it began lately.
+    /// Whether [`decide`](Self::decide) needs the step. It does not for an execution that started recently, because its job
+    /// and page tokens are still valid.
     #[must_use]
     pub fn needs_step(&self, now: SystemTime) -> bool {
-        self.redrivable && !self.is_not_cured_by_redrive() && age(self.started, now) >= TOKENS_SERVE
+        self.redrivable && !self.is_not_cured_by_redrive() && age(self.started, now) >= TOKEN_VALIDITY
     }
 
-    /// Decides; `step` is `None` where [`needs_step`](Self::needs_step) says that it does not matter.
+    /// Decides how to replay the execution. `step` may be `None` if [`needs_step`](Self::needs_step) is false.
     #[must_use]
-    pub fn decide(&self, step: Option<Step>, now: SystemTime) -> Decision {
-        let job_is_old = age(self.started, now) >= JOB_LIVES;
+    pub fn decide(&self, step: Option<FailedStep>, now: SystemTime) -> Decision {
+        let job_is_old = age(self.started, now) >= JOB_RETENTION;
         let tokens_are_old = match step {
-            Some(Step::Pages { listed: Some(listed) }) => age(listed, now) >= TOKENS_SERVE,
+            Some(FailedStep::Pages { listed: Some(listed) }) => age(listed, now) >= TOKEN_VALIDITY,
             _ => false,
         };
-        let reads_an_old_job = job_is_old && matches!(step, Some(Step::Pages { .. }));
-        let way = if !self.redrivable || self.is_not_cured_by_redrive() || tokens_are_old || reads_an_old_job {
-            Way::Start
+        let reads_an_old_job = job_is_old && matches!(step, Some(FailedStep::Pages { .. }));
+        let strategy = if !self.redrivable || self.is_not_cured_by_redrive() || tokens_are_old || reads_an_old_job {
+            Strategy::NewExecution
         } else {
-            Way::Redrive
+            Strategy::Redrive
         };
-        let billed = match self.error.as_str() {
-            "JobFailed" => Some("Rekognition ended the job as failed: a replay starts a new one"),
-            "JobGone" => Some("Rekognition has forgotten the job"),
-            // Nothing more is asked of Rekognition.
-            _ if way == Way::Redrive && step == Some(Step::Summary) => None,
-            _ if job_is_old => Some("older than 7 days: Rekognition has forgotten the job"),
+        let billed = match errors::facts(&self.error) {
+            Some(facts) if facts.replay.billed() => Some(facts.cause),
+            // The remaining steps do not call Rekognition.
+            _ if strategy == Strategy::Redrive && step == Some(FailedStep::Summary) => None,
+            _ if job_is_old => Some("older than 7 days, so Rekognition no longer has the job"),
             _ => None,
         };
-        Decision { way, billed }
+        Decision { strategy, billed }
     }
 
     fn is_not_cured_by_redrive(&self) -> bool {
-        NOT_CURED_BY_REDRIVE.contains(&self.error.as_str())
+        errors::facts(&self.error).is_some_and(|facts| !facts.replay.cured_by_redrive())
     }
 }
 
@@ -117,63 +114,63 @@ mod tests {
 
     const HOUR: Duration = Duration::from_hours(1);
 
-    fn decided(error: &str, hours_ago: u32, step: Option<Step>) -> (Way, bool) {
+    fn decided(error: &str, hours_ago: u32, step: Option<FailedStep>) -> (Strategy, bool) {
         let now = SystemTime::now();
-        let facts = Facts { error: error.to_owned(), redrivable: true, started: now - hours_ago * HOUR };
-        assert!(step.is_some() || !facts.needs_step(now), "{error} after {hours_ago} h: the step matters");
-        let Decision { way, billed } = facts.decide(step, now);
-        (way, billed.is_some())
+        let info = ExecutionInfo { error: error.to_owned(), redrivable: true, started: now - hours_ago * HOUR };
+        assert!(step.is_some() || !info.needs_step(now), "{error} after {hours_ago} h: the step is needed");
+        let Decision { strategy, billed } = info.decide(step, now);
+        (strategy, billed.is_some())
     }
 
-    fn pages(listed_hours_ago: u32) -> Step {
-        Step::Pages { listed: Some(SystemTime::now() - listed_hours_ago * HOUR) }
+    fn pages(listed_hours_ago: u32) -> FailedStep {
+        FailedStep::Pages { listed: Some(SystemTime::now() - listed_hours_ago * HOUR) }
     }
 
     #[test]
-    fn what_failed_lately_is_redriven_for_nothing() {
+    fn a_recent_failure_is_redriven_without_a_bill() {
         for error in ["AccessDenied", "Throttled", "States.Timeout", "ABORTED", "VideoNotFound", "InvalidInput"] {
-            assert_eq!(decided(error, 1, None), (Way::Redrive, false), "{error}");
+            assert_eq!(decided(error, 1, None), (Strategy::Redrive, false), "{error}");
         }
     }
 
     #[test]
-    fn what_a_redrive_would_not_cure_begins_anew() {
+    fn an_error_that_a_redrive_does_not_cure_gets_a_new_execution() {
         for error in ["PageTokenExpired", "PageMissing", "PageUnreadable", "JobNotSucceeded"] {
-            assert_eq!(decided(error, 1, None), (Way::Start, false), "{error}");
+            assert_eq!(decided(error, 1, None), (Strategy::NewExecution, false), "{error}");
         }
     }
 
     #[test]
-    fn page_tokens_serve_for_a_day() {
-        assert_eq!(decided("AccessDenied", 30, Some(pages(22))), (Way::Redrive, false));
-        assert_eq!(decided("AccessDenied", 30, Some(pages(24))), (Way::Start, false));
-        assert_eq!(decided("AccessDenied", 30, Some(Step::Pages { listed: None })), (Way::Redrive, false));
-        assert_eq!(decided("AccessDenied", 30, Some(Step::Detection)), (Way::Redrive, false));
-        assert_eq!(decided("AccessDenied", 30, Some(Step::Summary)), (Way::Redrive, false));
+    fn an_execution_with_expired_page_tokens_is_not_redriven() {
+        assert_eq!(decided("AccessDenied", 30, Some(pages(22))), (Strategy::Redrive, false));
+        assert_eq!(decided("AccessDenied", 30, Some(pages(24))), (Strategy::NewExecution, false));
+        assert_eq!(decided("AccessDenied", 30, Some(FailedStep::Pages { listed: None })), (Strategy::Redrive, false));
+        assert_eq!(decided("AccessDenied", 30, Some(FailedStep::Detection)), (Strategy::Redrive, false));
+        assert_eq!(decided("AccessDenied", 30, Some(FailedStep::Summary)), (Strategy::Redrive, false));
     }
 
     #[test]
-    fn a_job_lives_for_a_week() {
+    fn a_job_older_than_a_week_is_billed_again() {
         let week = 7 * 24;
-        assert_eq!(decided("AccessDenied", week - 1, Some(Step::Detection)), (Way::Redrive, false));
-        assert_eq!(decided("AccessDenied", week, Some(Step::Detection)), (Way::Redrive, true));
-        assert_eq!(decided("AccessDenied", week, Some(pages(1))), (Way::Start, true));
-        assert_eq!(decided("PageTokenExpired", week, None), (Way::Start, true));
+        assert_eq!(decided("AccessDenied", week - 1, Some(FailedStep::Detection)), (Strategy::Redrive, false));
+        assert_eq!(decided("AccessDenied", week, Some(FailedStep::Detection)), (Strategy::Redrive, true));
+        assert_eq!(decided("AccessDenied", week, Some(pages(1))), (Strategy::NewExecution, true));
+        assert_eq!(decided("PageTokenExpired", week, None), (Strategy::NewExecution, true));
         // All its pages are in S3.
-        assert_eq!(decided("AccessDenied", week, Some(Step::Summary)), (Way::Redrive, false));
+        assert_eq!(decided("AccessDenied", week, Some(FailedStep::Summary)), (Strategy::Redrive, false));
     }
 
     #[test]
-    fn a_job_that_failed_or_is_forgotten_costs_a_new_one() {
-        assert_eq!(decided("JobFailed", 1, None), (Way::Redrive, true));
-        assert_eq!(decided("JobGone", 1, None), (Way::Start, true));
+    fn a_failed_or_deleted_job_is_billed_again() {
+        assert_eq!(decided("JobFailed", 1, None), (Strategy::Redrive, true));
+        assert_eq!(decided("JobGone", 1, None), (Strategy::NewExecution, true));
     }
 
     #[test]
-    fn what_aws_does_not_redrive_begins_anew() {
+    fn an_execution_that_cannot_be_redriven_gets_a_new_execution() {
         let now = SystemTime::now();
-        let facts = Facts { error: "AccessDenied".to_owned(), redrivable: false, started: now - 30 * HOUR };
-        assert!(!facts.needs_step(now));
-        assert_eq!(facts.decide(None, now), Decision { way: Way::Start, billed: None });
+        let info = ExecutionInfo { error: "AccessDenied".to_owned(), redrivable: false, started: now - 30 * HOUR };
+        assert!(!info.needs_step(now));
+        assert_eq!(info.decide(None, now), Decision { strategy: Strategy::NewExecution, billed: None });
     }
 }

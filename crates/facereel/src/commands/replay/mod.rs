@@ -1,8 +1,8 @@
-//! `facereel replay`: failed executions go on, or begin anew, each the right way and none twice.
+//! `facereel replay`: failed executions are redriven or replaced by new ones, and none is replayed twice.
 
+mod candidates;
 mod decision;
 mod lineage;
-mod plan;
 mod report;
 
 use std::time::Duration;
@@ -11,88 +11,94 @@ use aws_sdk_sfn::types::ExecutionStatus;
 use futures_util::{StreamExt as _, stream};
 use tokio::time::sleep;
 
-pub use decision::{Decision, Facts, Step, Way};
+pub use candidates::{Candidate, CandidateState, Selection, find_candidates, time_ago};
+pub use decision::{Decision, ExecutionInfo, FailedStep, Strategy};
 pub use lineage::Lineage;
-pub use plan::{Case, Selection, State, ago, plan};
-pub use report::{Outcome, Report, Row};
+pub use report::{ReplayOutcome, ReplayReport, ReplayRow};
 
-use crate::deployed::{self, CALLS_AT_ONCE, Deployed, Error, Stop};
-use crate::terminal::Answer;
-use crate::text::counted;
+use crate::deployed::{CONCURRENT_CALLS, Deployed, Error};
+use crate::terminal::{
+    Answer, Stop,
+    text::{counted, parse_duration},
+};
 use local_stack::Progress;
 
-/// Between two looks at executions that were replayed: soon at first, and at last so seldom that the quota of
-/// `DescribeExecution` is left to others.
-const LOOK_FIRST: Duration = Duration::from_millis(200);
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// The first pause between two requests for the status of replayed executions.
+const FIRST_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Replays failed executions: redrives them where that works, and starts them anew where it does not.
+/// The longest pause, with which the requests use little of the quota of `DescribeExecution`.
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Replay failed executions: redrive them where that works, and start new ones where it does not.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Replay {
-    /// What failed in this time, such as 90m, 24h or 7days.
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = deployed::duration, conflicts_with = "execution")]
+    /// Replay executions that failed in this time, such as 90m, 24h or 7days.
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_duration, conflicts_with = "execution")]
     since: Duration,
-    /// These executions only, by their ARNs, whenever they failed.
+    /// Replay only the executions with these ARNs, regardless of when they failed.
     #[arg(long, value_name = "ARN", num_args = 1..)]
     execution: Vec<String>,
-    /// Executions that failed with this error only; those that timed out or were stopped have no other
-    /// name than `TIMED_OUT` and `ABORTED`.
+    /// Replay only executions that failed with this error. For executions that timed out or were stopped, the
+    /// name is `TIMED_OUT` or `ABORTED`.
     #[arg(long, value_name = "NAME")]
     error: Option<String>,
-    /// At most so many, oldest failure first.
+    /// Replay at most COUNT executions, oldest failure first.
     #[arg(long, value_name = "COUNT")]
     limit: Option<usize>,
-    /// Says what would be done, and does nothing.
+    /// Show what would be done, and do nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Waits until they have ended.
+    /// Wait until the replayed executions have ended.
     #[arg(long)]
     wait: bool,
-    /// Does not ask before new analyses are billed.
+    /// Do not ask before analyses that are billed.
     #[arg(long)]
     yes: bool,
 }
 
 impl Replay {
-    /// Replays, and reports about every execution that was looked at. `ask` is asked before anything is billed; when
-    /// `stop` resolves, what was begun is ended and reported, and running again does the rest.
+    /// Replays the selected executions and reports the outcome for each. `ask` is called before anything is billed. When
+    /// `stop` resolves, replays in progress are completed and reported; another run replays the others.
     ///
     /// # Errors
-    /// [`Error`], before anything was replayed. What happens to a single execution after that is in the report.
+    /// [`Error`], if the executions cannot be inspected; then nothing was replayed. The failed replay of a single execution
+    /// is in the report.
     pub async fn run(
         &self,
         deployed: &Deployed,
         progress: &dyn Progress,
         ask: impl AsyncFnOnce(&str) -> Answer,
         stop: Stop,
-    ) -> Result<Report, Error> {
+    ) -> Result<ReplayReport, Error> {
         progress.step("Looking for failed executions");
         let selection = if self.execution.is_empty() {
-            Selection::Since(ago(self.since))
+            Selection::Since(time_ago(self.since))
         } else {
             Selection::Executions(self.execution.clone())
         };
-        let cases = tokio::select! {
-            cases = plan(deployed, &selection) => cases?,
-            () = stop.clone() => return Ok(Report::stopped(&deployed.state_machine)),
+        let candidates = tokio::select! {
+            candidates = find_candidates(deployed, &selection) => candidates?,
+            () = stop.clone() => return Ok(ReplayReport::stopped(&deployed.state_machine)),
         };
-        let work = self.choose(cases);
+        let chosen = self.choose(candidates);
         let consent = tokio::select! {
-            consent = self.consent(&work, ask) => consent,
-            () = stop.clone() => return Ok(Report::stopped(&deployed.state_machine)),
+            consent = self.consent(&chosen, ask) => consent,
+            () = stop.clone() => return Ok(ReplayReport::stopped(&deployed.state_machine)),
         };
 
-        let mut report = Report::new(&deployed.state_machine, self.dry_run);
+        let mut report = ReplayReport::new(&deployed.state_machine, self.dry_run);
         let mut due = Vec::new();
-        for case in work {
-            match &case.state {
-                State::Running => report.push(Row::of(&case, Outcome::Runs)),
-                State::Succeeded => report.push(Row::of(&case, Outcome::WasReplayed)),
-                State::Failed { decision, .. } if decision.billed.is_some() && consent != Answer::Yes => {
-                    report.push(Row::of(&case, Outcome::NotBilled { asked: consent == Answer::No }));
+        for candidate in chosen {
+            match &candidate.state {
+                CandidateState::Running => report.push(ReplayRow::of(&candidate, ReplayOutcome::Runs)),
+                CandidateState::Succeeded => report.push(ReplayRow::of(&candidate, ReplayOutcome::WasReplayed)),
+                CandidateState::Failed { decision, .. } if decision.billed.is_some() && consent != Answer::Yes => {
+                    report.push(ReplayRow::of(&candidate, ReplayOutcome::NotBilled { asked: consent == Answer::No }));
                 }
-                State::Failed { .. } if self.dry_run => report.push(Row::of(&case, Outcome::WouldBeReplayed)),
-                State::Failed { .. } => due.push(case),
+                CandidateState::Failed { .. } if self.dry_run => {
+                    report.push(ReplayRow::of(&candidate, ReplayOutcome::WouldBeReplayed))
+                }
+                CandidateState::Failed { .. } => due.push(candidate),
             }
         }
         if !due.is_empty() {
@@ -104,28 +110,28 @@ impl Replay {
         Ok(report)
     }
 
-    /// Those that are asked for.
-    fn choose(&self, mut cases: Vec<Case>) -> Vec<Case> {
+    /// The candidates that the options select.
+    fn choose(&self, mut candidates: Vec<Candidate>) -> Vec<Candidate> {
         let mut left = self.limit.unwrap_or(usize::MAX);
-        cases.retain(|case| match (&case.state, &self.error) {
-            (State::Failed { error, .. }, wanted) if wanted.as_ref().is_none_or(|wanted| wanted == error) => {
-                let chosen = left > 0;
+        candidates.retain(|candidate| match (&candidate.state, &self.error) {
+            (CandidateState::Failed { error, .. }, wanted) if wanted.as_ref().is_none_or(|wanted| wanted == error) => {
+                let within_limit = left > 0;
                 left = left.saturating_sub(1);
-                chosen
+                within_limit
             }
-            (State::Running | State::Succeeded, None) => true,
+            (CandidateState::Running | CandidateState::Succeeded, None) => true,
             _ => false,
         });
-        cases
+        candidates
     }
 
-    /// Asks whether new analyses may be billed, if there are any.
-    async fn consent(&self, work: &[Case], ask: impl AsyncFnOnce(&str) -> Answer) -> Answer {
-        let billed: Vec<_> = work
+    /// Asks whether new analyses may be billed, if any are necessary.
+    async fn consent(&self, chosen: &[Candidate], ask: impl AsyncFnOnce(&str) -> Answer) -> Answer {
+        let billed: Vec<_> = chosen
             .iter()
-            .filter_map(|case| match &case.state {
-                State::Failed { decision: Decision { billed: Some(why), .. }, .. } => {
-                    Some(format!("  {} ({why})", case.name))
+            .filter_map(|candidate| match &candidate.state {
+                CandidateState::Failed { decision: Decision { billed: Some(why), .. }, .. } => {
+                    Some(format!("  {} ({why})", candidate.name))
                 }
                 _ => None,
             })
@@ -143,49 +149,59 @@ impl Replay {
     }
 }
 
-/// Replays every case, several at once, until `stop`.
-async fn replay_all(deployed: &Deployed, due: Vec<Case>, progress: &dyn Progress, stop: &Stop, report: &mut Report) {
+/// Replays every candidate, several concurrently, until `stop` resolves.
+async fn replay_all(
+    deployed: &Deployed,
+    due: Vec<Candidate>,
+    progress: &dyn Progress,
+    stop: &Stop,
+    report: &mut ReplayReport,
+) {
     progress.step("Replaying");
     let total = due.len();
     let mut done = 0;
     let mut waiting = due.into_iter();
     let mut replayed = stream::iter(waiting.by_ref())
         .take_until(stop.clone())
-        .map(|case| async move {
-            let outcome = replay(deployed, &case).await;
-            Row::of(&case, outcome)
+        .map(|candidate| async move {
+            let outcome = replay(deployed, &candidate).await;
+            ReplayRow::of(&candidate, outcome)
         })
-        .buffer_unordered(CALLS_AT_ONCE);
+        .buffer_unordered(CONCURRENT_CALLS);
     while let Some(row) = replayed.next().await {
         report.push(row);
         done += 1;
-        #[expect(clippy::cast_precision_loss, reason = "a ratio to look at")]
+        #[expect(clippy::cast_precision_loss, reason = "a ratio for display")]
         progress.ratio(done as f32 / total as f32);
     }
     drop(replayed);
     let left: Vec<_> = waiting.collect();
     report.interrupted = !left.is_empty();
-    for case in left {
-        report.push(Row::of(&case, Outcome::NotTried));
+    for candidate in left {
+        report.push(ReplayRow::of(&candidate, ReplayOutcome::NotTried));
     }
 }
 
-/// Replays one execution. Whatever has happened to it since it was looked at is told by Step Functions itself: it
-/// neither redrives what runs nor starts a name twice.
-async fn replay(deployed: &Deployed, case: &Case) -> Outcome {
-    let State::Failed { decision, input, .. } = &case.state else { return Outcome::Runs };
-    match decision.way {
-        Way::Redrive => match deployed.sfn.redrive_execution().execution_arn(&case.arn).send().await {
-            Ok(_) => Outcome::Redriven { arn: case.arn.clone() },
+/// Replays one execution. If another user has replayed it since it was inspected, the call fails: Step Functions does not
+/// redrive a running execution, and does not start two executions with one name.
+async fn replay(deployed: &Deployed, candidate: &Candidate) -> ReplayOutcome {
+    let CandidateState::Failed { decision, input, .. } = &candidate.state else { return ReplayOutcome::Runs };
+    match decision.strategy {
+        Strategy::Redrive => match deployed.sfn.redrive_execution().execution_arn(&candidate.arn).send().await {
+            Ok(_) => ReplayOutcome::Redriven { arn: candidate.arn.clone() },
             Err(error) => {
                 let runs = error.as_service_error().is_some_and(|error| error.is_execution_not_redrivable())
-                    && is_running(deployed, &case.arn).await;
-                if runs { Outcome::Runs } else { Outcome::failed(&Error::aws("states:RedriveExecution")(error)) }
+                    && is_running(deployed, &candidate.arn).await;
+                if runs {
+                    ReplayOutcome::Runs
+                } else {
+                    ReplayOutcome::failed(&Error::aws("states:RedriveExecution")(error))
+                }
             }
         },
-        Way::Start => {
-            let Some(input) = input else { return Outcome::NoInput };
-            let name = case.lineage.replacement(case.place + 1);
+        Strategy::NewExecution => {
+            let Some(input) = input else { return ReplayOutcome::NoInput };
+            let name = candidate.lineage.replacement(candidate.position + 1);
             let started = deployed
                 .sfn
                 .start_execution()
@@ -195,55 +211,55 @@ async fn replay(deployed: &Deployed, case: &Case) -> Outcome {
                 .send()
                 .await;
             match started {
-                Ok(started) => Outcome::Started { arn: started.execution_arn },
+                Ok(started) => ReplayOutcome::Started { arn: started.execution_arn },
                 Err(error) if error.as_service_error().is_some_and(|error| error.is_execution_already_exists()) => {
-                    Outcome::WasReplayed
+                    ReplayOutcome::WasReplayed
                 }
-                Err(error) => Outcome::failed(&Error::aws("states:StartExecution")(error)),
+                Err(error) => ReplayOutcome::failed(&Error::aws("states:StartExecution")(error)),
             }
         }
     }
 }
 
 async fn is_running(deployed: &Deployed, arn: &str) -> bool {
-    let execution = plan::describe(deployed, arn).await;
+    let execution = candidates::describe(deployed, arn).await;
     execution.is_ok_and(|execution| execution.is_some_and(|execution| execution.status == ExecutionStatus::Running))
 }
 
-/// Waits until everything that was replayed has ended, or until `stop`.
-async fn wait(deployed: &Deployed, progress: &dyn Progress, stop: &Stop, report: &mut Report) {
+/// Waits until all replayed executions have ended, or `stop` resolves.
+async fn wait(deployed: &Deployed, progress: &dyn Progress, stop: &Stop, report: &mut ReplayReport) {
     progress.step("Waiting for the executions");
     let total = report.replayed().count();
-    let mut pause = LOOK_FIRST;
+    let mut pause = FIRST_POLL_INTERVAL;
     loop {
         let running: Vec<_> =
             report.replayed().filter(|(_, row)| row.ended.is_none()).map(|(arn, _)| arn.to_owned()).collect();
-        #[expect(clippy::cast_precision_loss, reason = "a ratio to look at")]
+        #[expect(clippy::cast_precision_loss, reason = "a ratio for display")]
         progress.ratio((total - running.len()) as f32 / total as f32);
         if running.is_empty() {
             return;
         }
-        let look = stream::iter(running)
-            .map(|arn| async move { (plan::describe(deployed, &arn).await, arn) })
-            .buffer_unordered(CALLS_AT_ONCE)
+        let requests = stream::iter(running)
+            .map(|arn| async move { (candidates::describe(deployed, &arn).await, arn) })
+            .buffer_unordered(CONCURRENT_CALLS)
             .collect::<Vec<_>>();
         let seen = tokio::select! {
-            seen = look => seen,
+            seen = requests => seen,
             () = stop.clone() => Vec::new(),
         };
         for (execution, arn) in seen {
-            // A look that failed is taken again.
+            // A failed request is repeated in the next round.
             if let Ok(Some(execution)) = execution
                 && execution.status != ExecutionStatus::Running
             {
-                report.has_ended(&arn, &execution);
+                report.record_end(&arn, &execution);
             }
         }
         if report.replayed().all(|(_, row)| row.ended.is_some()) {
             continue;
         }
         tokio::select! {
-            () = sleep(pause) => pause = (pause * 2).min(LOOK_EVERY),
+            () = sleep(pause) => pause = (pause * 2).min(MAX_POLL_INTERVAL),
             () = stop.clone() => {
                 report.interrupted = true;
                 return;

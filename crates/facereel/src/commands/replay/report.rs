@@ -1,57 +1,61 @@
-//! What became of every execution, for a person.
+//! The report of a replay.
 
 use std::fmt;
 
 use aws_sdk_sfn::{operation::describe_execution::DescribeExecutionOutput, types::ExecutionStatus};
 use comfy_table::{Table, presets};
 
-use super::{Case, Decision, State, Way};
+use super::{
+    candidates::{Candidate, CandidateState},
+    decision::{Decision, Strategy},
+};
 use crate::deployed::{Error, StateMachineArn};
+use crate::terminal::exit::{self, ExitStatus, FAILURE, INTERRUPTED, SUCCESS};
 
-/// Links to single executions, above which the list of them all is the better place.
+/// The maximum number of links to single executions. For more executions, only the list of all is linked.
 const MAX_LINKS: usize = 10;
 
-/// What was done about an execution.
+/// The outcome for an execution.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// It goes on.
+pub enum ReplayOutcome {
+    /// It was redriven.
     Redriven {
-        /// The execution that runs.
+        /// The ARN of the running execution.
         arn: String,
     },
-    /// Another one with its input has begun.
+    /// A new execution with its input was started.
     Started {
-        /// The execution that runs.
+        /// The ARN of the running execution.
         arn: String,
     },
-    /// A dry run.
+    /// It was a dry run: nothing was done.
     WouldBeReplayed,
-    /// It has been replayed before, and still runs.
+    /// It was already replayed and still runs.
     Runs,
-    /// It has been replayed before.
+    /// It was already replayed.
     WasReplayed,
-    /// It would be billed, and nobody agreed.
+    /// It would be billed, and the user has not agreed.
     NotBilled {
-        /// Whether somebody was asked.
+        /// Whether the user was asked.
         asked: bool,
     },
-    /// Its input cannot be read.
+    /// Its input cannot be read, so no new execution can be started.
     NoInput,
-    /// It could not be replayed.
+    /// The replay failed.
     Failed {
-        /// Why, and what to do.
+        /// The reason, with what to do.
         why: String,
     },
-    /// The command was stopped before its turn.
+    /// The command was stopped before it was replayed.
     NotTried,
 }
 
-impl Outcome {
+impl ReplayOutcome {
     pub(super) fn failed(error: &Error) -> Self {
         Self::Failed { why: error.to_string() }
     }
 
-    /// The execution that runs now because of this command.
+    /// The ARN of the execution that this command has redriven or started.
     fn replayed(&self) -> Option<&str> {
         match self {
             Self::Redriven { arn } | Self::Started { arn } => Some(arn),
@@ -67,50 +71,52 @@ impl Outcome {
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for ReplayOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Redriven { .. } | Self::Started { .. } => "runs",
             Self::WouldBeReplayed => "dry run: nothing was done",
             Self::Runs => "already replayed, runs",
             Self::WasReplayed => "already replayed",
-            Self::NotBilled { asked: true } => "left: it would be billed",
-            Self::NotBilled { asked: false } => "left: it would be billed; --yes agrees to that",
-            Self::NoInput => "left: its input cannot be read; these credentials need kms:Decrypt on the stack's key",
+            Self::NotBilled { asked: true } => "not replayed: it would be billed",
+            Self::NotBilled { asked: false } => "not replayed: it would be billed; agree with --yes",
+            Self::NoInput => {
+                "not replayed: its input cannot be read; these credentials need kms:Decrypt for the key of the stack"
+            }
             Self::Failed { why } => return write!(f, "NOT replayed: {why}"),
-            Self::NotTried => "not yet: run again",
+            Self::NotTried => "not replayed yet: run again",
         })
     }
 }
 
 /// An execution in the report.
 #[derive(Debug, Clone)]
-pub struct Row {
+pub struct ReplayRow {
     /// Its name.
     pub execution: String,
-    /// The error that it failed with.
+    /// The name of the error with which it failed.
     pub error: String,
-    /// How it is replayed; empty where it is not.
-    pub way: String,
-    /// What was done.
-    pub outcome: Outcome,
-    /// How the replayed execution ended, once it was waited for: `Ok`, or the error's name.
+    /// The strategy of the replay. Empty, if it is not replayed.
+    pub strategy: String,
+    /// The outcome.
+    pub outcome: ReplayOutcome,
+    /// How the replayed execution ended, if the command has waited for it: `Ok`, or the name of the error.
     pub ended: Option<Result<(), String>>,
 }
 
-impl Row {
-    pub(super) fn of(case: &Case, outcome: Outcome) -> Self {
-        let (error, way) = match &case.state {
-            State::Failed { error, decision: Decision { way, billed }, .. } => {
-                let way = match way {
-                    Way::Redrive => "redrive",
-                    Way::Start => "new execution",
+impl ReplayRow {
+    pub(super) fn of(candidate: &Candidate, outcome: ReplayOutcome) -> Self {
+        let (error, strategy) = match &candidate.state {
+            CandidateState::Failed { error, decision: Decision { strategy, billed }, .. } => {
+                let strategy = match strategy {
+                    Strategy::Redrive => "redrive",
+                    Strategy::NewExecution => "new execution",
                 };
-                (error.clone(), format!("{way}{}", if billed.is_some() { ", billed" } else { "" }))
+                (error.clone(), format!("{strategy}{}", if billed.is_some() { ", billed" } else { "" }))
             }
-            State::Running | State::Succeeded => (String::new(), String::new()),
+            CandidateState::Running | CandidateState::Succeeded => (String::new(), String::new()),
         };
-        Self { execution: case.name.clone(), error, way, outcome, ended: None }
+        Self { execution: candidate.name.clone(), error, strategy, outcome, ended: None }
     }
 
     fn is_well(&self) -> bool {
@@ -118,18 +124,18 @@ impl Row {
     }
 }
 
-/// What a replay has come to.
+/// The outcome for all inspected executions.
 #[derive(Debug, Clone)]
-pub struct Report {
-    /// Every execution that was looked at.
-    pub rows: Vec<Row>,
-    /// Whether the command was stopped before its end.
+pub struct ReplayReport {
+    /// Every inspected execution.
+    pub rows: Vec<ReplayRow>,
+    /// Whether the command was stopped before everything was replayed.
     pub interrupted: bool,
     dry_run: bool,
     state_machine: StateMachineArn,
 }
 
-impl Report {
+impl ReplayReport {
     pub(super) fn new(state_machine: &StateMachineArn, dry_run: bool) -> Self {
         Self { rows: Vec::new(), interrupted: false, dry_run, state_machine: state_machine.clone() }
     }
@@ -138,16 +144,16 @@ impl Report {
         Self { interrupted: true, ..Self::new(state_machine, false) }
     }
 
-    pub(super) fn push(&mut self, row: Row) {
+    pub(super) fn push(&mut self, row: ReplayRow) {
         self.rows.push(row);
     }
 
-    /// The executions that run because of this command, with their rows.
-    pub fn replayed(&self) -> impl Iterator<Item = (&str, &Row)> {
+    /// The ARNs of the executions that this command has redriven or started, with their rows.
+    pub fn replayed(&self) -> impl Iterator<Item = (&str, &ReplayRow)> {
         self.rows.iter().filter_map(|row| Some((row.outcome.replayed()?, row)))
     }
 
-    pub(super) fn has_ended(&mut self, arn: &str, execution: &DescribeExecutionOutput) {
+    pub(super) fn record_end(&mut self, arn: &str, execution: &DescribeExecutionOutput) {
         let ended = match &execution.status {
             ExecutionStatus::Succeeded => Ok(()),
             status => Err(execution.error.clone().unwrap_or_else(|| status.as_str().to_owned())),
@@ -157,20 +163,30 @@ impl Report {
         }
     }
 
-    /// Whether everything that failed is replayed, and nothing that was waited for failed again.
+    /// Whether all failed executions were replayed, and none for which the command has waited failed again.
     #[must_use]
     pub fn all_well(&self) -> bool {
-        !self.interrupted && self.rows.iter().all(Row::is_well)
+        !self.interrupted && self.rows.iter().all(ReplayRow::is_well)
     }
 }
 
-impl fmt::Display for Report {
+impl exit::Report for ReplayReport {
+    fn exit_status(&self) -> ExitStatus {
+        match self.interrupted {
+            true => INTERRUPTED,
+            false if self.all_well() => SUCCESS,
+            false => FAILURE,
+        }
+    }
+}
+
+impl fmt::Display for ReplayReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.rows.is_empty() {
             return f.write_str(if self.interrupted {
                 "Stopped; nothing was replayed."
             } else {
-                "Nothing to replay: no execution failed in this time, with this error. --since looks further back."
+                "Nothing to replay: no execution failed in this time with this error. Select a longer time with --since."
             });
         }
         let mut table = Table::new();
@@ -181,22 +197,22 @@ impl fmt::Display for Report {
                 Some(Ok(())) => "SUCCEEDED".to_owned(),
                 Some(Err(error)) => format!("FAILED again: {error}"),
             };
-            table.add_row([&row.execution, &row.error, &row.way, &outcome]);
+            table.add_row([&row.execution, &row.error, &row.strategy, &outcome]);
         }
         writeln!(f, "{}", table.trim_fmt())?;
 
-        let count = |which: fn(&Row) -> bool| self.rows.iter().filter(|row| which(row)).count();
+        let count = |which: fn(&ReplayRow) -> bool| self.rows.iter().filter(|row| which(row)).count();
         let replayed = self.replayed().count();
         if self.dry_run {
-            write!(f, "\n{} would be replayed", count(|row| row.outcome == Outcome::WouldBeReplayed))?;
+            write!(f, "\n{} would be replayed", count(|row| row.outcome == ReplayOutcome::WouldBeReplayed))?;
         } else {
             write!(f, "\n{replayed} replayed")?;
         }
         for (what, rows) in [
-            ("already replayed", count(|row| matches!(row.outcome, Outcome::Runs | Outcome::WasReplayed))),
+            ("already replayed", count(|row| matches!(row.outcome, ReplayOutcome::Runs | ReplayOutcome::WasReplayed))),
             ("failed again", count(|row| matches!(row.ended, Some(Err(_))))),
-            ("not replayed", count(|row| !row.outcome.is_well() && row.outcome != Outcome::NotTried)),
-            ("left for the next run", count(|row| row.outcome == Outcome::NotTried)),
+            ("not replayed", count(|row| !row.outcome.is_well() && row.outcome != ReplayOutcome::NotTried)),
+            ("left for the next run", count(|row| row.outcome == ReplayOutcome::NotTried)),
         ] {
             if rows > 0 {
                 write!(f, ", {rows} {what}")?;
@@ -204,7 +220,7 @@ impl fmt::Display for Report {
         }
         writeln!(f, ".")?;
         if self.interrupted {
-            writeln!(f, "Stopped. Run again for the rest: nothing is replayed twice.")?;
+            writeln!(f, "Stopped. Run again for the others: no execution is replayed twice.")?;
         }
         if (1..=MAX_LINKS).contains(&replayed) {
             for (arn, _) in self.replayed() {

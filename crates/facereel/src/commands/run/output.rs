@@ -1,7 +1,7 @@
-//! The directory that receives the results of a run.
+//! The output directory of a run.
 //!
-//! Only files that a run writes are ever replaced, and only in a directory that holds nothing else. Results are written
-//! into a temporary directory inside of it and then renamed file by file. So the directory can be the current one, a
+//! Only files that a run writes are replaced, and only in a directory that contains no other files. Results are written
+//! to a temporary directory in it and then renamed file by file. Therefore the directory can be the current one, a
 //! mount point or the target of a symbolic link: a rename of the directory itself fails for these.
 
 use std::{
@@ -15,54 +15,54 @@ use lambdas::results::Manifest;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::RunError;
+use super::error::RunError;
 use local_stack::Error;
 
-/// The results are complete if this file is there.
+/// The presence of this file means that the results are complete.
 pub(super) const MANIFEST: &str = "manifest.json";
 
-/// The execution's history.
+/// The file with the history of the execution.
 pub(super) const HISTORY: &str = "history.json";
 
-/// The directory of the pages.
+/// The directory for the pages.
 const FACES: &str = "faces";
 
-/// Every file of a result except its pages.
+/// All files of a result except its pages.
 const FILES: [&str; 4] = [HISTORY, MANIFEST, "report.html", "summary.json"];
 
-/// Entries that file systems and file managers create. They are neither refused nor removed.
+/// Entries that file systems and file managers create. They are neither rejected nor removed.
 const SYSTEM_ENTRIES: [&str; 5] = [".DS_Store", ".Spotlight-V100", ".Trashes", ".fseventsd", "lost+found"];
 
 /// The start of the temporary directory's name.
 const STAGING_PREFIX: &str = ".facereel-";
 
-/// A video as its results name it.
+/// A video, as it is named in its results.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Identity {
-    /// The file's name, which is its key in the local upload bucket.
+pub(super) struct VideoIdentity {
+    /// The name of the file, which is its key in the local upload bucket.
     pub key: String,
-    /// Its size.
+    /// Its size in bytes.
     pub bytes: u64,
 }
 
 /// An output directory that was checked, is writable, and is locked against other runs until this value is dropped.
 #[derive(Debug)]
-pub(super) struct Output {
+pub(super) struct OutputDir {
     dir: PathBuf,
     /// The directory for the history of an execution that failed; `None` if `dir` is the root.
     failed: Option<PathBuf>,
-    /// Other runs wait for the end of this one; absent where the file system has no locks.
+    /// The lock against other runs. `None`, if the file system has no locks.
     _lock: Option<File>,
     _created: CreatedDirs,
 }
 
-impl Output {
-    /// Creates the directory if necessary, checks what it holds and proves that it is writable. With `only`, results of
-    /// another video are refused as well.
+impl OutputDir {
+    /// Creates the directory if necessary, checks its content and that it is writable. With `only`, results of another
+    /// video are rejected as well.
     ///
     /// # Errors
-    /// [`RunError::Usage`]; nothing has changed then.
-    pub fn prepare(dir: PathBuf, only: Option<&Identity>) -> Result<Self, RunError> {
+    /// [`RunError::Usage`]; then nothing has changed.
+    pub fn prepare(dir: PathBuf, only: Option<&VideoIdentity>) -> Result<Self, RunError> {
         let unwritable = |error: io::Error| {
             RunError::Usage(format!(
                 "cannot write the results to {}: {error}; choose another directory with --out",
@@ -94,7 +94,7 @@ impl Output {
     /// is written last, so that a manifest never names files of another result.
     ///
     /// # Errors
-    /// [`RunError::Kept`]: the directory is as it was before, and the new results stay in `staging`.
+    /// [`RunError::Kept`]; then the directory is unchanged, and the new results stay in `staging`.
     pub fn replace(&self, staging: TempDir) -> Result<(), RunError> {
         match self.swap(staging.path()) {
             Ok(()) => Ok(()),
@@ -102,18 +102,18 @@ impl Output {
         }
     }
 
-    /// The error for results that could not be written to the directory and stay in `place`.
-    pub fn kept(&self, reason: String, place: TempDir) -> RunError {
-        RunError::Kept { dir: self.dir.clone(), reason, place: place.keep() }
+    /// The error for results that could not be written to the directory and stay in `directory`.
+    pub fn kept(&self, reason: String, directory: TempDir) -> RunError {
+        RunError::Kept { dir: self.dir.clone(), reason, kept_in: directory.keep() }
     }
 
     fn swap(&self, staging: &Path) -> Result<(), String> {
-        // The video may have been analysed for an hour: the user may have stored something here meanwhile.
+        // The analysis may have taken an hour, so the user may have stored files here in the meantime.
         let mut old = replaceable_files(&self.dir, None, staging.file_name())?;
         let mut new = match list(staging, None).map_err(|error| error.to_string())? {
             Contents { foreign: None, files } => files,
             Contents { foreign: Some(entry), .. } => {
-                return Err(format!("the result has a file that this command does not know, {}", entry.display()));
+                return Err(format!("the result has an unknown file, {}", entry.display()));
             }
         };
         old.sort_by_key(|file| file != Path::new(MANIFEST));
@@ -126,7 +126,7 @@ impl Output {
             .and_then(|()| fs::create_dir_all(&pages))
             .and_then(|()| rename_all(&renames));
         if result.is_err() {
-            // Whichever of them are empty: what could not be renamed back stays where it is.
+            // Only empty directories are removed: files that could not be renamed back stay in them.
             for dir in [&pages, &replaced.join(FACES), &replaced] {
                 let _ = fs::remove_dir(dir);
             }
@@ -134,8 +134,8 @@ impl Output {
         result.map_err(|error| error.to_string())
     }
 
-    /// Writes the history of an execution that failed, and returns its file: in `<DIR>.failed`, or in a new directory of
-    /// the system's temporary directory if that cannot be written.
+    /// Writes the history of a failed execution to `<DIR>.failed`, or, if that cannot be written, to a new directory in the
+    /// temporary directory of the system. Returns the path of the file.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -155,7 +155,7 @@ impl Output {
     }
 }
 
-/// An empty directory below the system's temporary directory, for what has no other place.
+/// Creates a directory in the temporary directory of the system.
 pub(super) fn temporary() -> Result<TempDir, Error> {
     let parent = std::env::temp_dir();
     tempfile::Builder::new()
@@ -168,7 +168,7 @@ fn staging(dir: &Path) -> io::Result<TempDir> {
     tempfile::Builder::new().prefix(STAGING_PREFIX).tempdir_in(dir)
 }
 
-/// Directories that a run has created. Those that are still empty at its end are removed.
+/// The directories that a run has created. Those that are empty at its end are removed.
 #[derive(Debug)]
 struct CreatedDirs(Vec<PathBuf>);
 
@@ -183,7 +183,7 @@ impl CreatedDirs {
 
 impl Drop for CreatedDirs {
     fn drop(&mut self) {
-        // The innermost comes first.
+        // The innermost directory is first.
         for dir in &self.0 {
             if fs::remove_dir(dir).is_err() {
                 return;
@@ -198,14 +198,14 @@ fn lock(dir: &Path) -> Result<Option<File>, RunError> {
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Err(RunError::Usage(format!(
-            "another facereel run writes to {}; wait for its end, or choose another directory with --out",
+            "another `facereel run` writes to {}; wait for its end, or choose another directory with --out",
             dir.display()
         ))),
         Err(TryLockError::Error(_)) => Ok(None),
     }
 }
 
-/// What a directory holds.
+/// The content of a directory.
 #[derive(Debug, Default)]
 struct Contents {
     /// Files with the names of a result's files, relative to the directory.
@@ -214,7 +214,7 @@ struct Contents {
     foreign: Option<PathBuf>,
 }
 
-/// Looks at every entry of a directory but `except`.
+/// Lists all entries of a directory except `except`.
 fn list(dir: &Path, except: Option<&OsStr>) -> io::Result<Contents> {
     let mut contents = Contents::default();
     for entry in sorted(dir)? {
@@ -259,15 +259,19 @@ fn is_page(name: &OsStr) -> bool {
     number.is_some_and(|number| number.len() >= 5 && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// The files of an earlier result in a directory, none in an empty one; the entry `staging` does not count. Any other
-/// directory is an error, as a sentence for the user.
-fn replaceable_files(dir: &Path, only: Option<&Identity>, staging: Option<&OsStr>) -> Result<Vec<PathBuf>, String> {
+/// The files of an earlier result in a directory, which are none in an empty directory. The entry `staging` is ignored. For
+/// any other directory, the error is a message for the user.
+fn replaceable_files(
+    dir: &Path,
+    only: Option<&VideoIdentity>,
+    staging: Option<&OsStr>,
+) -> Result<Vec<PathBuf>, String> {
     let shown = dir.display();
     let Contents { files, foreign } = list(dir, staging)
         .map_err(|error| format!("cannot read {shown}: {error}; choose another directory with --out"))?;
     if let Some(entry) = foreign {
         return Err(format!(
-            "{shown} holds {}, which is not a file of facereel's results; choose another directory with --out",
+            "{shown} contains {}, which is not a file of facereel's results; choose another directory with --out",
             entry.display()
         ));
     }
@@ -277,42 +281,42 @@ fn replaceable_files(dir: &Path, only: Option<&Identity>, staging: Option<&OsStr
         Some(Ok(manifest)) => manifest.video,
         Some(Err(_)) => {
             return Err(format!(
-                "{shown} holds a {MANIFEST} that facereel has not written; choose another directory with --out"
+                "{shown} contains a {MANIFEST} that facereel has not written; choose another directory with --out"
             ));
         }
         None => {
             return Err(format!(
-                "{shown} holds {}, but no {MANIFEST} of facereel; choose another directory with --out",
+                "{shown} contains {}, but no {MANIFEST} of facereel; choose another directory with --out",
                 first.display()
             ));
         }
     };
     match only {
         Some(only) if (&video.key, video.bytes) != (&only.key, only.bytes) => Err(format!(
-            "{shown} holds the results of another video, {} with {} bytes; choose another directory with --out, or \
+            "{shown} contains the results of another video, {} with {} bytes; choose another directory with --out, or \
              replace them with --out {}",
             video.key,
             video.bytes,
-            crate::text::quoted(dir)
+            crate::terminal::text::quoted(dir)
         )),
         _ => Ok(files),
     }
 }
 
-/// `<DIR>.failed`, beside the directory.
+/// The path `<DIR>.failed` next to the directory.
 fn failed_dir(dir: &Path) -> Option<PathBuf> {
-    // `.` and `..` have a name only when they are resolved.
+    // `.` and `..` have a name only after they are resolved.
     let dir = if dir.file_name().is_some() { dir.to_owned() } else { fs::canonicalize(dir).ok()? };
     let mut name = dir.file_name()?.to_owned();
     name.push(".failed");
     Some(dir.with_file_name(name))
 }
 
-/// Refuses a directory that holds anything except the history of an execution.
+/// Returns an error for a directory that contains anything except the history of an execution.
 fn check_failed(dir: &Path) -> Result<(), String> {
-    let refused = |what: &str| {
+    let rejected = |what: &str| {
         Err(format!(
-            "{} holds {what}, and a run that fails writes its history there; choose another directory with --out",
+            "{} contains {what}, and a failed run writes its history there; choose another directory with --out",
             dir.display()
         ))
     };
@@ -326,10 +330,10 @@ fn check_failed(dir: &Path) -> Result<(), String> {
     for entry in entries {
         let name = entry.file_name();
         if name != HISTORY || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
-            return refused(&name.to_string_lossy());
+            return rejected(&name.to_string_lossy());
         }
         if !fs::read(entry.path()).is_ok_and(|text| is_history(&text)) {
-            return refused(&format!("a {HISTORY} of something else"));
+            return rejected(&format!("a {HISTORY} that is not of an execution"));
         }
     }
     Ok(())

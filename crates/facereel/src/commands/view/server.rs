@@ -1,4 +1,4 @@
-//! The server: a fixed set of addresses, for this machine's own browser alone.
+//! The HTTP server: a fixed set of paths, for browsers on this machine only.
 
 use std::sync::Arc;
 
@@ -14,20 +14,24 @@ use axum::{
 use futures_util::stream;
 use tower_http::services::ServeFile;
 
-use super::{ViewError, Viewer, place::Place};
+use super::{
+    error::ViewError,
+    location::Location,
+    viewer::{Content, Viewer},
+};
 use crate::terminal::note;
 
-/// What every answer is about.
-type Shown = State<Arc<Viewer>>;
+/// The state of every handler.
+type ContentState = State<Arc<Content>>;
 
 const JSON: &str = "application/json";
 const PAGE: &str = include_str!("index.html");
 const STYLE: &str = include_str!("view.css");
 const SCRIPT: &str = include_str!("view.js");
 
-/// The page loads from this server alone, runs its own script alone and lies in nobody's frame; no other site's page may
-/// show the video or read the results.
-const PROTECTION: [(HeaderName, &str); 5] = [
+/// Headers of every response. The page loads only from this server, runs only its own script and cannot be framed. Pages of
+/// other sites can neither show the video nor read the results.
+const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
     (
         header::CONTENT_SECURITY_POLICY,
         "default-src 'none'; script-src 'self'; style-src 'self'; media-src 'self'; connect-src 'self'; \
@@ -41,81 +45,89 @@ const PROTECTION: [(HeaderName, &str); 5] = [
 
 impl Viewer {
     /// Serves until the future is dropped.
-    pub async fn serve(mut self) {
-        let Some(listener) = self.listener.take() else { return };
-        let viewer = Arc::new(self);
+    pub async fn serve(self) {
+        let Self { listener, content } = self;
+        let content = Arc::new(content);
         let asset = |kind: &'static str, text: &'static str| get(async move || ([(header::CONTENT_TYPE, kind)], text));
         let app = Router::new()
             .route("/", asset("text/html; charset=utf-8", PAGE))
             .route("/view.css", asset("text/css; charset=utf-8", STYLE))
             .route("/view.js", asset("text/javascript; charset=utf-8", SCRIPT))
-            // The result under its own names, so that the report's links lead somewhere.
-            .route("/manifest.json", get(async |State(viewer): Shown| viewer.document("manifest.json", JSON).await))
-            .route("/summary.json", get(async |State(viewer): Shown| viewer.document("summary.json", JSON).await))
+            // The result has its original names, so that the links of the report work.
+            .route(
+                "/manifest.json",
+                get(async |State(content): ContentState| content.document("manifest.json", JSON).await),
+            )
+            .route(
+                "/summary.json",
+                get(async |State(content): ContentState| content.document("summary.json", JSON).await),
+            )
             .route("/report.html", get(report))
             .route("/faces/{page}", get(faces))
             .route("/video", get(video))
-            .layer(middleware::from_fn_with_state(Arc::clone(&viewer), guard))
-            .with_state(viewer);
+            .layer(middleware::from_fn_with_state(Arc::clone(&content), guard))
+            .with_state(content);
         if let Err(error) = axum::serve(listener, app).await {
             note(format_args!("note: the page is no longer served: {error}"));
         }
     }
 }
 
-/// Answers only who knows this server by its own name: a foreign site whose name was bent to 127.0.0.1 does not.
-async fn guard(State(viewer): Shown, request: Request, next: Next) -> Response {
+/// Rejects requests with another host name: a foreign site whose name resolves to 127.0.0.1 (DNS rebinding) must not read
+/// the results.
+async fn guard(State(content): ContentState, request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let port = viewer.address.port();
+    let port = content.address.port();
     let mut response = match host {
         Some(host) if host == format!("127.0.0.1:{port}") || host == format!("localhost:{port}") => {
             next.run(request).await
         }
-        _ => (StatusCode::MISDIRECTED_REQUEST, "this server answers to 127.0.0.1 alone").into_response(),
+        _ => (StatusCode::MISDIRECTED_REQUEST, "this server accepts only requests to 127.0.0.1 or localhost")
+            .into_response(),
     };
-    for (name, value) in PROTECTION {
-        // The report brings its own, stricter policy.
+    for (name, value) in SECURITY_HEADERS {
+        // The report has its own, stricter policy.
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
 }
 
-/// A page by its number alone; the manifest says how many there are.
-async fn faces(State(viewer): Shown, Path(page): Path<String>) -> Result<Response, ViewError> {
+/// A page by its number. The manifest contains the number of pages.
+async fn faces(State(content): ContentState, Path(page): Path<String>) -> Result<Response, ViewError> {
     match page.strip_suffix(".jsonl").and_then(|number| number.parse::<usize>().ok()) {
-        Some(number) if number < viewer.manifest.pages.len() => {
-            viewer.document(&format!("faces/{number:05}.jsonl"), "application/jsonl").await
+        Some(number) if number < content.manifest.pages.len() => {
+            content.document(&format!("faces/{number:05}.jsonl"), "application/jsonl").await
         }
         _ => Ok(StatusCode::NOT_FOUND.into_response()),
     }
 }
 
-async fn report(State(viewer): Shown) -> Result<Response, ViewError> {
-    let mut response = viewer.document("report.html", "text/html; charset=utf-8").await?;
+async fn report(State(content): ContentState) -> Result<Response, ViewError> {
+    let mut response = content.document("report.html", "text/html; charset=utf-8").await?;
     let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'");
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     Ok(response)
 }
 
-impl Viewer {
+impl Content {
     async fn document(&self, name: &str, kind: &'static str) -> Result<Response, ViewError> {
-        Ok(match self.store.read(&self.folder.join(name)).await? {
+        Ok(match self.reader.read(&self.folder.join(name)).await? {
             Some(body) => ([(header::CONTENT_TYPE, kind)], body).into_response(),
             None => StatusCode::NOT_FOUND.into_response(),
         })
     }
 }
 
-/// The video, or the part of it that the browser asks for.
-async fn video(State(viewer): Shown, request: Request) -> Result<Response, ViewError> {
-    let mut response = match &viewer.video {
-        Place::Local(path) => match ServeFile::new(path).try_call(request).await {
+/// The video, or the range of it that the browser requests.
+async fn video(State(content): ContentState, request: Request) -> Result<Response, ViewError> {
+    let mut response = match &content.video {
+        Location::Local(path) => match ServeFile::new(path).try_call(request).await {
             Ok(response) => response.into_response(),
             Err(source) => return Err(ViewError::Video { path: path.clone(), source }),
         },
-        place @ Place::S3 { .. } => {
+        location @ Location::S3 { .. } => {
             let range = request.headers().get(header::RANGE).and_then(|range| range.to_str().ok());
-            let Some(object) = viewer.store.get(place, range).await? else {
+            let Some(object) = content.reader.get(location, range).await? else {
                 return Ok(StatusCode::NOT_FOUND.into_response());
             };
             let status = if object.content_range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
@@ -133,7 +145,7 @@ async fn video(State(viewer): Shown, request: Request) -> Result<Response, ViewE
             response.body(Body::from_stream(chunks)).unwrap_or_else(|_| StatusCode::BAD_GATEWAY.into_response())
         }
     };
-    // Browsers that refuse `video/quicktime` play an H.264 .mov all the same.
+    // Browsers that do not accept `video/quicktime` can play an H.264 .mov as `video/mp4`.
     if response.status().is_success() {
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("video/mp4"));
     }

@@ -1,21 +1,24 @@
+use std::{fs, net::SocketAddr, path::Path};
+
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
+use super::location::Location;
 use super::*;
 
 const VIDEO: &[u8] = b"\0\0\0\x18ftypmp42 and what follows";
 const LINE: &str = "{\"Timestamp\":500,\"Face\":{\"Confidence\":99.5}}\n";
 
-/// A directory with results as `facereel run` leaves them.
+/// A directory with results, as `facereel run` writes them.
 fn results(key: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let video = json!({"bucket": "uploads", "key": key, "etag": "e", "bytes": VIDEO.len()});
     let job = json!({"job_id": "j", "idempotency_key": "t", "attempt": 0, "face_attributes": "DEFAULT"});
     let object = |name: &str| json!({"key": format!("results/{key}/t/{name}"), "bytes": 1});
     let page = json!({"key": "results/k/t/faces/00000.jsonl", "bytes": LINE.len(), "faces": 1, "first_ms": 500, "last_ms": 500});
-    let manifest = json!({"video": video, "job": job, "execution": "arn", "faces": 1, "summary": object("summary.json"),
+    let manifest = json!({"video": video, "job": job, "execution_arn": "arn", "faces": 1, "summary": object("summary.json"),
         "report": object("report.html"), "pages": [page]});
     let summary = json!({"video": video, "metadata": {"duration_ms": 1000}, "job": job, "faces": 1,
         "frames_with_faces": 1, "most_faces": {"faces": 1, "timestamp_ms": 500}, "timeline": []});
@@ -36,7 +39,7 @@ fn view(results: &Path, video: Option<&Path>) -> View {
     View::of(text(results), video.map(text))
 }
 
-/// A server that is served.
+/// A running server.
 struct Served {
     address: SocketAddr,
     task: JoinHandle<()>,
@@ -45,20 +48,20 @@ struct Served {
 impl Served {
     async fn of(view: &View) -> Self {
         let viewer = view.prepare(None).await.unwrap();
-        Self { address: viewer.address, task: tokio::spawn(viewer.serve()) }
+        Self { address: viewer.content.address, task: tokio::spawn(viewer.serve()) }
     }
 
-    /// The answer's head and body; `path` goes out as it is, as no browser would send it.
+    /// The head and the body of the response. `path` is sent unchanged, also if a browser would normalize it.
     async fn get(&self, path: &str, headers: &str) -> (String, Vec<u8>) {
         let host = format!("Host: {}\r\n", self.address);
         let host = if headers.contains("Host:") { "" } else { &host };
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\n{host}{headers}Connection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await.unwrap();
-        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head") + 4;
-        (String::from_utf8_lossy(&answer[..end]).to_lowercase(), answer[end..].to_vec())
+        let mut response = Vec::new();
+        stream.read_to_end(&mut response).await.unwrap();
+        let end = response.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head") + 4;
+        (String::from_utf8_lossy(&response[..end]).to_lowercase(), response[end..].to_vec())
     }
 }
 
@@ -93,7 +96,7 @@ async fn the_page_the_results_and_the_video_are_served() {
 }
 
 #[tokio::test]
-async fn a_part_of_the_video_is_served_as_a_part() {
+async fn a_range_of_the_video_is_served_as_partial_content() {
     let dir = results("holiday.mov");
     let file = dir.path().join("elsewhere.mov");
     fs::write(&file, VIDEO).unwrap();
@@ -108,7 +111,7 @@ async fn a_part_of_the_video_is_served_as_a_part() {
 }
 
 #[tokio::test]
-async fn who_calls_it_by_another_name_gets_nothing() {
+async fn a_request_with_another_host_name_is_rejected() {
     let dir = results("holiday.mp4");
     fs::write(dir.path().join("holiday.mp4"), VIDEO).unwrap();
     let served = Served::of(&view(dir.path(), None)).await;
@@ -117,14 +120,14 @@ async fn who_calls_it_by_another_name_gets_nothing() {
     for host in ["evil.example", "evil.example:80", &format!("evil.example:{port}"), "127.0.0.1", "", "[::1]:80"] {
         let (head, body) = served.get("/summary.json", &format!("Host: {host}\r\n")).await;
         assert!(!head.starts_with("http/1.1 200"), "{host}: {head}");
-        assert!(!String::from_utf8_lossy(&body).contains("holiday"), "{host} was told the results");
+        assert!(!String::from_utf8_lossy(&body).contains("holiday"), "{host} has received the results");
     }
     let (head, _) = served.get("/summary.json", &format!("Host: localhost:{port}\r\n")).await;
     assert!(head.starts_with("http/1.1 200"), "{head}");
 }
 
 #[tokio::test]
-async fn no_path_leads_out_of_the_results() {
+async fn no_path_leads_outside_of_the_results() {
     let dir = results("holiday.mp4");
     fs::write(dir.path().join("holiday.mp4"), VIDEO).unwrap();
     fs::write(dir.path().join("secret.txt"), "treasure").unwrap();
@@ -150,23 +153,23 @@ async fn no_path_leads_out_of_the_results() {
 }
 
 #[tokio::test]
-async fn what_is_missing_is_told_with_what_to_do() {
+async fn an_error_names_what_is_missing_and_the_remedy() {
     let error = |view: View| async move { view.prepare(None).await.err().expect("an error").to_string() };
     let empty = tempfile::tempdir().unwrap();
-    let told = error(view(empty.path(), None)).await;
-    assert!(told.contains("there is no manifest.json") && told.contains("name the directory"), "{told}");
+    let message = error(view(empty.path(), None)).await;
+    assert!(message.contains("there is no manifest.json") && message.contains("name the directory"), "{message}");
 
     let dir = results("holiday-that-is-nowhere.mp4");
-    let told = error(view(dir.path(), None)).await;
-    assert!(told.contains("holiday-that-is-nowhere.mp4") && told.contains("VIDEO"), "{told}");
-    // One of the same name and another size is another video.
+    let message = error(view(dir.path(), None)).await;
+    assert!(message.contains("holiday-that-is-nowhere.mp4") && message.contains("VIDEO"), "{message}");
+    // A file with the same name and another size is another video.
     fs::write(dir.path().join("holiday-that-is-nowhere.mp4"), "short").unwrap();
-    assert!(error(view(dir.path(), None)).await.contains("is not found"));
+    assert!(error(view(dir.path(), None)).await.contains("was not found"));
 
-    let told = error(view(dir.path(), Some(Path::new("/nowhere/at-all.mp4")))).await;
-    assert!(told.contains("/nowhere/at-all.mp4 cannot be read"), "{told}");
-    let told = error(view(Path::new("s3://bucket"), None)).await;
-    assert!(told.contains("s3://BUCKET/KEY"), "{told}");
+    let message = error(view(dir.path(), Some(Path::new("/nowhere/at-all.mp4")))).await;
+    assert!(message.contains("cannot read the video /nowhere/at-all.mp4"), "{message}");
+    let message = error(view(Path::new("s3://bucket"), None)).await;
+    assert!(message.contains("s3://BUCKET/KEY"), "{message}");
 
     fs::write(dir.path().join("summary.json"), "{}").unwrap();
     assert!(error(view(dir.path(), None)).await.contains("summary.json: missing field"));
@@ -175,12 +178,12 @@ async fn what_is_missing_is_told_with_what_to_do() {
     let whole = results("holiday.mp4");
     fs::write(whole.path().join("holiday.mp4"), VIDEO).unwrap();
     let port = taken.local_addr().unwrap().port();
-    let told = error(View { port, ..view(whole.path(), None) }).await;
-    assert!(told.contains("another --port"), "{told}");
+    let message = error(View { port, ..view(whole.path(), None) }).await;
+    assert!(message.contains("another --port"), "{message}");
 }
 
 #[tokio::test]
-async fn a_video_is_found_where_a_copied_bucket_has_it_and_never_above() {
+async fn a_video_is_found_at_its_key_but_not_outside_of_the_directories() {
     let dir = results("clips/2026/holiday.mp4");
     fs::create_dir_all(dir.path().join("clips/2026")).unwrap();
     fs::write(dir.path().join("clips/2026/holiday.mp4"), VIDEO).unwrap();
@@ -199,18 +202,18 @@ async fn a_video_is_found_where_a_copied_bucket_has_it_and_never_above() {
 }
 
 #[test]
-fn a_place_reads_as_it_is_written() {
-    let s3 = |key: &str| Place::S3 { bucket: "b".to_owned(), key: key.to_owned(), version_id: None };
+fn a_location_has_a_raw_key_and_ends_with_the_folder() {
+    let s3 = |key: &str| Location::S3 { bucket: "b".to_owned(), key: key.to_owned(), version_id: None };
     for (text, folder) in [
-        ("s3://b/results/a b%20c/🎬.mp4/tag", s3("results/a b%20c/🎬.mp4/tag/")),
-        ("s3://b/results/k/tag/", s3("results/k/tag/")),
-        ("s3://b/results/k/tag/manifest.json", s3("results/k/tag/")),
-        ("out/sample", Place::Local("out/sample".into())),
-        ("out/sample/manifest.json", Place::Local("out/sample".into())),
+        ("s3://b/results/a b%20c/🎬.mp4/idempotency-key", s3("results/a b%20c/🎬.mp4/idempotency-key/")),
+        ("s3://b/results/k/idempotency-key/", s3("results/k/idempotency-key/")),
+        ("s3://b/results/k/idempotency-key/manifest.json", s3("results/k/idempotency-key/")),
+        ("out/sample", Location::Local("out/sample".into())),
+        ("out/sample/manifest.json", Location::Local("out/sample".into())),
     ] {
-        assert_eq!(Place::parse(text).unwrap().folder(), folder, "{text}");
+        assert_eq!(Location::parse(text).unwrap().folder(), folder, "{text}");
     }
     for text in ["s3://", "s3://b", "s3://b/", "s3:///k"] {
-        assert!(matches!(Place::parse(text), Err(ViewError::Address(_))), "{text}");
+        assert!(matches!(Location::parse(text), Err(ViewError::Address(_))), "{text}");
     }
 }

@@ -1,20 +1,20 @@
 "use strict";
 
-// Shows the faces over the video. A sample is one moment at which Rekognition looked and saw faces:
+// Shows the faces over the video. A sample contains the faces that Rekognition found at one timestamp:
 // { time (milliseconds), faces: [{ box, confidence, landmarks, … }] }.
 
 const PAGES_KEPT = 12; // pages in memory, at up to 3.3 MB each
-const READ_AHEAD = 15_000; // milliseconds of samples that are fetched before they are shown
-const USUAL_INTERVAL = 500; // milliseconds between two samples, unless they turn out to be closer
-const BARS = 600; // bars of the timeline at most
+const READ_AHEAD = 15_000; // milliseconds for which samples are fetched before they are shown
+const USUAL_INTERVAL = 500; // milliseconds between two samples, unless the samples of a page are closer
+const BARS = 600; // maximum number of bars in the timeline
 
 const $ = (id) => document.getElementById(id);
 const video = $("video");
-let pages = []; // as the manifest lists them
-let timeline = []; // as the summary has it
+let pages = []; // from the manifest
+let timeline = []; // from the summary
 let duration = 0; // milliseconds
 let interval = USUAL_INTERVAL;
-let shown = 0; // the moment whose boxes are drawn, in milliseconds
+let shown = 0; // the time whose boxes are drawn, in milliseconds
 
 // ---------------------------------------------------------------------------------------------------- samples
 
@@ -32,29 +32,29 @@ function page(number) {
 }
 
 async function get(name) {
-  const answer = await fetch(name);
-  if (!answer.ok) throw new Error(`${name} cannot be read: ${(await answer.text()) || answer.statusText}`);
+  const response = await fetch(name);
+  if (!response.ok) throw new Error(`cannot read ${name}: ${(await response.text()) || response.statusText}`);
   return answer;
 }
 
 async function load(number) {
-  const answer = await get(`faces/${String(number).padStart(5, "0")}.jsonl`);
+  const response = await get(`faces/${String(number).padStart(5, "0")}.jsonl`);
   const samples = [];
-  for (const line of (await answer.text()).split("\n")) {
+  for (const line of (await response.text()).split("\n")) {
     if (!line) continue;
     const { Timestamp: time, Face: face } = JSON.parse(line);
     if (samples.at(-1)?.time !== time) samples.push({ time, faces: [] });
     samples.at(-1).faces.push(face);
   }
   const gaps = samples.slice(1).map((sample, index) => sample.time - samples[index].time).sort((a, b) => a - b);
-  // The middle one: moments without a face make longer gaps.
+  // The median gap, because times without a face cause longer gaps.
   if (gaps.length) interval = Math.min(interval, gaps[gaps.length >> 1]);
   const entry = cache.get(number);
   if (entry) entry.samples = samples;
   return samples;
 }
 
-// The numbers of the pages that reach into a stretch. Pages are in the order of the video, and can be tens of thousands.
+// The numbers of the pages that overlap a range of time. Pages are ordered by time; there can be tens of thousands.
 function pagesBetween(from, to) {
   let [low, high] = [0, pages.length];
   while (low < high) {
@@ -67,7 +67,7 @@ function pagesBetween(from, to) {
   return numbers;
 }
 
-// The samples of a stretch that are here already; missing ones are fetched, and drawn when they come.
+// The loaded samples in a range of time. Missing ones are fetched, and drawn when they arrive.
 function samplesBetween(from, to) {
   const samples = [];
   for (const number of pagesBetween(from, to)) {
@@ -78,7 +78,7 @@ function samplesBetween(from, to) {
   return samples;
 }
 
-// A moment's faces can lie on two pages.
+// The faces of one timestamp can be on two pages.
 function append(samples, more) {
   for (const sample of more) {
     const last = samples.at(-1);
@@ -89,10 +89,10 @@ function append(samples, more) {
 
 // ---------------------------------------------------------------------------------------------------- boxes
 
-// The faces at a moment: those of a sample as they are, those between two samples interpolated. Held boxes would lag: of
-// the sample clip's faces, in every third frame, interpolated boxes meet 89 in 100 and held ones 47. A face that only
-// one of the two samples has is shown up to the middle. Samples without a face are not written down, so two that are
-// further apart than usual have nothing in common.
+// The faces at a time. At a sample, its own faces are returned; between two samples they are interpolated. Boxes that stay
+// until the next sample would lag: in every third frame of the sample clip, interpolated boxes match 89 % of the faces, and
+// boxes that stay match 47 %. A face in only one of the two samples is shown up to the middle. There are no samples without
+// faces, so two samples with a longer gap than usual are not interpolated.
 function facesAt(time) {
   const reach = interval * 1.5;
   const samples = samplesBetween(time - reach, time + reach);
@@ -109,7 +109,7 @@ function facesAt(time) {
   return [...pairs.map(([a, b]) => between(a, b, share)), ...(share <= 0.5 ? left : right)];
 }
 
-// Pairs the faces of two samples, nearest first. Faces that are far from each other, or of another size, are no pair.
+// Pairs the faces of two samples, nearest first. Faces that are far apart, or differ in size, are not paired.
 function match(before, after) {
   const ratio = video.videoWidth / video.videoHeight || 16 / 9;
   const candidates = before.flatMap((a) => after.map((b) => {
@@ -181,12 +181,12 @@ function describe(time, faces) {
 }
 
 function words(face) {
-  const said = [`confidence ${percent(face.Confidence)}`];
-  if (face.Pose) said.push(`turned ${Math.round(face.Pose.Yaw)}°, tilted ${Math.round(face.Pose.Roll)}°`);
-  if (face.AgeRange) said.push(`age ${face.AgeRange.Low} to ${face.AgeRange.High}`);
+  const parts = [`confidence ${percent(face.Confidence)}`];
+  if (face.Pose) parts.push(`turned ${Math.round(face.Pose.Yaw)}°, tilted ${Math.round(face.Pose.Roll)}°`);
+  if (face.AgeRange) parts.push(`age ${face.AgeRange.Low} to ${face.AgeRange.High}`);
   const [emotion] = [...(face.Emotions ?? [])].sort((a, b) => b.Confidence - a.Confidence);
-  if (emotion) said.push(emotion.Type.toLowerCase());
-  return said.join(", ");
+  if (emotion) parts.push(emotion.Type.toLowerCase());
+  return parts.join(", ");
 }
 
 const percent = (confidence) => `${confidence.toFixed(1)} %`;
@@ -200,7 +200,7 @@ function clock(time) {
 
 // ---------------------------------------------------------------------------------------------------- playing
 
-// The frame that is really on the screen, where the browser tells; else where the player says it is.
+// Uses the time of the frame on the screen if the browser reports it, or else the current time of the player.
 if ("requestVideoFrameCallback" in HTMLVideoElement.prototype) {
   const frame = (_, { mediaTime }) => {
     draw(mediaTime * 1000);
@@ -225,7 +225,7 @@ function toggle() {
   else video.pause();
 }
 
-// To the nearest moment with a face, forward or backward.
+// Seeks to the nearest sample, forward or backward.
 async function step(direction) {
   const now = video.currentTime * 1000;
   const ahead = direction > 0 ? ({ time }) => time > now + 20 : ({ time }) => time < now - 20;
@@ -233,7 +233,7 @@ async function step(direction) {
   for (const number of numbers) {
     const samples = await page(number).loading;
     const found = direction > 0 ? samples.find(ahead) : samples.findLast(ahead);
-    // A timestamp is rounded: a millisecond later, its frame is on the screen for certain.
+    // Timestamps are rounded; one millisecond later, the frame of the sample is certainly on the screen.
     if (found) return seek(found.time + 1);
   }
 }
@@ -251,8 +251,8 @@ function drawTimeline() {
   svg.setAttribute("viewBox", `0 0 ${duration / 1000 || 1} ${most}`);
   for (const [bar, count] of bars) {
     const rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-    const place = { x: bar * width, y: most - count, width: width * 0.92, height: count };
-    for (const [name, value] of Object.entries(place)) rect.setAttribute(name, value);
+    const attributes = { x: bar * width, y: most - count, width: width * 0.92, height: count };
+    for (const [name, value] of Object.entries(attributes)) rect.setAttribute(name, value);
     svg.append(rect);
   }
   $("timeline").setAttribute("aria-valuemax", Math.round(duration / 1000));
@@ -281,9 +281,9 @@ actions.p = actions["["];
 actions.n = actions["]"];
 
 document.addEventListener("keydown", (event) => {
-  // AltGr, with which some keyboards write [ and ], comes as Control and Alt together.
+  // AltGr, which some keyboards need for [ and ], is reported as Control and Alt together.
   if (event.metaKey || event.ctrlKey !== event.altKey || $("help").open) return;
-  // Space on a button or a box is that button's.
+  // Space on a button or a checkbox activates that control.
   if (event.key === " " && event.target.closest("button, input, a")) return;
   const action = actions[event.key];
   if (!action) return;
@@ -338,11 +338,11 @@ async function start() {
   $("title").textContent = key;
   $("facts").textContent = summary.faces
     ? `${summary.faces.toLocaleString("en")} faces in ${summary.frames_with_faces.toLocaleString("en")} moments; ` +
-      `${summary.most_faces.faces} at once at ${clock(summary.most_faces.timestamp_ms)}`
+      `at most ${summary.most_faces.faces} at the same time, at ${clock(summary.most_faces.timestamp_ms)}`
     : "No faces were found.";
   duration ||= length ?? 0;
   shape(width, height);
-  for (const [name, fact] of [["Execution", manifest.execution], ["Rekognition job", manifest.job.job_id]]) {
+  for (const [name, fact] of [["Execution", manifest.execution_arn], ["Rekognition job", manifest.job.job_id]]) {
     const [term, description] = [document.createElement("dt"), document.createElement("dd")];
     term.textContent = name;
     description.textContent = fact;
@@ -352,6 +352,6 @@ async function start() {
   draw(shown);
 }
 
-// Only now, so that nothing that the player tells is missed.
+// Set after all listeners are registered, so that no event of the player is missed.
 video.src = "video";
 start().catch(complain);

@@ -4,20 +4,20 @@ use serde_json::json;
 
 use super::*;
 
-/// A manifest as the workflow writes it.
+/// A manifest of the workflow.
 fn manifest(key: &str, bytes: u64) -> String {
     let object = json!({ "key": "results/k/t/x", "bytes": 1 });
     let job = json!({ "job_id": "j", "idempotency_key": "t", "attempt": 0, "face_attributes": "DEFAULT" });
     json!({
         "video": { "bucket": "b", "key": key, "etag": "e", "bytes": bytes },
-        "job": job, "execution": "arn", "faces": 1, "summary": object, "report": object, "pages": [],
+        "job": job, "execution_arn": "arn", "faces": 1, "summary": object, "report": object, "pages": [],
     })
     .to_string()
 }
 
 const HISTORY_TEXT: &str = r#"[{"id": 1, "type": "ExecutionStarted"}]"#;
 
-/// Writes a complete result of a video; every file but the manifest holds `text`.
+/// Writes a complete result of a video. All files except the manifest contain `text`.
 fn write_result(dir: &Path, key: &str, bytes: u64, text: &str, pages: usize) {
     fs::create_dir_all(dir.join(FACES)).unwrap();
     fs::write(dir.join(MANIFEST), manifest(key, bytes)).unwrap();
@@ -29,7 +29,7 @@ fn write_result(dir: &Path, key: &str, bytes: u64, text: &str, pages: usize) {
     }
 }
 
-/// Every file below a directory with its content, and every directory with none.
+/// All files below a directory with their content, and all directories without content.
 fn tree(dir: &Path) -> BTreeMap<PathBuf, Option<String>> {
     let mut found = BTreeMap::new();
     let mut left = vec![dir.to_owned()];
@@ -46,17 +46,17 @@ fn tree(dir: &Path) -> BTreeMap<PathBuf, Option<String>> {
     found
 }
 
-/// Runs what a successful run does with its output directory.
-fn replace(dir: &Path, only: Option<&Identity>, text: &str, pages: usize) -> Result<(), RunError> {
-    let output = Output::prepare(dir.to_owned(), only)?;
+/// Does what a successful run does with its output directory.
+fn replace(dir: &Path, only: Option<&VideoIdentity>, text: &str, pages: usize) -> Result<(), RunError> {
+    let output = OutputDir::prepare(dir.to_owned(), only)?;
     let staging = output.staging().unwrap();
     write_result(staging.path(), "clip.mp4", 4, text, pages);
     output.replace(staging)
 }
 
 #[track_caller]
-fn assert_refused(dir: &Path, only: Option<&Identity>, parts: &[&str]) {
-    let error = Output::prepare(dir.to_owned(), only).unwrap_err();
+fn assert_rejected(dir: &Path, only: Option<&VideoIdentity>, parts: &[&str]) {
+    let error = OutputDir::prepare(dir.to_owned(), only).unwrap_err();
     assert_eq!(error.exit_status(), 2, "{error}");
     for part in parts.iter().chain(&["--out"]) {
         assert!(error.to_string().contains(part), "{part} is not in: {error}");
@@ -64,7 +64,7 @@ fn assert_refused(dir: &Path, only: Option<&Identity>, parts: &[&str]) {
 }
 
 #[test]
-fn results_replace_results_and_leave_nothing_of_the_old_ones() {
+fn new_results_replace_all_files_of_the_old_ones() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("a/b/out");
     replace(&dir, None, "old", 3).unwrap();
@@ -74,11 +74,11 @@ fn results_replace_results_and_leave_nothing_of_the_old_ones() {
     let expected = tempfile::tempdir().unwrap();
     write_result(expected.path(), "clip.mp4", 4, "new", 1);
     assert_eq!(tree(&dir), tree(expected.path()));
-    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1, "something is left beside the results");
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1, "there are other files next to the results");
 }
 
 #[test]
-fn a_directory_with_anything_else_is_refused_and_stays_as_it_is() {
+fn a_directory_with_other_files_is_rejected_and_unchanged() {
     let root = tempfile::tempdir().unwrap();
     let write = |file: &str, text: &str| {
         let file = root.path().join(file);
@@ -111,7 +111,7 @@ fn a_directory_with_anything_else_is_refused_and_stays_as_it_is() {
         ("and-directory", "src"),
         ("and-link", "report.html"),
     ] {
-        assert_refused(&root.path().join(name), None, &[name, first]);
+        assert_rejected(&root.path().join(name), None, &[name, first]);
     }
     assert_eq!(tree(root.path()), before);
 }
@@ -123,26 +123,26 @@ fn the_directory_of_a_failed_run_is_checked_as_well() {
     let failed = root.path().join("out.failed");
     fs::create_dir(&failed).unwrap();
     fs::write(failed.join("draft.txt"), "mine").unwrap();
-    assert_refused(&dir, None, &["out.failed", "draft.txt"]);
-    assert!(!dir.exists(), "a refused run has created the output directory");
+    assert_rejected(&dir, None, &["out.failed", "draft.txt"]);
+    assert!(!dir.exists(), "a rejected run has created the output directory");
 
     fs::remove_file(failed.join("draft.txt")).unwrap();
     fs::write(failed.join(HISTORY), r#"[{"url": "https://example.org"}]"#).unwrap();
-    assert_refused(&dir, None, &["out.failed", HISTORY]);
+    assert_rejected(&dir, None, &["out.failed", HISTORY]);
 
     fs::write(failed.join(HISTORY), HISTORY_TEXT).unwrap();
-    Output::prepare(dir, None).unwrap();
+    OutputDir::prepare(dir, None).unwrap();
 }
 
 #[test]
-fn a_history_goes_beside_the_directory_and_else_to_a_temporary_one() {
+fn a_history_is_written_next_to_the_directory_or_else_to_a_temporary_one() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("out");
-    let output = Output::prepare(dir.clone(), None).unwrap();
+    let output = OutputDir::prepare(dir.clone(), None).unwrap();
     for _ in 0..2 {
         assert_eq!(output.save_failed(HISTORY_TEXT).unwrap(), root.path().join("out.failed").join(HISTORY));
     }
-    // Stored by the user while the video was analysed.
+    // The user stores a file while the video is analysed.
     fs::write(root.path().join("out.failed/draft.txt"), "mine").unwrap();
     fs::write(root.path().join("out.failed").join(HISTORY), "mine too").unwrap();
     let elsewhere = output.save_failed(HISTORY_TEXT).unwrap();
@@ -151,33 +151,33 @@ fn a_history_goes_beside_the_directory_and_else_to_a_temporary_one() {
     assert_eq!(fs::read_to_string(root.path().join("out.failed").join(HISTORY)).unwrap(), "mine too");
 
     drop(output);
-    assert!(!dir.exists(), "a failed run leaves an empty output directory");
+    assert!(!dir.exists(), "a failed run has not removed the empty output directory");
 }
 
 #[test]
-fn a_failed_run_leaves_an_existing_directory() {
+fn a_failed_run_keeps_an_existing_directory() {
     let root = tempfile::tempdir().unwrap();
-    drop(Output::prepare(root.path().to_owned(), None).unwrap());
+    drop(OutputDir::prepare(root.path().to_owned(), None).unwrap());
     assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
 }
 
 #[test]
-fn a_place_that_cannot_be_written_is_refused_before_any_work() {
+fn a_directory_that_cannot_be_written_is_rejected_before_the_set_up() {
     let root = tempfile::tempdir().unwrap();
     let file = root.path().join("file");
     fs::write(&file, "mine").unwrap();
-    assert_refused(&file, None, &["file", "cannot write"]);
-    assert_refused(&file.join("below"), None, &["below", "cannot write"]);
+    assert_rejected(&file, None, &["file", "cannot write"]);
+    assert_rejected(&file.join("below"), None, &["below", "cannot write"]);
     std::os::unix::fs::symlink(root.path().join("gone"), root.path().join("dangling")).unwrap();
-    assert_refused(&root.path().join("dangling"), None, &["dangling", "cannot write"]);
+    assert_rejected(&root.path().join("dangling"), None, &["dangling", "cannot write"]);
     assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
 }
 
-/// procfs refuses every new directory, also one of the superuser.
+/// procfs rejects every new directory, even from the superuser.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_directory_of_a_file_system_without_new_files_is_refused_before_any_work() {
-    assert_refused(Path::new("/proc/self/fdinfo/out"), None, &["/proc/self/fdinfo/out", "cannot write"]);
+fn a_directory_on_a_read_only_file_system_is_rejected_before_the_set_up() {
+    assert_rejected(Path::new("/proc/self/fdinfo/out"), None, &["/proc/self/fdinfo/out", "cannot write"]);
 }
 
 #[test]
@@ -192,12 +192,12 @@ fn a_symbolic_link_is_followed() {
     assert_eq!(fs::read_to_string(target.join("summary.json")).unwrap(), "new");
 }
 
-/// A mount point and the current directory cannot be renamed.
+/// The directory may be a mount point or the current directory, which cannot be renamed.
 #[test]
-fn the_directory_itself_is_never_renamed() {
+fn the_directory_itself_is_not_renamed() {
     use std::os::unix::fs::MetadataExt as _;
     let root = tempfile::tempdir().unwrap();
-    let identity = || fs::metadata(root.path()).map(|facts| (facts.dev(), facts.ino())).unwrap();
+    let identity = || fs::metadata(root.path()).map(|metadata| (metadata.dev(), metadata.ino())).unwrap();
     let before = identity();
     replace(root.path(), None, "old", 1).unwrap();
     replace(root.path(), None, "new", 1).unwrap();
@@ -205,7 +205,7 @@ fn the_directory_itself_is_never_renamed() {
 }
 
 #[test]
-fn entries_of_the_system_are_neither_refused_nor_removed() {
+fn entries_of_the_system_are_neither_rejected_nor_removed() {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join("lost+found")).unwrap();
     replace(root.path(), None, "old", 2).unwrap();
@@ -217,44 +217,44 @@ fn entries_of_the_system_are_neither_refused_nor_removed() {
 }
 
 #[test]
-fn results_of_another_video_stay_unless_their_directory_was_named() {
+fn results_of_another_video_are_replaced_only_with_an_explicit_directory() {
     let root = tempfile::tempdir().unwrap();
     replace(root.path(), None, "old", 1).unwrap();
-    let video = |key: &str, bytes| Identity { key: key.to_owned(), bytes };
-    assert_refused(root.path(), Some(&video("clip.MOV", 4)), &["clip.mp4", "another video"]);
-    assert_refused(root.path(), Some(&video("clip.mp4", 5)), &["clip.mp4 with 4 bytes", "another video"]);
+    let video = |key: &str, bytes| VideoIdentity { key: key.to_owned(), bytes };
+    assert_rejected(root.path(), Some(&video("clip.MOV", 4)), &["clip.mp4", "another video"]);
+    assert_rejected(root.path(), Some(&video("clip.mp4", 5)), &["clip.mp4 with 4 bytes", "another video"]);
     replace(root.path(), Some(&video("clip.mp4", 4)), "new", 1).unwrap();
     assert_eq!(fs::read_to_string(root.path().join("summary.json")).unwrap(), "new");
 }
 
 #[test]
-fn a_second_run_into_the_same_directory_is_refused_while_the_first_one_lasts() {
+fn a_second_run_with_the_same_directory_is_rejected_during_the_first() {
     let root = tempfile::tempdir().unwrap();
-    let first = Output::prepare(root.path().to_owned(), None).unwrap();
-    assert_refused(root.path(), None, &["another facereel run"]);
+    let first = OutputDir::prepare(root.path().to_owned(), None).unwrap();
+    assert_rejected(root.path(), None, &["another `facereel run`"]);
     drop(first);
-    Output::prepare(root.path().to_owned(), None).unwrap();
+    OutputDir::prepare(root.path().to_owned(), None).unwrap();
 }
 
 #[test]
-fn results_that_cannot_be_moved_are_kept_and_their_place_is_named() {
+fn results_that_cannot_be_moved_are_kept_and_their_directory_is_reported() {
     let root = tempfile::tempdir().unwrap();
     replace(root.path(), None, "old", 1).unwrap();
-    let output = Output::prepare(root.path().to_owned(), None).unwrap();
+    let output = OutputDir::prepare(root.path().to_owned(), None).unwrap();
     let staging = output.staging().unwrap();
     write_result(staging.path(), "clip.mp4", 4, "new", 1);
-    // Stored by the user while the video was analysed.
+    // The user stores a file while the video is analysed.
     fs::write(root.path().join("notes.txt"), "mine").unwrap();
     let error = output.replace(staging).unwrap_err();
-    let RunError::Kept { place, .. } = &error else { panic!("{error}") };
+    let RunError::Kept { kept_in, .. } = &error else { panic!("{error}") };
     assert_eq!(error.exit_status(), 1);
     assert!(
-        error.to_string().contains("notes.txt") && error.to_string().contains(&*place.to_string_lossy()),
+        error.to_string().contains("notes.txt") && error.to_string().contains(&*kept_in.to_string_lossy()),
         "{error}"
     );
     let expected = tempfile::tempdir().unwrap();
     write_result(expected.path(), "clip.mp4", 4, "new", 1);
-    assert_eq!(tree(place), tree(expected.path()));
+    assert_eq!(tree(kept_in), tree(expected.path()));
     assert_eq!(fs::read_to_string(root.path().join("summary.json")).unwrap(), "old");
     assert_eq!(fs::read_to_string(root.path().join("notes.txt")).unwrap(), "mine");
 }

@@ -1,87 +1,71 @@
-//! Progress for a person at a terminal, or as plain lines for a log; and output that does not panic.
+//! Progress on standard error, for a terminal or as plain lines for a log, and questions to the user.
 
 use std::{
-    fmt::Display,
-    io::{self, IsTerminal, Write as _, stderr, stdin, stdout},
+    io::{IsTerminal, Write as _, stderr, stdin},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::output::note;
 use local_stack::Progress;
 
-/// Writes to standard output. A closed pipe is not an error: its reader, such as `head`, needs no more.
-///
-/// # Errors
-/// Any other error of the system, such as a full disk.
-pub fn print(text: &str) -> io::Result<()> {
-    let mut stdout = stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
-    }
-}
-
-/// Writes a line to standard error. An error is ignored, because there is no other place to report it.
-pub fn note(line: impl Display) {
-    let _ = writeln!(stderr(), "{line}");
-}
-
-/// The answer of a person to a question.
+/// The answer of the user to a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// Go on.
+    /// Continue.
     Yes,
-    /// Stop here.
+    /// Do not continue.
     No,
-    /// The command does not run at a terminal, so that the question was not asked.
+    /// The command does not run at a terminal, so the question was not asked.
     NotAsked,
 }
 
-/// Steps on standard error: a line that moves where that is a terminal, else a line a step and one every tenth of it.
+/// The steps of a command on standard error. At a terminal, one line is updated; else one line is written at the start of
+/// each step and at every tenth of it.
 pub struct Terminal {
-    moving: bool,
+    is_terminal: bool,
     current: Mutex<Option<Step>>,
 }
 
 struct Step {
-    what: String,
-    since: Instant,
+    name: String,
+    started: Instant,
     bar: ProgressBar,
     tenths: f32,
 }
 
 impl Terminal {
-    /// Looks at what standard error is.
+    /// Detects whether standard error is a terminal.
     #[must_use]
     pub fn new() -> Self {
-        Self { moving: stderr().is_terminal(), current: Mutex::new(None) }
+        Self { is_terminal: stderr().is_terminal(), current: Mutex::new(None) }
     }
 
-    /// The last step is done.
+    /// Completes the current step.
     pub fn done(&self) {
         if let Some(step) = self.current().take() {
             self.end(&step);
         }
     }
 
-    /// The last step will not be done.
+    /// Removes the current step, which will not be completed.
     pub fn abandon(&self) {
         if let Some(step) = self.current().take() {
             step.bar.finish_and_clear();
         }
     }
 
-    /// Asks a question that is answered with yes or no, if there is somebody to ask.
+    /// Asks a question that is answered with yes or no, if the command runs at a terminal.
     pub async fn ask(&self, question: &str) -> Answer {
         self.done();
-        if !self.moving || !stdin().is_terminal() {
+        if !self.is_terminal || !stdin().is_terminal() {
             return Answer::NotAsked;
         }
         let _ = write!(stderr(), "{question} [y/N] ");
         let _ = stderr().flush();
-        // On a thread of its own: a person may think, and Ctrl-C is heard meanwhile.
+        // On a separate thread, so that Ctrl-C is handled while the command waits for the answer.
         let line = tokio::task::spawn_blocking(|| stdin().lines().next());
         match line.await {
             Ok(Some(Ok(line))) if ["y", "yes"].contains(&line.trim().to_lowercase().as_str()) => Answer::Yes,
@@ -91,8 +75,8 @@ impl Terminal {
 
     fn end(&self, step: &Step) {
         step.bar.finish_and_clear();
-        if self.moving {
-            note(format_args!("✓ {} ({:.1} s)", step.what, step.since.elapsed().as_secs_f32()));
+        if self.is_terminal {
+            note(format_args!("✓ {} ({:.1} s)", step.name, step.started.elapsed().as_secs_f32()));
         }
     }
 
@@ -110,7 +94,7 @@ impl Default for Terminal {
 impl Progress for Terminal {
     fn step(&self, what: &str) {
         self.done();
-        let bar = if self.moving {
+        let bar = if self.is_terminal {
             let bar = ProgressBar::new_spinner().with_style(style(SPINNER));
             bar.set_prefix(what.to_owned());
             bar.enable_steady_tick(Duration::from_millis(100));
@@ -119,7 +103,7 @@ impl Progress for Terminal {
             note(what);
             ProgressBar::hidden()
         };
-        *self.current() = Some(Step { what: what.to_owned(), since: Instant::now(), bar, tenths: 0.0 });
+        *self.current() = Some(Step { name: what.to_owned(), started: Instant::now(), bar, tenths: 0.0 });
     }
 
     fn detail(&self, text: &str) {
@@ -141,17 +125,17 @@ impl Progress for Terminal {
         let tenths = (percent / 10.0).floor();
         if tenths > step.tenths {
             step.tenths = tenths;
-            if !self.moving {
-                note(format_args!("{} {percent:.0} %", step.what));
+            if !self.is_terminal {
+                note(format_args!("{} {percent:.0} %", step.name));
             }
         }
     }
 }
 
-/// A step whose end is not in sight.
+/// The style of a step with unknown progress.
 const SPINNER: &str = "{spinner} {prefix} {wide_msg:.dim}";
 
-/// A step of which so much is done.
+/// The style of a step with known progress.
 const BAR: &str = "{spinner} {prefix} {bar:30} {percent} % {wide_msg:.dim}";
 
 fn style(template: &str) -> ProgressStyle {
@@ -163,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_templates_are_such_that_indicatif_knows() {
+    fn indicatif_accepts_the_templates() {
         assert!(ProgressStyle::with_template(SPINNER).is_ok());
         assert!(ProgressStyle::with_template(BAR).is_ok());
     }

@@ -1,4 +1,4 @@
-//! Where results and videos lie: on this machine or in S3.
+//! The locations of results and videos, on this machine or in S3.
 
 use std::{
     fmt, io,
@@ -12,19 +12,19 @@ use aws_sdk_s3::{
 };
 use tokio::sync::OnceCell;
 
-use super::ViewError;
+use super::error::ViewError;
 
 /// A file or a directory, or an object or a folder of objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Location {
     /// On this machine.
     Local(PathBuf),
-    /// In S3. Keys are raw; a folder's ends in `/`.
+    /// In S3. Keys are raw, not URL-encoded. The key of a folder ends with `/`.
     S3 { bucket: String, key: String, version_id: Option<String> },
 }
 
-impl Place {
-    /// Reads a path, or `s3://bucket/key` with the key as it is.
+impl Location {
+    /// Parses a path, or `s3://bucket/key` with a raw key.
     pub(super) fn parse(text: &str) -> Result<Self, ViewError> {
         let Some(address) = text.strip_prefix("s3://") else { return Ok(Self::Local(text.into())) };
         match address.split_once('/') {
@@ -35,7 +35,7 @@ impl Place {
         }
     }
 
-    /// The folder that is meant, where its manifest may be named instead.
+    /// The folder of results, which may be given as the location of its manifest.
     pub(super) fn folder(self) -> Self {
         const MANIFEST: &str = "manifest.json";
         match self {
@@ -61,7 +61,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Local(path) if path.as_os_str().is_empty() => f.write_str("this directory"),
@@ -71,38 +71,42 @@ impl fmt::Display for Place {
     }
 }
 
-/// Reads from both. AWS is looked up only when something lies there: it takes a moment.
-pub(super) struct Store {
+/// Reads files and objects. The AWS configuration is loaded only for the first object, because loading it takes time.
+pub(super) struct LocationReader {
     s3: OnceCell<Client>,
 }
 
-impl Store {
-    /// With this AWS; without one, the user's own.
-    pub(super) fn of(aws: Option<&SdkConfig>) -> Self {
+impl LocationReader {
+    /// A reader with the configuration `aws`, or, if there is none, the user's own.
+    pub(super) fn new(aws: Option<&SdkConfig>) -> Self {
         Self { s3: aws.map(Client::new).map_or_else(OnceCell::new, |client| OnceCell::new_with(Some(client))) }
     }
 
-    /// A whole file or object; `None` when there is none.
-    pub(super) async fn read(&self, place: &Place) -> Result<Option<Vec<u8>>, ViewError> {
-        match place {
-            Place::Local(path) => match tokio::fs::read(path).await {
+    /// The content of a file or object. `None`, if it does not exist.
+    pub(super) async fn read(&self, location: &Location) -> Result<Option<Vec<u8>>, ViewError> {
+        match location {
+            Location::Local(path) => match tokio::fs::read(path).await {
                 Ok(body) => Ok(Some(body)),
                 Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                     Ok(None)
                 }
-                Err(error) => Err(ViewError::NoResult { place: place.to_string(), reason: error.to_string() }),
+                Err(error) => Err(ViewError::NoResult { location: location.to_string(), reason: error.to_string() }),
             },
-            Place::S3 { .. } => {
-                let Some(object) = self.get(place, None).await? else { return Ok(None) };
-                let body = object.body.collect().await.map_err(|error| refused(place, error))?;
+            Location::S3 { .. } => {
+                let Some(object) = self.get(location, None).await? else { return Ok(None) };
+                let body = object.body.collect().await.map_err(|error| read_error(location, error))?;
                 Ok(Some(body.to_vec()))
             }
         }
     }
 
-    /// An object, or the range of it that an HTTP `Range` header asks for; `None` when there is none.
-    pub(super) async fn get(&self, place: &Place, range: Option<&str>) -> Result<Option<GetObjectOutput>, ViewError> {
-        let Place::S3 { bucket, key, version_id } = place else { return Ok(None) };
+    /// An object, or the range of it that an HTTP `Range` header requests. `None`, if it does not exist.
+    pub(super) async fn get(
+        &self,
+        location: &Location,
+        range: Option<&str>,
+    ) -> Result<Option<GetObjectOutput>, ViewError> {
+        let Location::S3 { bucket, key, version_id } = location else { return Ok(None) };
         let client = self
             .s3
             .get_or_init(async || Client::new(&aws_config::load_defaults(BehaviorVersion::latest()).await))
@@ -111,11 +115,11 @@ impl Store {
         match request.set_range(range.map(str::to_owned)).send().await {
             Ok(object) => Ok(Some(object)),
             Err(error) if matches!(error.as_service_error(), Some(GetObjectError::NoSuchKey(_))) => Ok(None),
-            Err(error) => Err(refused(place, error)),
+            Err(error) => Err(read_error(location, error)),
         }
     }
 }
 
-fn refused(place: &Place, source: impl Into<aws_sdk_s3::error::BoxError>) -> ViewError {
-    ViewError::Aws { call: "s3:GetObject", place: place.to_string(), source: source.into() }
+fn read_error(location: &Location, source: impl Into<aws_sdk_s3::error::BoxError>) -> ViewError {
+    ViewError::Aws { call: "s3:GetObject", location: location.to_string(), source: source.into() }
 }

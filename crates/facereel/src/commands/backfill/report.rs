@@ -1,0 +1,201 @@
+//! What a backfill has found and started.
+
+use std::fmt;
+
+use super::{listing::ListedVideo, source::Source};
+use crate::deployed::StateMachineArn;
+use crate::terminal::{
+    exit::{self, ExitStatus, FAILURE, SUCCESS},
+    text::counted,
+};
+
+/// The price of face detection in USD for a minute of stored video, in us-east-1 and most Regions
+/// (<https://aws.amazon.com/rekognition/pricing/>).
+const USD_PER_MINUTE: f64 = 0.10;
+
+/// The videos of a source, and what was done about those that are due.
+#[derive(Debug, Clone)]
+pub struct BackfillReport {
+    /// The bucket and prefix of the videos.
+    pub source: Source,
+    /// The number of videos.
+    pub videos: usize,
+    /// The number of videos with a complete result for their current content.
+    pub complete: usize,
+    /// The number of videos whose execution, started by an earlier backfill, still runs.
+    pub running: usize,
+    /// The videos to analyse.
+    pub due: Vec<ListedVideo>,
+    /// What was done about the due videos.
+    pub outcome: BackfillOutcome,
+    pub(super) state_machine: StateMachineArn,
+}
+
+/// What was done about the due videos.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BackfillOutcome {
+    /// No video is due.
+    NothingDue,
+    /// It was a dry run: nothing was started.
+    WouldStart,
+    /// Nothing was started, because the user has not agreed to the price.
+    NotBilled {
+        /// Whether the user was asked.
+        asked: bool,
+    },
+    /// The analysis of the videos was started.
+    Started {
+        /// The ARN of the execution of `backfill`.
+        arn: String,
+    },
+}
+
+/// The size and the price of the due videos.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// The total size in bytes.
+    pub bytes: u64,
+    /// The total length in minutes of the videos whose length is known.
+    pub minutes: f64,
+    /// The number of videos whose length is unknown.
+    pub unknown: usize,
+    /// The price in USD. Videos of unknown length are assumed to have the average minutes per byte of the others. `None` if
+    /// no length is known.
+    pub usd: Option<f64>,
+}
+
+impl BackfillReport {
+    /// The size and the price of the due videos.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    pub fn estimate(&self) -> Estimate {
+        let bytes = self.due.iter().map(|video| video.bytes).sum();
+        let known: Vec<_> = self.due.iter().filter_map(|video| Some((video.bytes, video.duration?))).collect();
+        // The sum of no floats is -0.0.
+        let minutes = known.iter().map(|(_, duration)| duration.as_secs_f64() / 60.0).fold(0.0, |sum, one| sum + one);
+        let known_bytes: u64 = known.iter().map(|(bytes, _)| bytes).sum();
+        let usd = (known_bytes > 0).then(|| minutes * USD_PER_MINUTE * (bytes as f64 / known_bytes as f64));
+        Estimate { bytes, minutes, unknown: self.due.len() - known.len(), usd }
+    }
+
+    /// Whether the due videos are being analysed, or were only to be listed.
+    #[must_use]
+    pub fn all_well(&self) -> bool {
+        !matches!(self.outcome, BackfillOutcome::NotBilled { .. })
+    }
+}
+
+/// The numbers of videos and the estimate, as text.
+pub(super) struct Findings<'a>(pub(super) &'a BackfillReport);
+
+impl fmt::Display for Findings<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BackfillReport { source, videos, complete, running, due, .. } = self.0;
+        write!(f, "{source}: {}, {complete} with a complete result", counted(*videos, "video"))?;
+        if *running > 0 {
+            write!(f, ", {running} running")?;
+        }
+        if due.is_empty() {
+            return Ok(());
+        }
+        let Estimate { bytes, minutes, unknown, usd } = self.0.estimate();
+        let bytes = indicatif::DecimalBytes(bytes);
+        write!(f, "\nDue       {}, {bytes}, ", counted(due.len(), "video"))?;
+        match unknown {
+            0 => write!(f, "{minutes:.1} minutes")?,
+            _ if unknown == due.len() => write!(f, "length unknown")?,
+            _ => write!(f, "{minutes:.1} minutes and {} of unknown length", counted(unknown, "video"))?,
+        }
+        match usd {
+            Some(usd) => {
+                write!(f, "\nEstimate  about USD {usd:.2}, at {USD_PER_MINUTE:.2} a minute; prices differ by Region")
+            }
+            None => {
+                write!(
+                    f,
+                    "\nEstimate  none, as no length is known; Rekognition bills about USD {USD_PER_MINUTE:.2} a minute"
+                )
+            }
+        }
+    }
+}
+
+impl exit::Report for BackfillReport {
+    fn exit_status(&self) -> ExitStatus {
+        if self.all_well() { SUCCESS } else { FAILURE }
+    }
+}
+
+impl fmt::Display for BackfillReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", Findings(self))?;
+        match &self.outcome {
+            BackfillOutcome::NothingDue => f.write_str("Nothing to do."),
+            BackfillOutcome::WouldStart => f.write_str("Dry run: nothing was started."),
+            BackfillOutcome::NotBilled { asked: true } => f.write_str("Nothing was started."),
+            BackfillOutcome::NotBilled { asked: false } => {
+                f.write_str("Nothing was started, because it would be billed. Agree with --yes.")
+            }
+            BackfillOutcome::Started { arn } => write!(
+                f,
+                "Started. The analyses continue on AWS. Replay failed ones with `facereel replay`; run the backfill again for missed videos.\n{}",
+                self.state_machine.execution_url(arn)
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn report(due: Vec<ListedVideo>) -> BackfillReport {
+        BackfillReport {
+            source: "s3://uploads/in/".parse().unwrap(),
+            videos: 10,
+            complete: 10 - due.len(),
+            running: 0,
+            due,
+            outcome: BackfillOutcome::WouldStart,
+            state_machine: "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-analyze-video".parse().unwrap(),
+        }
+    }
+
+    fn video(bytes: u64, minutes: Option<u64>) -> ListedVideo {
+        let duration = minutes.map(Duration::from_mins);
+        ListedVideo { key: "k.mp4".into(), etag: "e".into(), bytes, duration }
+    }
+
+    #[test]
+    fn the_estimate_assumes_the_known_minutes_per_byte_for_unknown_lengths() {
+        let estimate = report(vec![video(1000, Some(10)), video(3000, Some(20)), video(4000, None)]).estimate();
+        assert_eq!((estimate.bytes, estimate.unknown), (8000, 1));
+        assert!((estimate.minutes - 30.0).abs() < 1e-9);
+        assert!((estimate.usd.unwrap() - 6.0).abs() < 1e-9, "{estimate:?}");
+        assert_eq!(report(vec![video(4000, None)]).estimate().usd, None);
+    }
+
+    #[test]
+    fn the_report_contains_videos_bytes_minutes_and_price() {
+        let text = report(vec![video(1_500_000_000, Some(90))]).to_string();
+        for part in
+            ["10 videos, 9 with a complete result", "Due       1 video, 1.50 GB, 90.0 minutes\n", "USD 9.00", "Dry run"]
+        {
+            assert!(text.contains(part), "{part} is not in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_report_has_correct_plurals_and_no_negative_zero() {
+        let unknown = report(vec![video(4000, None)]);
+        assert!(unknown.estimate().minutes.is_sign_positive(), "{:?}", unknown.estimate());
+        let text = unknown.to_string();
+        assert!(text.contains("Due       1 video, 4.00 kB, length unknown\n"), "{text}");
+        let text = report(vec![video(4000, None), video(4000, Some(1))]).to_string();
+        assert!(text.contains("Due       2 videos, 8.00 kB, 1.0 minutes and 1 video of unknown length\n"), "{text}");
+        let text = BackfillReport { videos: 1, complete: 1, ..report(Vec::new()) }.to_string();
+        assert!(text.starts_with("s3://uploads/in/: 1 video, 1 with"), "{text}");
+    }
+}
