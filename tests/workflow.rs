@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use face_detection::CenterFace;
-use local_stack::{FaceAttributes, Silent};
+use lambdas::job::FaceAttributes;
+use local_stack::Silent;
 use rekognition_local::{Call, Fault, JobStatus, Refusal};
 use serde_json::json;
 use tests::workflow::{ANY_VIDEO, Canned, Gated, Rig, Score, model};

@@ -18,10 +18,11 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const MAX_PAUSE: Duration = Duration::from_secs(8);
 
 /// The attributes that Rekognition returns for a face.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum FaceAttributes {
     /// Box, confidence, landmarks, pose and quality: about 0.7 kB of JSON a face.
+    #[default]
     Default,
     /// Age, emotions and the rest as well: about 3.3 kB of JSON a face.
     All,

@@ -9,6 +9,7 @@ use std::{
 };
 
 use aws_sdk_lambda::primitives::Blob;
+use lambdas::functions::Function;
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
@@ -23,12 +24,9 @@ use crate::{Error, Progress, dependencies::last_lines, process_group::ProcessGro
 ///
 /// The default is empty, for a state machine that calls no function.
 #[derive(Debug, Clone, Default)]
-pub struct LambdaPackages(BTreeMap<&'static str, Blob>);
+pub struct LambdaPackages(BTreeMap<Function, Blob>);
 
 impl LambdaPackages {
-    /// The names of the functions of the workflow. Each is a binary of the package `lambdas`.
-    pub const FUNCTIONS: [&str; 5] = ["start-detection", "resume-execution", "list-pages", "fetch-page", "summarize"];
-
     /// Builds the functions with cargo, in the profile of this program, and packs them.
     ///
     /// # Errors
@@ -38,18 +36,19 @@ impl LambdaPackages {
         let binaries = cargo_build(progress).await?;
         progress.detail("packing");
         let mut packing = JoinSet::new();
-        for name in Self::FUNCTIONS {
+        for &function in Function::ALL {
+            let name = function.name();
             let binary = binaries.get(name).ok_or(Error::MissingBinary { name })?.clone();
             packing.spawn_blocking(move || {
-                pack(&binary).map(|zip| (name, Blob::new(zip))).map_err(Error::file("pack", binary))
+                pack(&binary).map(|zip| (function, Blob::new(zip))).map_err(Error::file("pack", binary))
             });
         }
         packing.join_all().await.into_iter().collect::<Result<_, _>>().map(Self)
     }
 
-    /// The package of each function, by the function's name.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Blob)> {
-        self.0.iter().map(|(name, zip)| (*name, zip))
+    /// The package of each function.
+    pub fn iter(&self) -> impl Iterator<Item = (Function, &Blob)> {
+        self.0.iter().map(|(function, zip)| (*function, zip))
     }
 }
 
@@ -76,7 +75,7 @@ async fn cargo_build(progress: &dyn Progress) -> Result<BTreeMap<String, PathBuf
         .current_dir(&root)
         // All default members are selected, so that every dependency has the same features and is compiled only once.
         .args(["build", "--locked"])
-        .args(LambdaPackages::FUNCTIONS.iter().flat_map(|name| ["--bin", name]))
+        .args(Function::ALL.iter().flat_map(|function| ["--bin", function.name()]))
         .args(["--message-format", "json-render-diagnostics", "--color", "never"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -34,6 +34,6 @@ pub use executions::{Execution, Executions};
 pub use lambda_packages::LambdaPackages;
 pub use objects::{Object, Objects, PART_BYTES};
 pub use progress::{Progress, Silent};
-pub use stack::{FaceAttributes, Stack, StackOptions};
+pub use stack::{Stack, StackOptions};
 pub use workflow::{Workflow, WorkflowOptions};
 pub use workspace::{dependencies_dir, workspace};

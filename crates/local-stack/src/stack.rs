@@ -1,7 +1,7 @@
 //! The deployment of this repository's workflow on an emulator: what Terraform creates on AWS.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
 };
 
@@ -12,6 +12,7 @@ use aws_sdk_lambda::{
 };
 use aws_sdk_s3::types::{EventBridgeConfiguration, NotificationConfiguration};
 use futures_util::future::try_join_all;
+use lambdas::{functions::Function, job::FaceAttributes};
 use serde_json::json;
 
 use crate::{
@@ -22,31 +23,6 @@ use crate::{
 /// The emulator checks no permissions, so this role does not exist. Whether the deployed roles allow enough can only be
 /// tested on AWS.
 const ROLE: &str = "arn:aws:iam::000000000000:role/facereel";
-
-/// The maximum timeout of a function on AWS, in seconds. The timeouts in the state machine are shorter.
-const FUNCTION_TIMEOUT_SECONDS: i32 = 900;
-
-/// The face attributes that Rekognition is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-#[value(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum FaceAttributes {
-    /// Box, confidence, landmarks and quality. Rekognition on AWS adds the pose.
-    #[default]
-    Default,
-    /// All attributes. Rekognition on AWS adds, for example, age range and emotions.
-    All,
-}
-
-impl FaceAttributes {
-    /// The value in Rekognition's API.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Default => "DEFAULT",
-            Self::All => "ALL",
-        }
-    }
-}
 
 /// The options of a deployment.
 #[derive(Debug, Clone)]
@@ -108,12 +84,12 @@ impl Stack {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
-        let functions: HashMap<&str, String> =
-            try_join_all(packages.iter().map(|(name, zip)| deployment.function(name, zip, &environment)))
+        let functions: BTreeMap<Function, String> =
+            try_join_all(packages.iter().map(|(function, zip)| deployment.function(function, zip, &environment)))
                 .await?
                 .into_iter()
                 .collect();
-        if let Some(arn) = functions.get("resume-execution") {
+        if let Some(arn) = functions.get(&Function::ResumeExecution) {
             deployment.subscribe(&topic_arn, arn).await?;
         }
 
@@ -125,11 +101,11 @@ impl Stack {
 }
 
 /// The definition of the state machine with its placeholders replaced by the partition and the ARNs of the functions.
-fn definition(path: &Path, functions: &HashMap<&str, String>) -> Result<String, Error> {
+fn definition(path: &Path, functions: &BTreeMap<Function, String>) -> Result<String, Error> {
     let text = std::fs::read_to_string(path).map_err(Error::file("read", path))?.replace("${partition}", "aws");
     Ok(functions
         .iter()
-        .fold(text, |text, (name, arn)| text.replace(&format!("${{{}_arn}}", name.replace('-', "_")), arn)))
+        .fold(text, |text, (function, arn)| text.replace(&format!("${{{}}}", function.placeholder()), arn)))
 }
 
 /// The clients for a deployment, with one method for each type of resource.
@@ -162,28 +138,31 @@ impl Deployment {
         topic.topic_arn.ok_or(Error::Incomplete { call: "sns:CreateTopic", missing: "TopicArn" })
     }
 
-    async fn function<'a>(
+    async fn function(
         &self,
-        name: &'a str,
+        function: Function,
         zip: &Blob,
         environment: &HashMap<String, String>,
-    ) -> Result<(&'a str, String), Error> {
-        let function = self
+    ) -> Result<(Function, String), Error> {
+        let timeout = i32::try_from(function.timeout().as_secs()).expect("a timeout is at most 900 seconds");
+        let memory_mb = i32::try_from(function.memory_mb()).expect("the memory is at most 10,240 MB");
+        let created = self
             .lambda
             .create_function()
-            .function_name(format!("facereel-{name}"))
+            .function_name(format!("facereel-{}", function.name()))
             .runtime(Runtime::Providedal2023)
             .handler("bootstrap")
             .role(ROLE)
-            .timeout(FUNCTION_TIMEOUT_SECONDS)
+            .timeout(timeout)
+            .memory_size(memory_mb)
             .code(FunctionCode::builder().zip_file(zip.clone()).build())
             .environment(Environment::builder().set_variables(Some(environment.clone())).build())
             .send()
             .await
             .map_err(Error::aws("lambda:CreateFunction"))?;
         let arn =
-            function.function_arn.ok_or(Error::Incomplete { call: "lambda:CreateFunction", missing: "FunctionArn" })?;
-        Ok((name, arn))
+            created.function_arn.ok_or(Error::Incomplete { call: "lambda:CreateFunction", missing: "FunctionArn" })?;
+        Ok((function, arn))
     }
 
     async fn subscribe(&self, topic_arn: &str, function_arn: &str) -> Result<(), Error> {
@@ -276,7 +255,8 @@ mod tests {
 
     #[test]
     fn every_placeholder_of_the_definition_is_replaced() {
-        let functions = LambdaPackages::FUNCTIONS.iter().map(|name| (*name, format!("arn:of:{name}"))).collect();
+        let functions =
+            Function::ALL.iter().map(|function| (*function, format!("arn:of:{}", function.name()))).collect();
         let text = definition(&workspace().unwrap().join(DEFINITION), &functions).unwrap();
         assert!(!text.contains("${"), "{text}");
         for name in ["start-detection", "list-pages", "fetch-page", "summarize"] {

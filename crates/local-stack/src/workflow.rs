@@ -3,11 +3,12 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use face_detection::Detector;
+use lambdas::job::FaceAttributes;
 use rekognition_local::{Config, Server};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    Dependencies, Emulator, Error, Execution, Executions, FaceAttributes, LambdaPackages, Objects, Stack, StackOptions,
+    Dependencies, Emulator, Error, Execution, Executions, LambdaPackages, Objects, Stack, StackOptions,
     emulator::log_end,
 };
 

@@ -45,8 +45,9 @@ impl Terraform {
         }
         copy(&root.join("terraform"), &dir.path().join("terraform"), &["tf", "json", "hcl"]);
         copy(&root.join("statemachine"), &dir.path().join("statemachine"), &["json"]);
-        for (name, zip) in packages.iter() {
-            fs::write(dir.path().join("zips").join(format!("{name}.zip")), zip.as_ref()).expect("zips can be written");
+        for (function, zip) in packages.iter() {
+            fs::write(dir.path().join("zips").join(format!("{}.zip", function.name())), zip.as_ref())
+                .expect("zips can be written");
         }
         // An override file, so that the module itself contains nothing about emulators and recorders.
         fs::write(dir.path().join("terraform/recorders_override.tf"), override_of_functions(&root, recorders))

@@ -11,8 +11,10 @@ use std::{
     time::Duration,
 };
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use face_detection::CenterFace;
-use output::{HISTORY, MANIFEST, OutputDir, VideoIdentity};
+use lambdas::{job::FaceAttributes, layout::MANIFEST};
+use output::{HISTORY, OutputDir, VideoIdentity};
 use rekognition_local::JobStatus;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -25,8 +27,8 @@ pub use report::RunReport;
 use crate::commands::view::View;
 use crate::terminal::{Terminal, note, text::counted};
 use local_stack::{
-    Dependencies, Error, Execution, FaceAttributes, LambdaPackages, Objects, Progress, Workflow, WorkflowOptions,
-    dependencies_dir, workspace,
+    Dependencies, Error, Execution, LambdaPackages, Objects, Progress, Workflow, WorkflowOptions, dependencies_dir,
+    workspace,
 };
 use report::view_command;
 
@@ -56,7 +58,7 @@ pub struct Run {
     video: Option<PathBuf>,
     /// The face attributes to ask for. The local stand-in for Rekognition returns box, confidence, landmarks and
     /// quality for both ALL and DEFAULT.
-    #[arg(long, value_enum, ignore_case = true, default_value_t)]
+    #[arg(long, ignore_case = true, default_value = "DEFAULT", value_parser = face_attributes())]
     attributes: FaceAttributes,
     /// The directory for the results [default: facereel-results/<video name without its suffix>/].
     ///
@@ -68,6 +70,15 @@ pub struct Run {
     /// Show the faces over the video in the browser, as `facereel view` does.
     #[arg(long)]
     open: bool,
+}
+
+/// Parses the values of `--attributes`.
+fn face_attributes() -> impl TypedValueParser<Value = FaceAttributes> {
+    let values = [FaceAttributes::Default, FaceAttributes::All];
+    PossibleValuesParser::new(values.map(FaceAttributes::as_str)).map(move |text| {
+        let chosen = values.into_iter().find(|value| value.as_str().eq_ignore_ascii_case(&text));
+        chosen.expect("clap accepts the possible values only")
+    })
 }
 
 impl Run {

@@ -11,15 +11,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use lambdas::results::Manifest;
+use lambdas::{layout::MANIFEST, results::Manifest};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::error::RunError;
 use local_stack::Error;
-
-/// The presence of this file means that the results are complete.
-pub(super) const MANIFEST: &str = "manifest.json";
 
 /// The file with the history of the execution.
 pub(super) const HISTORY: &str = "history.json";
@@ -259,7 +256,7 @@ fn is_page(name: &OsStr) -> bool {
     number.is_some_and(|number| number.len() >= 5 && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// The files of an earlier result in a directory, which are none in an empty directory. The entry `staging` is ignored. For
+/// The files of an earlier result in a directory, empty for an empty directory. The entry `staging` is ignored. For
 /// any other directory, the error is a message for the user.
 fn replaceable_files(
     dir: &Path,

@@ -10,6 +10,7 @@ use aws_sdk_s3::{
     Client,
     operation::get_object::{GetObjectError, GetObjectOutput},
 };
+use lambdas::layout;
 use tokio::sync::OnceCell;
 
 use super::error::ViewError;
@@ -37,13 +38,12 @@ impl Location {
 
     /// The folder of results, which may be given as the location of its manifest.
     pub(super) fn folder(self) -> Self {
-        const MANIFEST: &str = "manifest.json";
         match self {
-            Self::Local(path) if path.ends_with(MANIFEST) => {
+            Self::Local(path) if path.ends_with(layout::MANIFEST) => {
                 Self::Local(path.parent().unwrap_or(Path::new("")).to_owned())
             }
             Self::S3 { bucket, key, version_id } => {
-                let folder = key.strip_suffix(MANIFEST).unwrap_or(&key).trim_end_matches('/');
+                let folder = key.strip_suffix(layout::MANIFEST).unwrap_or(&key).trim_end_matches('/');
                 Self::S3 { bucket, key: format!("{folder}/"), version_id }
             }
             path @ Self::Local(_) => path,
