@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use aws_sdk_lambda::primitives::Blob;
 use face_detection::{Analysis, AnalyzeError, Continue, Detector};
+use lambdas::functions::Function;
 use lambdas::job::{FinishedJob, VideoMetadata};
 use lambdas::results::{JobFacts, Manifest};
 use local_stack::{Dependencies, Emulator, Execution, Executions, LambdaPackages, Objects, Silent, dependencies_dir};
@@ -355,7 +356,7 @@ async fn recorders(emulator: &Emulator, rekognition: &Server) -> BTreeMap<&'stat
         state_machine_arn: "arn:aws:states:us-east-1:000000000000:stateMachine:facereel-analyze-video".to_owned(),
     };
     let mut recorders = BTreeMap::new();
-    for name in LambdaPackages::FUNCTIONS {
+    for name in Function::ALL.iter().map(|function| function.name()) {
         recorders.insert(name, Recorder::start(upstream.clone()).await.unwrap());
     }
     recorders
