@@ -95,7 +95,7 @@ pub const CATALOGUE: &[ErrorFacts] = &[
     error(
         "JobFailed",
         "the job ended without a result; the cause begins with Rekognition's reason",
-        "encode the video again if the reason names its format: `ffmpeg -i INPUT -c:v libx264 -pix_fmt yuv420p OUTPUT.mp4`",
+        "if the reason is the file, check that a player shows the whole video, then encode it again: `ffmpeg -i INPUT -c:v libx264 -pix_fmt yuv420p OUTPUT.mp4`; else try again",
         Replay::RedriveBilled,
     ),
     error(

@@ -71,7 +71,8 @@ fn line(lines: &[Value], message: &str) -> Value {
 
 #[track_caller]
 fn assert_found(line: &Value, idempotency_key: &str) {
-    assert_eq!(line["execution_name"], "one", "{line}");
+    let execution = line.get("execution_name").or(line.get("execution_arn"));
+    assert_eq!(execution, Some(&json!("one")), "{line}");
     assert_eq!(line["key"], "holiday.mp4", "{line}");
     assert_eq!(line["idempotency_key"], idempotency_key, "{line}");
 }
@@ -126,7 +127,7 @@ async fn every_step_logs_what_happened_and_to_which_video() {
     let event = include_str!("../../tests/fixtures/sns/succeeded.json");
     let clients_of_resume = clients(&store, &[completed], &accepting_sfn(&sent));
     resume_execution(&clients_of_resume, &config, serde_json::from_str(event).unwrap()).await.unwrap();
-    let resumed = line(&log.lines(), "sent a waiting execution");
+    let resumed = line(&log.lines(), "sent a callback");
     assert_found(&resumed, idempotency_key);
     assert_eq!(resumed["delivery"], "Delivered");
 
@@ -151,7 +152,7 @@ async fn every_step_logs_what_happened_and_to_which_video() {
     assert_eq!((&fetched["page"], &fetched["faces"]), (&json!(0), &json!(1)));
 
     let config = summarize::Config { results_bucket: "results".into() };
-    let request = json!({"execution_name": "one", "job": job, "pages": 1});
+    let request = json!({"execution_arn": "one", "job": job, "pages": 1});
     summarize(&clients, &config, serde_json::from_value(request).unwrap()).await.unwrap();
     let summarized = line(&log.lines(), "the result is complete");
     assert_found(&summarized, idempotency_key);

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 fn job() -> Value {
     json!({
-        "job_id": "job", "idempotency_key": "idempotency_key", "attempt": 0, "face_attributes": "DEFAULT",
+        "job_id": "job", "idempotency_key": "0f", "attempt": 0, "face_attributes": "DEFAULT",
         "video": {"bucket": "uploads", "key": "holiday.mp4", "etag": "e", "bytes": 1000},
         "metadata": {"duration_ms": 12000},
     })
@@ -145,7 +145,7 @@ async fn a_batch_of_pages_becomes_lines_a_summary_and_last_a_manifest() {
     let request = json!({"execution_name": "one", "job": job(), "batch": {"index": 0, "pages": 2}});
     let fetched = fetch_page(&clients, &config, serde_json::from_value(request).unwrap()).await.unwrap();
     assert_eq!((fetched.pages, fetched.faces), (2, 3));
-    let first = store.text("results/holiday.mp4/tag/faces/00000.jsonl");
+    let first = store.text("results/holiday.mp4/0f/faces/00000.jsonl");
     assert_eq!(first.lines().count(), 2);
     assert!(first.contains("FieldOfTomorrow"), "a field that the SDK does not know was lost: {first}");
 
@@ -166,6 +166,6 @@ async fn a_batch_of_pages_becomes_lines_a_summary_and_last_a_manifest() {
         assert_eq!(page["faces"], body.lines().count());
     }
     assert_eq!(manifest["pages"][1]["first_ms"], 500);
-    let summary: Value = serde_json::from_str(&store.text("results/holiday.mp4/tag/summary.json")).unwrap();
+    let summary: Value = serde_json::from_str(&store.text("results/holiday.mp4/0f/summary.json")).unwrap();
     assert_eq!(summary["most_faces"], json!({"faces": 2, "timestamp_ms": 500}));
 }

@@ -34,7 +34,9 @@ struct Cli {
 enum Command {
     Run(Run),
     Replay(ReplayCommand),
+    /// Analyse the videos of a bucket that have no complete result yet.
     Backfill(OnAws<Backfill>),
+    /// Show which executions run, wait for a job slot or failed, and how many events are undelivered.
     Status(OnAws<Status>),
     View(View),
     Completions(Completions),

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::json;
 use simulation::{
     Batch, Content, FaultRates, HOUR, InjectedBug, Kind, Limits, MINUTE, Ms, Run, SECOND, Scenario,
     UnspecifiedBehaviour, Upload, Versioning, run,
@@ -318,6 +319,27 @@ mod regressions {
             // And the video that every scenario ends with.
             assert_eq!(run.jobs.len(), 5 + 1, "{}", run.trace);
         }
+    }
+
+    #[test]
+    fn a_valid_entry_under_another_key_is_removed() {
+        // An entry was deleted by the key that its content gives. Under any other key it was listed forever, and every
+        // invocation looked at it again and again.
+        let entry = json!({
+            "execution_name": "unknown",
+            "started_ms": 1,
+            "entered_ms": 1,
+            "job": {
+                "video": {"bucket": "uploads", "key": "unknown.mp4", "etag": "e", "bytes": 5},
+                "face_attributes": "DEFAULT",
+                "topic_arn": "topic",
+                "role_arn": "role",
+                "attempt": 0
+            }
+        });
+        let foreign_objects = vec![("queue/entries/0000000000000-other".to_owned(), entry.to_string())];
+        let uploads = vec![upload(0, "a.mp4", video(1, 5, MINUTE))];
+        assert_no_violation(&run(&Scenario { uploads, foreign_objects, ..Scenario::fault_free(1) }));
     }
 
     #[test]

@@ -82,21 +82,21 @@ async fn drain(store: Store<'_>, lease: &mut Lease<'_>) -> Result<Drained, AwsEr
                     continue;
                 }
             };
-            match start_job(store, &entry).await {
+            match start_job(store, &key, &entry).await {
                 Ok(()) => {}
                 Err(StartJobError::LimitExceeded(reason)) => {
                     tracing::info!(execution_name = entry.execution_name, %reason, "the oldest entry waits for a slot");
                     return Ok(Drained::NoSlot);
                 }
-                Err(error) => fail(store, &entry, &error).await?,
+                Err(error) => fail(store, &key, &entry, &error).await?,
             }
         }
     }
 }
 
 /// Sends the failure to the execution of an entry. If a retry can help, the execution's Retry makes a new entry.
-async fn fail(store: Store<'_>, entry: &QueueEntry, error: &StartJobError) -> Result<(), AwsError> {
-    store.delete_entry(entry).await?;
+async fn fail(store: Store<'_>, entry_key: &str, entry: &QueueEntry, error: &StartJobError) -> Result<(), AwsError> {
+    store.delete(entry_key).await?;
     let outcome = Outcome::NotStarted { error: error.error_name(), cause: error.to_string() };
     let callbacks = store.callbacks_of_entry(entry).await?;
     store.notify_all("", &outcome, callbacks).await

@@ -54,17 +54,18 @@ named_by_variant!(StartJobError);
 /// Starts the job of an entry, or finds it again, and sends its callbacks if it has ended.
 ///
 /// The entry is deleted before any callback is sent, because an execution that is resumed may put a new entry
-/// immediately.
+/// immediately. It is deleted by the key under which it was listed: the key that its content would give could be another
+/// one, and then the entry would be listed again and again.
 #[tracing::instrument(skip_all, fields(
     execution_name = entry.execution_name, key = entry.job.video().key, idempotency_key = entry.job.idempotency_key()
 ))]
-pub(super) async fn start_job(store: Store<'_>, entry: &QueueEntry) -> Result<(), StartJobError> {
+pub(super) async fn start_job(store: Store<'_>, entry_key: &str, entry: &QueueEntry) -> Result<(), StartJobError> {
     let mut job = entry.job.clone();
     let mut last_reason = String::new();
     while job.attempt() < MAX_ATTEMPTS {
         if store.callbacks(job.idempotency_key(), Some(&entry.execution_name)).await?.is_empty() {
             // The callback was sent meanwhile, so no execution would read a result that is paid for.
-            return Ok(store.delete_entry(entry).await?);
+            return Ok(store.delete(entry_key).await?);
         }
         let job_id = match call_start(store, &job).await {
             Ok(job_id) => job_id,
@@ -78,7 +79,7 @@ pub(super) async fn start_job(store: Store<'_>, entry: &QueueEntry) -> Result<()
                 #[expect(clippy::cast_precision_loss, reason = "milliseconds of days")]
                 let waited = (store.clients.now_ms() - entry.entered_ms) as f64 / 1000.0;
                 metrics::emit(store.clients, &[Metric::SecondsWaitedForSlot(waited)]);
-                return Ok(store.delete_entry(entry).await?);
+                return Ok(store.delete(entry_key).await?);
             }
             StartedStatus::Ended(outcome) => outcome,
             StartedStatus::Expired => {
@@ -96,7 +97,7 @@ pub(super) async fn start_job(store: Store<'_>, entry: &QueueEntry) -> Result<()
                 job = requeue_as_next_attempt(store, &entry.execution_name, &job).await?;
             }
             outcome => {
-                store.delete_entry(entry).await?;
+                store.delete(entry_key).await?;
                 let callbacks = store.callbacks(job.idempotency_key(), None).await?;
                 return Ok(store.notify(&completed, &outcome, callbacks).await?);
             }

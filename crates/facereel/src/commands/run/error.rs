@@ -127,7 +127,7 @@ mod tests {
     fn a_failed_job_shows_its_cause_and_a_remedy_only_for_the_file() {
         let text = failed("JobFailed", "the disk is full (face detection job 0123)").to_string();
         assert!(text.contains("cause    the disk is full (face"), "{text}");
-        assert!(text.contains("if the cause is the file") && text.contains("else run again"), "{text}");
+        assert!(text.contains("if the reason is the file") && text.contains("else try again"), "{text}");
     }
 
     #[test]
