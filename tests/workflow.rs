@@ -57,7 +57,7 @@ mod pages {
         assert_eq!(rig.states_of(&execution.arn).await, states(3));
     }
 
-    /// The last window is full: ListPages must not run once more.
+    /// The last window is full: `ListPages` must not run once more.
     #[tokio::test]
     async fn a_full_last_window() {
         let rig = Rig::with(Canned::faces(100), |options| options.page_limit = 1).await;

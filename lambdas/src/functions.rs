@@ -83,7 +83,9 @@ mod tests {
     fn terraform_deploys_each_function_with_its_timeout_and_memory() {
         let terraform = read("../terraform/functions.tf");
         for function in Function::ALL {
-            let (_, block) = terraform.split_once(&format!("    {} = {{", function.name())).expect(function.name());
+            let (_, block) = terraform
+                .split_once(&format!("    {} = {{", function.name()))
+                .unwrap_or_else(|| panic!("{}", function.name()));
             assert_eq!(number(block, "timeout"), function.timeout().as_secs(), "{}", function.name());
             assert_eq!(number(block, "memory"), u64::from(function.memory_mb()), "{}", function.name());
         }

@@ -285,12 +285,12 @@ impl World {
         let most = request["MaxResults"].as_u64().and_then(|most| usize::try_from(most).ok()).unwrap_or(1000);
         let until = content.faces.min(from + most.min(self.rekognition.faces_per_page));
         let next = (until < content.faces).then(|| page_token(id, until, now));
-        page(fields, content, from..until, next)
+        page(fields, content, from..until, next.as_deref())
     }
 }
 
 /// The answer of `GetFaceDetection` with a page of faces.
-fn page(fields: Value, content: &Content, indices: Range<usize>, next: Option<String>) -> Answer {
+fn page(fields: Value, content: &Content, indices: Range<usize>, next: Option<&str>) -> Answer {
     let from = indices.start;
     let mut faces = String::new();
     for index in indices {

@@ -20,7 +20,6 @@ pub fn stop_at(signal: impl Future<Output = ()> + Send + 'static) -> Stop {
 }
 
 /// A [`Stop`] that resolves at the first Ctrl-C, or SIGTERM. The second one ends the process immediately.
-#[must_use]
 pub fn stop_on_signal() -> Stop {
     stop_at(async {
         stop_signal().await;

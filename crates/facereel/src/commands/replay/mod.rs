@@ -96,7 +96,7 @@ impl Replay {
                     report.push(ReplayRow::of(&candidate, ReplayOutcome::NotBilled { asked: consent == Answer::No }));
                 }
                 CandidateState::Failed { .. } if self.dry_run => {
-                    report.push(ReplayRow::of(&candidate, ReplayOutcome::WouldBeReplayed))
+                    report.push(ReplayRow::of(&candidate, ReplayOutcome::WouldBeReplayed));
                 }
                 CandidateState::Failed { .. } => due.push(candidate),
             }
