@@ -57,7 +57,7 @@ class Check(unittest.TestCase):
 
     def test_a_file_that_is_not_a_linux_binary_is_rejected(self):
         for other in (b"", b"\xcf\xfa\xed\xfe" + bytes(100), b"#!/bin/sh\n"):
-            with self.assertRaisesRegex(build_lambdas.Unusable, "is no 64 bit little endian ELF file"):
+            with self.assertRaisesRegex(build_lambdas.Unusable, "is not a 64-bit little-endian ELF file"):
                 build_lambdas.check(other, "arm64")
 
     @unittest.skipUnless(sys.platform == "linux", "this machine has no ELF files")
