@@ -78,7 +78,7 @@ locals {
       {
         Sid      = "SendTaskResults"
         Effect   = "Allow"
-        Action   = ["states:SendTaskFailure", "states:SendTaskSuccess"]
+        Action   = ["states:SendTaskFailure", "states:SendTaskHeartbeat", "states:SendTaskSuccess"]
         Resource = local.state_machine_arn
       },
     ],

@@ -142,6 +142,20 @@ pub async fn send_success(clients: &Clients, token: &TaskToken, job: &FinishedJo
     delivery("states:SendTaskSuccess", sent)
 }
 
+/// Asks with `SendTaskHeartbeat` whether the task of a token still waits for its callback. For an open task, this restarts the
+/// time of its heartbeat.
+///
+/// Nothing reports that an execution was stopped or has timed out, so a stored callback alone does not mean that an execution
+/// waits. Step Functions answers a heartbeat of a closed task with `TaskTimedOut` or `TaskDoesNotExist`
+/// (<https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskHeartbeat.html>).
+///
+/// # Errors
+/// [`AwsError`]; a closed task is not an error.
+pub async fn is_waiting(clients: &Clients, token: &TaskToken) -> Result<bool, AwsError> {
+    let sent = clients.sfn.send_task_heartbeat().task_token(&token.0).send().await;
+    Ok(delivery("states:SendTaskHeartbeat", sent)? == Delivery::Delivered)
+}
+
 fn delivery<T, E>(call: &'static str, sent: Result<T, SdkError<E, HttpResponse>>) -> Result<Delivery, AwsError>
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,

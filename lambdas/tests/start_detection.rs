@@ -19,13 +19,15 @@ use aws_sdk_rekognition::{
     },
     types::{VideoJobStatus, error::LimitExceededException},
 };
+use aws_sdk_sfn::{operation::send_task_heartbeat::SendTaskHeartbeatError, types::error::TaskTimedOut};
 use aws_smithy_mocks::{MockResponse, Rule, mock};
 use common::{SentCallbacks, Store, accepting_sfn, clients, report};
 use lambdas::{
+    aws::Clients,
     job::FaceAttributes,
     start_detection::{Config, start_detection},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 const VIDEO: &[u8] = b"\0\0\0\x20ftypisom and so on";
 
@@ -77,19 +79,32 @@ async fn start_entered(
     execution: &str,
     token: &str,
 ) {
+    let request = json!({
+        "task_token": token,
+        "execution_name": execution, "started": "2026-11-22T17:38:00.123Z", "entered": entered,
+        "input": {"bucket": "uploads", "key": "holiday.mp4"},
+    });
+    call(&clients(store, rekognition, &accepting_sfn(sent)), request).await;
+}
+
+/// Calls the function for an execution of another video.
+async fn start_video(key: &str, store: &Store, rekognition: &[Rule], sfn: &[Rule], execution: &str) {
+    let request = json!({
+        "task_token": format!("token of {execution}"),
+        "execution_name": execution, "started": "2026-11-22T17:39:00.000Z", "entered": "2026-11-22T17:39:00.000Z",
+        "input": {"bucket": "uploads", "key": key},
+    });
+    call(&clients(store, rekognition, sfn), request).await;
+}
+
+async fn call(clients: &Clients, request: Value) {
     let config = Config {
         results_bucket: "results".into(),
         completion_topic_arn: "arn:aws:sns:us-east-1:123456789012:completions".into(),
         publish_role_arn: "arn:aws:iam::123456789012:role/publish".into(),
         face_attributes: FaceAttributes::Default,
     };
-    let request = json!({
-        "task_token": token,
-        "execution_name": execution, "started": "2026-11-22T17:38:00.123Z", "entered": entered,
-        "input": {"bucket": "uploads", "key": "holiday.mp4"},
-    });
-    let request = serde_json::from_value(request).unwrap();
-    start_detection(&clients(store, rekognition, &accepting_sfn(sent)), &config, request).await.unwrap();
+    start_detection(clients, &config, serde_json::from_value(request).unwrap()).await.unwrap();
 }
 
 fn with_video(body: &[u8]) -> Store {
@@ -304,6 +319,26 @@ async fn a_full_account_keeps_the_entry_and_the_oldest_entry_starts_first() {
     assert_eq!(entries(&store), Vec::<String>::new());
     assert!(sent.lock().unwrap().is_empty());
     assert_eq!(store.keys().iter().filter(|key| key.starts_with("callbacks/")).count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_is_not_started_for_an_execution_that_was_stopped_while_it_waited() {
+    let (store, sent, started) = (with_video(VIDEO), SentCallbacks::default(), Started::default());
+    start(&store, &[full_account()], &sent, "stopped", "closed").await;
+    store.put("other.mp4", VIDEO);
+
+    let closed = mock!(aws_sdk_sfn::Client::send_task_heartbeat)
+        .match_requests(|request| request.task_token() == Some("closed"))
+        .then_error(|| {
+            let meta = ErrorMetadata::builder().code("TaskTimedOut").build();
+            SendTaskHeartbeatError::TaskTimedOut(TaskTimedOut::builder().meta(meta).build())
+        });
+    let mut sfn = vec![closed];
+    sfn.extend(accepting_sfn(&sent));
+    start_video("other.mp4", &store, &jobs(&started, &[VideoJobStatus::InProgress]), &sfn, "other").await;
+    assert_eq!(started.lock().unwrap().len(), 1, "one job, for the execution that waits");
+    let left: Vec<_> = store.keys().into_iter().filter(|key| key.contains("stopped")).collect();
+    assert_eq!(left, Vec::<String>::new(), "the entry and the callback of the stopped execution");
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,8 +6,9 @@ use std::ops::Range;
 
 use serde_json::{Value, json};
 
-use crate::clock::{DAY, HOUR, Ms, SECOND, epoch, readable};
+use crate::clock::{DAY, HOUR, MINUTE, Ms, SECOND, epoch, readable};
 use crate::content::{Content, Kind};
+use crate::machine::Status;
 use crate::s3::NULL_VERSION;
 use crate::scenario::{InjectedBug, Scenario};
 use crate::wire::{Answer, Call};
@@ -18,6 +19,10 @@ pub(super) const RETENTION: Ms = 7 * DAY;
 
 /// How long a page token is valid.
 const PAGE_TOKEN_LIFETIME: Ms = 24 * HOUR;
+
+/// How long after the end of its execution a job may still be started: the time between the check that the execution waits and the
+/// Start call, with slow calls and throttling.
+const STOP_NOTICED_WITHIN: Ms = 5 * MINUTE;
 
 /// The upper bound of the delay after which a job is visible, with `UnspecifiedBehaviour::jobs_visible_late`.
 const VISIBLE_WITHIN: Ms = 5 * SECOND;
@@ -187,8 +192,19 @@ impl World {
         if full {
             return self.limit_exceeded();
         }
+        if !self.an_execution_waits_for(&key) {
+            self.add_violation(format!("a job for {key} was started and paid for, and no execution waited for it"));
+        }
         let id = self.start_job(request, &content);
         Answer::json(&json!({ "JobId": id }))
+    }
+
+    /// Whether an execution for the key runs, or has ended so shortly before that a function could not know it.
+    fn an_execution_waits_for(&self, key: &str) -> bool {
+        let now = self.now();
+        let mut executions =
+            self.executions.iter().filter(|execution| execution.video().is_some_and(|video| video.key == key));
+        executions.any(|execution| execution.status == Status::Running || now < execution.ended + STOP_NOTICED_WITHIN)
     }
 
     fn limit_exceeded(&mut self) -> Answer {

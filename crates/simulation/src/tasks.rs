@@ -1,9 +1,10 @@
-//! Task tokens, and the calls that use them (`SendTaskSuccess`, `SendTaskFailure`).
+//! Task tokens, and the calls that use them (`SendTaskSuccess`, `SendTaskFailure`, `SendTaskHeartbeat`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::clock::{MINUTE, Ms};
 use crate::machine::Failure;
@@ -30,12 +31,15 @@ pub(super) struct Tasks {
 struct OpenTask {
     execution: usize,
     answer: oneshot::Sender<Result<Value, Failure>>,
+    heartbeat: Arc<Notify>,
 }
 
 /// A task token; its task is closed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Token {
     pub(super) name: String,
+    /// Notified by each heartbeat.
+    pub(super) heartbeat: Arc<Notify>,
     cloud: Cloud,
 }
 
@@ -46,8 +50,9 @@ impl Token {
         let mut world = cloud.lock();
         world.tasks.issued += 1;
         let name = format!("token-{}-of-{}", world.tasks.issued, world.executions[execution].name);
-        world.tasks.open.insert(name.clone(), OpenTask { execution, answer });
-        (Self { name, cloud: cloud.clone() }, callback)
+        let heartbeat = Arc::new(Notify::new());
+        world.tasks.open.insert(name.clone(), OpenTask { execution, answer, heartbeat: Arc::clone(&heartbeat) });
+        (Self { name, heartbeat, cloud: cloud.clone() }, callback)
     }
 }
 
@@ -67,12 +72,22 @@ impl World {
     pub(super) fn states_answers(&mut self, call: &Call) -> Answer {
         let request: Value = serde_json::from_slice(&call.body).unwrap_or_default();
         let token = request["taskToken"].as_str().unwrap_or_default();
+        if call.operation == "SendTaskHeartbeat"
+            && let Some(open) = self.tasks.open.get(token)
+        {
+            open.heartbeat.notify_one();
+            return Answer::json(&serde_json::json!({}));
+        }
         let Some(open) = self.tasks.open.remove(token) else {
             if !token.starts_with("token-") {
                 self.add_violation(format!("{call} with a token that was never issued: {token:?}"));
                 return Answer::json_error("InvalidToken", "");
             }
-            self.cover("callback too late");
+            let what = match call.operation.as_str() {
+                "SendTaskHeartbeat" => "heartbeat of a closed task",
+                _ => "callback too late",
+            };
+            self.cover(what);
             let error = if self.unspecified.closed_task_does_not_exist { "TaskDoesNotExist" } else { "TaskTimedOut" };
             return Answer::json_error(error, "the task has ended");
         };

@@ -21,6 +21,7 @@ const REQUIRED_COVERAGE: &[&str] = &[
     "ResourceNotFound",
     "InvalidPaginationToken",
     "callback too late",
+    "heartbeat of a closed task",
     "job not visible yet",
     "dead letter",
     "deploy",
@@ -319,6 +320,26 @@ mod regressions {
             // And the video that every scenario ends with.
             assert_eq!(run.jobs.len(), 5 + 1, "{}", run.trace);
         }
+    }
+
+    #[test]
+    fn no_job_is_started_for_an_execution_that_was_stopped_while_it_waited() {
+        // Nothing reports that an execution was stopped. Its queue entry was started when its turn came, and billed.
+        let uploads: Vec<_> = (0..5).map(|id| upload(0, &format!("{id}.mp4"), video(id, 5, 20 * MINUTE))).collect();
+        let mut stopped = 0;
+        for seed in 0..5 {
+            let aborts = (1..4).map(|minute| minute * MINUTE).collect();
+            let run = run(&Scenario {
+                uploads: uploads.clone(),
+                aborts,
+                slots: 1,
+                operator_waits: vec![30 * HOUR],
+                ..Scenario::fault_free(seed)
+            });
+            assert_no_violation(&run);
+            stopped += run.coverage.get("heartbeat of a closed task").copied().unwrap_or_default();
+        }
+        assert!(stopped > 0, "no execution was stopped while it waited");
     }
 
     #[test]

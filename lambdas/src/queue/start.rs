@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::entries::QueueEntry;
 use crate::{
     aws::{AwsError, named_by_variant},
-    callbacks::Outcome,
+    callbacks::{self, Outcome},
     job::{self, Job, JobStatus, NotReady, StartError},
     metrics::{self, Metric},
     pending_callbacks::PendingCallback,
@@ -63,8 +63,8 @@ pub(super) async fn start_job(store: Store<'_>, entry_key: &str, entry: &QueueEn
     let mut job = entry.job.clone();
     let mut last_reason = String::new();
     while job.attempt() < MAX_ATTEMPTS {
-        if store.callbacks(job.idempotency_key(), Some(&entry.execution_name)).await?.is_empty() {
-            // The callback was sent meanwhile, so no execution would read a result that is paid for.
+        if !execution_waits(store, &job, &entry.execution_name).await? {
+            tracing::info!("no execution waits for the job any more, so it is not started");
             return Ok(store.delete(entry_key).await?);
         }
         let job_id = match call_start(store, &job).await {
@@ -104,6 +104,20 @@ pub(super) async fn start_job(store: Store<'_>, entry_key: &str, entry: &QueueEn
         }
     }
     Err(StartJobError::JobFailed { reason: last_reason })
+}
+
+/// Whether the execution of an entry still waits for the job. If it does not, the result would be paid for and not read:
+/// the callback was sent meanwhile, or the execution was stopped or has timed out. The callbacks of closed tasks are deleted.
+async fn execution_waits(store: Store<'_>, job: &Job, execution_name: &str) -> Result<bool, AwsError> {
+    let mut waits = false;
+    for callback in store.callbacks(job.idempotency_key(), Some(execution_name)).await? {
+        if callbacks::is_waiting(store.clients, &callback.task_token).await? {
+            waits = true;
+        } else {
+            store.delete_callback(&callback).await?;
+        }
+    }
+    Ok(waits)
 }
 
 /// Calls Start, with growing pauses while the call is throttled.

@@ -20,7 +20,10 @@ use aws_sdk_s3::{
     primitives::{ByteStream, SdkBody},
     types::{Object, error::NoSuchKey},
 };
-use aws_sdk_sfn::operation::{send_task_failure::SendTaskFailureOutput, send_task_success::SendTaskSuccessOutput};
+use aws_sdk_sfn::operation::{
+    send_task_failure::SendTaskFailureOutput, send_task_heartbeat::SendTaskHeartbeatOutput,
+    send_task_success::SendTaskSuccessOutput,
+};
 use aws_smithy_mocks::{MockResponse, MockResponseInterceptor, Rule, RuleMode, create_mock_http_client, mock};
 use lambdas::aws::Clients;
 
@@ -116,10 +119,12 @@ impl Store {
 /// The callbacks that were sent: token, and `Ok(output)` or `Err(error name, cause)`.
 pub type SentCallbacks = Arc<Mutex<Vec<(String, Result<String, (String, String)>)>>>;
 
-/// Step Functions that accepts every callback.
+/// Step Functions that accepts every callback, and whose tasks are all open.
 pub fn accepting_sfn(sent: &SentCallbacks) -> Vec<Rule> {
     let (success, failure) = (sent.clone(), sent.clone());
     vec![
+        mock!(aws_sdk_sfn::Client::send_task_heartbeat)
+            .then_compute_output(|_| SendTaskHeartbeatOutput::builder().build()),
         mock!(aws_sdk_sfn::Client::send_task_success).then_compute_output(move |request| {
             let (token, output) = (request.task_token().unwrap().to_owned(), request.output().unwrap().to_owned());
             success.lock().unwrap().push((token, Ok(output)));

@@ -372,6 +372,7 @@ impl Machine {
                         missed.set(sleep(heartbeat));
                     }
                 }
+                () = token.heartbeat.notified() => missed.set(sleep(heartbeat)),
                 () = &mut deadline => return Err(timed_out(timeout)),
                 () = &mut missed, if returned || unspecified.heartbeat_from_task_start => {
                     let error =
