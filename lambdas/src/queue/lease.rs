@@ -98,10 +98,23 @@ impl<'a> Lease<'a> {
                 Ok(true)
             }
             Err(error) => match error.code() {
-                Some("PreconditionFailed" | "NoSuchKey" | "ConditionalRequestConflict") => Ok(false),
+                Some("PreconditionFailed" | "NoSuchKey" | "ConditionalRequestConflict") => self.adopt_own_write().await,
                 _ => Err(AwsError::new("s3:PutObject", error)),
             },
         }
+    }
+
+    /// Whether the stored lease is this one after all, with its entity tag.
+    ///
+    /// If the answer to a write is lost, the SDK repeats the write, which then fails because of the first one.
+    async fn adopt_own_write(&mut self) -> Result<bool, AwsError> {
+        let Some((body, etag)) = self.store.get_with_etag(layout::LEASE).await? else { return Ok(false) };
+        let stored = serde_json::from_slice::<LeaseObject>(&body).ok();
+        let own = stored.is_some_and(|stored| stored.owner == self.owner && stored.until_ms == self.until_ms);
+        if own {
+            self.etag = etag;
+        }
+        Ok(own)
     }
 
     fn put_request(&self) -> PutObjectFluentBuilder {
