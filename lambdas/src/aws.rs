@@ -6,7 +6,7 @@ use aws_config::{
 };
 use aws_sdk_rekognition::{
     config::http::HttpResponse,
-    error::{BoxError, DisplayErrorContext, ProvideErrorMetadata, SdkError},
+    error::{BoxError, ProvideErrorMetadata, SdkError},
 };
 use aws_sdk_s3::config::SharedHttpClient;
 use aws_smithy_async::time::SharedTimeSource;
@@ -75,7 +75,7 @@ fn http_client() -> SharedHttpClient {
 #[derive(Debug, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
 pub enum AwsError {
     /// The role of the function lacks a permission, or the owner of the object denies it.
-    #[error("{call} was denied; grant it to the role of the function, and in the policy of the object's KMS key if it has one: {}", DisplayErrorContext(source.as_ref()))]
+    #[error("{call} was denied; grant it to the role of the function, and in the policy of the object's KMS key if it has one: {}", reason(source.as_ref()))]
     AccessDenied {
         /// The call, as IAM names it.
         call: &'static str,
@@ -83,7 +83,7 @@ pub enum AwsError {
         source: BoxError,
     },
     /// The service throttles the calls.
-    #[error("{call} was throttled: {}", DisplayErrorContext(source.as_ref()))]
+    #[error("{call} was throttled: {}", reason(source.as_ref()))]
     Throttled {
         /// The call, as IAM names it.
         call: &'static str,
@@ -91,7 +91,7 @@ pub enum AwsError {
         source: BoxError,
     },
     /// The service failed or could not be reached.
-    #[error("the service did not answer {call}: {}", DisplayErrorContext(source.as_ref()))]
+    #[error("the service did not answer {call}: {}", reason(source.as_ref()))]
     ServiceUnavailable {
         /// The call, as IAM names it.
         call: &'static str,
@@ -99,7 +99,7 @@ pub enum AwsError {
         source: BoxError,
     },
     /// Any other answer. A retry would not change it.
-    #[error("{call} was refused: {}", DisplayErrorContext(source.as_ref()))]
+    #[error("{call} was refused: {}", reason(source.as_ref()))]
     Refused {
         /// The call, as IAM names it.
         call: &'static str,
@@ -119,7 +119,14 @@ impl AwsError {
         let code = error.code().unwrap_or_default().to_owned();
         let unanswered =
             matches!(error, SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_));
-        let source: BoxError = error.into();
+        let source: BoxError = match &error {
+            SdkError::ServiceError(_) => {
+                let code = if code.is_empty() { format!("HTTP status {status}") } else { code.clone() };
+                let message = error.message().unwrap_or("the answer has no message").to_owned();
+                ServiceAnswer { code, message, source: error.into() }.into()
+            }
+            _ => error.into(),
+        };
         match code.as_str() {
             "AccessDenied" | "AccessDeniedException" | "AuthorizationError" => Self::AccessDenied { call, source },
             "Throttling"
@@ -127,9 +134,17 @@ impl AwsError {
             | "ProvisionedThroughputExceededException"
             | "SlowDown"
             | "TooManyRequestsException"
-            | "RequestLimitExceeded" => Self::Throttled { call, source },
-            // S3 answers a conditional write that conflicts with another one with 409, and asks to try again.
-            "ConditionalRequestConflict" | "OperationAborted" => Self::ServiceUnavailable { call, source },
+            | "RequestLimitExceeded"
+            // The key of an encrypted bucket has a separate rate quota
+            // (<https://docs.aws.amazon.com/kms/latest/developerguide/throttling.html>).
+            | "KMSThrottlingException"
+            | "KMS.ThrottlingException" => Self::Throttled { call, source },
+            // S3 answers a conditional write that conflicts with another one with 409, and a request whose body arrived too
+            // slowly with 400; it asks to try both again
+            // (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>).
+            "ConditionalRequestConflict" | "OperationAborted" | "RequestTimeout" => {
+                Self::ServiceUnavailable { call, source }
+            }
             _ if unanswered || status >= 500 => Self::ServiceUnavailable { call, source },
             _ if status == 429 => Self::Throttled { call, source },
             // HeadObject has no body, and so no code.
@@ -137,6 +152,25 @@ impl AwsError {
             _ => Self::Refused { call, source },
         }
     }
+}
+
+/// The error code and the message with which a service answered.
+#[derive(Debug, thiserror::Error)]
+#[error("{message} ({code})")]
+struct ServiceAnswer {
+    code: String,
+    message: String,
+    source: BoxError,
+}
+
+/// The reason of an error as a sentence: the answer of the service, or every error in the chain. It has no debug output, in which
+/// the SDK shows whole requests and responses.
+fn reason(error: &(dyn std::error::Error + 'static)) -> String {
+    if let Some(answer) = error.downcast_ref::<ServiceAnswer>() {
+        return answer.to_string();
+    }
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// The stable name of an error: what Step Functions shows as `Error` and matches in `ErrorEquals`.
@@ -174,3 +208,54 @@ macro_rules! named_by_variant {
     };
 }
 pub(crate) use named_by_variant;
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_s3::{error::ErrorMetadata, operation::get_object::GetObjectError, primitives::SdkBody};
+
+    use super::*;
+
+    fn answered(status: u16, code: &str, message: &str) -> AwsError {
+        let body = SdkBody::from("<Error>a whole response with a secret</Error>");
+        let response = HttpResponse::new(status.try_into().unwrap(), body);
+        let mut meta = ErrorMetadata::builder();
+        if !code.is_empty() {
+            meta = meta.code(code).message(message);
+        }
+        AwsError::new("s3:GetObject", SdkError::service_error(GetObjectError::generic(meta.build()), response))
+    }
+
+    #[test]
+    fn the_text_is_a_sentence_with_the_code_and_the_message() {
+        let error = answered(403, "AccessDenied", "Access Denied");
+        assert!(error.to_string().ends_with("if it has one: Access Denied (AccessDenied)"), "{error}");
+        let error = answered(403, "", "");
+        assert!(error.to_string().ends_with("the answer has no message (HTTP status 403)"), "{error}");
+    }
+
+    #[test]
+    fn the_text_shows_no_response() {
+        let timeout: SdkError<GetObjectError, HttpResponse> = SdkError::timeout_error("no answer within 3 s");
+        for error in [answered(500, "InternalError", "try again"), AwsError::new("s3:GetObject", timeout)] {
+            let text = error.to_string();
+            assert!(!text.contains("secret") && !text.contains('{') && text.len() < 120, "{text}");
+        }
+    }
+
+    #[test]
+    fn errors_that_a_retry_can_cure_are_classified_so() {
+        for (status, code, name) in [
+            (400, "RequestTimeout", "ServiceUnavailable"),
+            (409, "ConditionalRequestConflict", "ServiceUnavailable"),
+            (500, "InternalError", "ServiceUnavailable"),
+            (503, "SlowDown", "Throttled"),
+            (400, "KMSThrottlingException", "Throttled"),
+            (400, "KMS.ThrottlingException", "Throttled"),
+            (429, "", "Throttled"),
+            (403, "", "AccessDenied"),
+            (400, "InvalidArgument", "Refused"),
+        ] {
+            assert_eq!(answered(status, code, "any").error_name(), name, "{status} {code}");
+        }
+    }
+}

@@ -87,8 +87,14 @@ pub const CATALOGUE: &[ErrorFacts] = &[
         Replay::Redrive,
     ),
     error(
+        "VideoArchived",
+        "the object is in S3 Glacier or Deep Archive",
+        "restore it with `aws s3api restore-object`, then replay",
+        Replay::Redrive,
+    ),
+    error(
         "VideoUnreadable",
-        "Rekognition cannot read the object",
+        "S3 or Rekognition cannot read the object",
         "check that the bucket is in the same Region, and the key's policy and the function's role",
         Replay::Redrive,
     ),

@@ -12,6 +12,7 @@ use crate::{
     metrics::{self, Metric},
     pending_callbacks::{PendingCallback, TaskToken},
     queue::QueueEntry,
+    retry::while_throttled,
     store::Store,
     video::{InspectError, Video},
 };
@@ -82,6 +83,12 @@ pub enum StartDetectionError {
     /// The object is not an MP4 or MOV file.
     #[error("{0}")]
     NotAVideo(InspectError),
+    /// The object is archived and not restored.
+    #[error("{0}")]
+    VideoArchived(InspectError),
+    /// S3 does not serve the object.
+    #[error("{0}")]
+    VideoUnreadable(InspectError),
     /// An error that any AWS call can return.
     #[error(transparent)]
     Aws(#[from] AwsError),
@@ -95,6 +102,8 @@ impl From<InspectError> for StartDetectionError {
             InspectError::VideoEmpty(_) => Self::VideoEmpty(error),
             InspectError::VideoTooLarge { .. } => Self::VideoTooLarge(error),
             InspectError::NotAVideo(_) => Self::NotAVideo(error),
+            InspectError::VideoArchived(_) => Self::VideoArchived(error),
+            InspectError::VideoUnreadable { .. } => Self::VideoUnreadable(error),
             InspectError::Aws(error) => Self::Aws(error),
         }
     }
@@ -165,7 +174,8 @@ async fn finished_job(store: Store<'_>, callback: &PendingCallback) -> Result<Op
     let mut job = callback.job.clone();
     while let Some(completed) = store.completed_job(job.idempotency_key()).await? {
         store.delete_callbacks(job.idempotency_key(), &callback.execution_name, None).await?;
-        match job::report(&store.clients.rekognition, &completed.job_id).await?.status {
+        let report = while_throttled(async || job::report(&store.clients.rekognition, &completed.job_id).await);
+        match report.await?.status {
             JobStatus::Succeeded(metadata) => return Ok(Some(job.finished(&completed.job_id, &metadata))),
             // It failed, or its results have expired. Whether another job is started is decided after Start alone.
             _ => job = job.next_attempt(),

@@ -65,6 +65,19 @@ pub enum InspectError {
     /// The object does not begin like an MP4 or MOV file.
     #[error("{0} does not begin like an MP4 or MOV file; convert it: Rekognition accepts H.264 in MP4 or MOV")]
     NotAVideo(Location),
+    /// The object is in an archive storage class and is not restored: HEAD answers, GET does not.
+    #[error(
+        "{0} is archived (S3 Glacier or Deep Archive); restore it with `aws s3api restore-object`, then replay the execution"
+    )]
+    VideoArchived(Location),
+    /// S3 does not serve the object for the reason.
+    #[error("{location} cannot be read: {reason}")]
+    VideoUnreadable {
+        /// The object.
+        location: Location,
+        /// The reason, with the remedy.
+        reason: &'static str,
+    },
     /// A call of S3 failed.
     #[error(transparent)]
     Aws(#[from] AwsError),
@@ -143,11 +156,16 @@ fn not_found_or<E>(
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    // HeadObject answers without a body, so that only the status says what happened.
-    if error.raw_response().is_some_and(|response| response.status().as_u16() == 404) {
-        InspectError::VideoNotFound(location.clone())
-    } else {
-        AwsError::new(call, error).into()
+    let unreadable = |reason| InspectError::VideoUnreadable { location: location.clone(), reason };
+    // HeadObject answers without a body, so that only the status says what happened
+    // (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>).
+    match (error.raw_response().map(|response| response.status().as_u16()), error.code()) {
+        (Some(404), _) => InspectError::VideoNotFound(location.clone()),
+        (Some(301), _) => unreadable("the bucket is in another Region; deploy facereel in the Region of the bucket"),
+        (Some(400), None) => unreadable("the name of the bucket or the version id is malformed; correct the input"),
+        // <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>
+        (_, Some("InvalidObjectState")) => InspectError::VideoArchived(location.clone()),
+        _ => AwsError::new(call, error).into(),
     }
 }
 

@@ -19,9 +19,13 @@ use aws_sdk_rekognition::{
     },
     types::{VideoJobStatus, error::LimitExceededException},
 };
+use aws_sdk_s3::{
+    config::http::HttpResponse, operation::get_object::GetObjectError, primitives::SdkBody,
+    types::error::InvalidObjectState,
+};
 use aws_sdk_sfn::{operation::send_task_heartbeat::SendTaskHeartbeatError, types::error::TaskTimedOut};
 use aws_smithy_mocks::{MockResponse, Rule, mock};
-use common::{SentCallbacks, Store, accepting_sfn, clients, report};
+use common::{SentCallbacks, Store, accepting_sfn, clients, clients_with_s3, report};
 use lambdas::{
     aws::Clients,
     job::FaceAttributes,
@@ -355,6 +359,54 @@ async fn an_object_that_is_not_a_video_fails_by_name_and_starts_no_job() {
         assert!(started.lock().unwrap().is_empty(), "{error}");
         assert!(store.keys().iter().all(|key| key == "holiday.mp4"), "{error}: {:?}", store.keys());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_s3_does_not_serve_fails_by_name_and_starts_no_job() {
+    let head = |status: u16| {
+        mock!(aws_sdk_s3::Client::head_object)
+            .then_http_response(move || HttpResponse::new(status.try_into().unwrap(), SdkBody::empty()))
+    };
+    let archived = mock!(aws_sdk_s3::Client::get_object).then_error(|| {
+        let meta = ErrorMetadata::builder().code("InvalidObjectState").build();
+        GetObjectError::InvalidObjectState(InvalidObjectState::builder().meta(meta).build())
+    });
+    for (rule, error, part) in [
+        (head(301), "VideoUnreadable", "another Region"),
+        (head(400), "VideoUnreadable", "malformed"),
+        (head(403), "AccessDenied", "HTTP status 403"),
+        (head(404), "VideoNotFound", "upload it again"),
+        (archived, "VideoArchived", "restore it"),
+    ] {
+        let (store, sent, started) = (with_video(VIDEO), SentCallbacks::default(), Started::default());
+        let request = json!({
+            "task_token": "token",
+            "execution_name": "one", "started": "2026-11-22T17:39:00.000Z", "entered": "2026-11-22T17:39:00.000Z",
+            "input": {"bucket": "uploads", "key": "holiday.mp4"},
+        });
+        call(&clients_with_s3(&[rule], &store, &jobs(&started, &[]), &accepting_sfn(&sent)), request).await;
+        let (name, cause) = sent.lock().unwrap()[0].1.clone().unwrap_err();
+        assert_eq!(name, error);
+        assert!(cause.contains(part), "{error}: {cause}");
+        assert!(started.lock().unwrap().is_empty(), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttled_status_call_does_not_fail_an_execution_whose_job_is_paid_for() {
+    let (store, sent, started) = (with_video(VIDEO), SentCallbacks::default(), Started::default());
+    let start_call = jobs(&started, &[VideoJobStatus::InProgress]).swap_remove(0);
+    let calls = AtomicUsize::new(0);
+    let status_call = mock!(Rekognition::get_face_detection).then_compute_response(move |_| {
+        if calls.fetch_add(1, Ordering::Relaxed) < 6 {
+            let meta = ErrorMetadata::builder().code("ProvisionedThroughputExceededException").build();
+            return MockResponse::Error(GetFaceDetectionError::generic(meta));
+        }
+        MockResponse::Output(report("", VideoJobStatus::InProgress, None))
+    });
+    start(&store, &[start_call, status_call], &sent, "one", "token").await;
+    assert!(sent.lock().unwrap().is_empty(), "{:?}", sent.lock().unwrap());
+    assert_eq!(store.keys().iter().filter(|key| key.starts_with("callbacks/")).count(), 1);
 }
 
 #[tokio::test(start_paused = true)]

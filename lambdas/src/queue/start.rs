@@ -9,6 +9,7 @@ use crate::{
     job::{self, Job, JobStatus, NotReady, StartError},
     metrics::{self, Metric},
     pending_callbacks::PendingCallback,
+    retry::while_throttled,
     store::Store,
     video::{InspectError, Location, Video},
 };
@@ -155,14 +156,16 @@ enum StartedStatus {
 /// not visible within [`VISIBLE_WITHIN`].
 async fn status_after_start(store: Store<'_>, idempotency_key: &str, job_id: &str) -> Result<StartedStatus, AwsError> {
     let rekognition = &store.clients.rekognition;
-    let mut status = job::report(rekognition, job_id).await?.status;
+    // The job is paid for: a throttled status call must not fail its execution.
+    let mut status = while_throttled(async || job::report(rekognition, job_id).await).await?.status;
     if status == JobStatus::NotFound {
         let long_ago_ms = store.clients.now_ms() - LONG_ENDED_MS;
         let completed = store.completed_job(idempotency_key).await?;
         if completed.is_some_and(|completed| completed.job_id == job_id && completed.precedes(long_ago_ms)) {
             return Ok(StartedStatus::Expired);
         }
-        status = job::report_once_visible(rekognition, job_id, VISIBLE_WITHIN).await?.status;
+        let report = while_throttled(async || job::report_once_visible(rekognition, job_id, VISIBLE_WITHIN).await);
+        status = report.await?.status;
     }
     match status {
         JobStatus::InProgress => Ok(StartedStatus::InProgress),

@@ -140,10 +140,16 @@ pub fn accepting_sfn(sent: &SentCallbacks) -> Vec<Rule> {
 
 /// Clients over the store and the answers that the test sets.
 pub fn clients(store: &Store, rekognition: &[Rule], sfn: &[Rule]) -> Clients {
-    let s3 = store.rules();
+    clients_with_s3(&[], store, rekognition, sfn)
+}
+
+/// Clients as [`clients`], except that the rules `first` answer the calls of S3 that they match.
+pub fn clients_with_s3(first: &[Rule], store: &Store, rekognition: &[Rule], sfn: &[Rule]) -> Clients {
+    let stored = store.rules();
+    let s3: Vec<_> = first.iter().chain(&stored).collect();
     Clients {
         rekognition: client!(aws_sdk_rekognition, rekognition.iter().collect()),
-        s3: client!(aws_sdk_s3, s3.iter().collect()),
+        s3: client!(aws_sdk_s3, s3),
         sfn: client!(aws_sdk_sfn, sfn.iter().collect()),
         clock: aws_smithy_async::time::SharedTimeSource::default(),
     }
