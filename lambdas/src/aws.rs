@@ -169,6 +169,12 @@ fn reason(error: &(dyn std::error::Error + 'static)) -> String {
     if let Some(answer) = error.downcast_ref::<ServiceAnswer>() {
         return answer.to_string();
     }
+    error_chain(error)
+}
+
+/// The texts of an error and of its sources, from the outermost to the innermost.
+#[must_use]
+pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
     let chain = std::iter::successors(Some(error), |error| error.source());
     chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf};
 
 use aws_sdk_s3::error::BoxError;
+use lambdas::aws::error_chain;
 
 /// Why the workflow could not be set up or observed on this machine.
 ///
@@ -123,11 +124,4 @@ impl Error {
         let path = path.into();
         move |source| Self::File { operation, path, source }
     }
-}
-
-/// The messages of an error and of its sources, in one line. The SDK's own display of the context would add a debug dump of
-/// the response.
-fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

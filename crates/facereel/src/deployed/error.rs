@@ -6,7 +6,7 @@ use aws_sdk_sfn::{
 };
 
 use super::arn::NotAnArn;
-use crate::terminal::text::error_chain;
+use lambdas::aws::error_chain;
 
 /// Why a call to AWS could not be made, or failed.
 #[derive(Debug, thiserror::Error)]

@@ -28,12 +28,6 @@ pub(crate) fn invocation() -> String {
     env::args_os().next().map_or_else(|| "facereel".to_owned(), |program| quoted(Path::new(&program)))
 }
 
-/// The messages of an error and of its sources, in one line.
-pub(crate) fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
 /// Parses a duration such as `24h`, `7days` or `1h 30m`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, humantime::DurationError> {
     humantime::parse_duration(text)

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use aws_sdk_s3::error::BoxError;
 
-use crate::terminal::text::error_chain;
+use lambdas::aws::error_chain;
 
 /// Why the results cannot be shown.
 #[derive(Debug, thiserror::Error)]
