@@ -34,7 +34,7 @@ function page(number) {
 async function get(name) {
   const response = await fetch(name);
   if (!response.ok) throw new Error(`cannot read ${name}: ${(await response.text()) || response.statusText}`);
-  return answer;
+  return response;
 }
 
 async function load(number) {
