@@ -26,15 +26,15 @@ seeds *options:
 lint:
     scripts/check-format-and-lints
 
-# The Terraform module: validate, test, checkov, then apply and destroy on the emulator (TODO-TIME)
+# The Terraform module: validate, test, checkov, then apply and destroy on the emulator (4 min 30 s)
 terraform:
     scripts/check-terraform
     scripts/check-terraform-apply
 
-# report.html and `facereel view` in a real Chromium (TODO-TIME)
+# report.html and `facereel view` in a real Chromium (40 s)
 browser:
     scripts/check-browser
 
-# Everything that CI checks, one after the other (TODO-TIME)
+# Everything that CI checks, one after the other (18 min from a fresh clone)
 ci:
     .ci/run
