@@ -18,7 +18,7 @@ use crate::clock::{MINUTE, Ms, SECOND, sleep};
 use crate::faults::Service;
 use crate::machine::Failure;
 use crate::scenario::InjectedBug;
-use crate::world::{Cloud, RESULTS};
+use crate::world::{Cloud, PUBLISH_ROLE, RESULTS};
 
 /// The account's quota of concurrent executions of functions.
 const CONCURRENCY: usize = 1000;
@@ -129,7 +129,7 @@ impl Functions {
                 let config = start_detection::Config {
                     results_bucket: results_bucket(),
                     completion_topic_arn: self.cloud.lock().topic.clone(),
-                    publish_role_arn: "arn:aws:iam::123456789012:role/publish".to_owned(),
+                    publish_role_arn: PUBLISH_ROLE.to_owned(),
                     face_attributes: lambdas::job::FaceAttributes::Default,
                 };
                 answer(start_detection::start_detection(clients, &config, request(&payload))).await

@@ -14,6 +14,7 @@ mod clock;
 mod content;
 mod driver;
 mod faults;
+mod identity;
 mod lambda;
 mod machine;
 mod operator;

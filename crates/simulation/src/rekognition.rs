@@ -7,9 +7,9 @@ use std::ops::Range;
 use serde_json::{Value, json};
 
 use crate::clock::{DAY, HOUR, MINUTE, Ms, SECOND, epoch, readable};
-use crate::content::{Content, Kind};
+use crate::content::{Content, Faces, Kind};
+use crate::identity::NULL_VERSION;
 use crate::machine::Status;
-use crate::s3::NULL_VERSION;
 use crate::scenario::{InjectedBug, Scenario};
 use crate::wire::{Answer, Call};
 use crate::world::World;
@@ -42,7 +42,7 @@ pub(super) struct Rekognition {
     starts: Rate,
     gets: Rate,
     /// The maximum number of faces on a page; Rekognition may return fewer than `MaxResults`.
-    faces_per_page: usize,
+    pub(super) faces_per_page: usize,
 }
 
 /// A face-detection job.
@@ -64,7 +64,7 @@ pub(super) struct SimulatedJob {
 /// How a job ends.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum JobOutcome {
-    Succeeds(Content),
+    Succeeds(Faces),
     Fails(&'static str),
 }
 
@@ -232,12 +232,13 @@ impl World {
         let key = text(&request, "/Video/S3Object/Name");
         let tried = self.rekognition.tried.entry((key.clone(), content.id)).or_default();
         *tried += 1;
-        let outcome = match content.kind {
-            Kind::Video if *tried > content.failures => JobOutcome::Succeeds(content.clone()),
-            Kind::Video => JobOutcome::Fails("an internal error"),
+        let tried = *tried;
+        let id: String = (0..64).map(|_| char::from(self.rng.choice(*b"0123456789abcdef").expect("some"))).collect();
+        let outcome = match (content.kind, tried.checked_sub(content.failures + 1)) {
+            (Kind::Video, Some(earlier)) => JobOutcome::Succeeds(Faces::found_by(&id, content, earlier)),
+            (Kind::Video, None) => JobOutcome::Fails("an internal error"),
             _ => JobOutcome::Fails("unsupported codec/format"),
         };
-        let id: String = (0..64).map(|_| char::from(self.rng.choice(*b"0123456789abcdef").expect("some"))).collect();
         // From the random id: another random value would change the runs of all seeds.
         let delay = Ms::from_str_radix(&id[..8], 16).expect("hexadecimal digits") % VISIBLE_WITHIN;
         let job = SimulatedJob {
@@ -255,7 +256,11 @@ impl World {
         self.log(|| {
             let SimulatedJob { key, idempotency_key, outcome, .. } = &job;
             let (ends, id, idempotency_key) = (readable(job.ends), &id[..8], &idempotency_key[..8]);
-            format!("job {id}… of {key} with the idempotency key {idempotency_key}… ends at {ends}: {outcome:?}")
+            let outcome = match outcome {
+                JobOutcome::Succeeds(faces) => format!("{} faces in the content {}", faces.count, faces.content.id),
+                JobOutcome::Fails(reason) => format!("fails with {reason}"),
+            };
+            format!("job {id}… of {key} with the idempotency key {idempotency_key}… ends at {ends}: {outcome}")
         });
         self.cover("job");
         self.rekognition.running.insert((job.ends, id.clone()));
@@ -286,12 +291,12 @@ impl World {
         if (job.runs(now) && !early) || hidden {
             return Answer::json(&merged(fields, json!({ "JobStatus": "IN_PROGRESS" })));
         }
-        let content = match &job.outcome {
+        let faces = match &job.outcome {
             JobOutcome::Fails(reason) => {
                 let failed = json!({ "JobStatus": "FAILED", "StatusMessage": reason });
                 return Answer::json(&merged(fields, failed));
             }
-            JobOutcome::Succeeds(content) => content,
+            JobOutcome::Succeeds(faces) => faces,
         };
         let token = request["NextToken"].as_str();
         let Some(from) = token.map_or(Some(0), |token| page_of(token, id, now)) else {
@@ -299,29 +304,29 @@ impl World {
             return Answer::json_error("InvalidPaginationTokenException", "expired, or of another job");
         };
         let most = request["MaxResults"].as_u64().and_then(|most| usize::try_from(most).ok()).unwrap_or(1000);
-        let until = content.faces.min(from + most.min(self.rekognition.faces_per_page));
-        let next = (until < content.faces).then(|| page_token(id, until, now));
-        page(fields, content, from..until, next.as_deref())
+        let until = faces.count.min(from + most.min(self.rekognition.faces_per_page));
+        let next = (until < faces.count).then(|| page_token(id, until, now));
+        page(fields, faces, from..until, next.as_deref())
     }
 }
 
 /// The answer of `GetFaceDetection` with a page of faces.
-fn page(fields: Value, content: &Content, indices: Range<usize>, next: Option<&str>) -> Answer {
+fn page(fields: Value, faces: &Faces, indices: Range<usize>, next: Option<&str>) -> Answer {
     let from = indices.start;
-    let mut faces = String::new();
+    let mut elements = String::new();
     for index in indices {
         let comma = if index == from { "" } else { "," };
-        write!(faces, "{comma}{}", content.face(index)).expect("writing to a string succeeds");
+        write!(elements, "{comma}{}", faces.face(index)).expect("writing to a string succeeds");
     }
     let finished = json!({
         "JobStatus": "SUCCEEDED",
         "NextToken": next,
-        "VideoMetadata": { "Codec": "h264", "DurationMillis": content.faces * 500, "Format": "QuickTime / MOV",
+        "VideoMetadata": { "Codec": "h264", "DurationMillis": faces.duration_ms(), "Format": "QuickTime / MOV",
             "FrameRate": 30.0, "FrameHeight": 1080, "FrameWidth": 1920 },
     });
     // Added as text, because the results must have exactly these bytes.
     let body = merged(fields, finished).to_string();
-    let body = format!("{},\"Faces\":[{faces}]}}", &body[..body.len() - 1]);
+    let body = format!("{},\"Faces\":[{elements}]}}", &body[..body.len() - 1]);
     Answer { status: 200, headers: Vec::new(), body: body.into_bytes() }
 }
 

@@ -6,15 +6,13 @@ use std::fmt::Write as _;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::identity::{NULL_VERSION, RESULT_FOLDERS};
 use crate::scenario::{InjectedBug, Scenario, Versioning};
 use crate::wire::{Answer, Call};
 use crate::world::{RESULTS, UPLOADS, World};
-
-/// The version id of every object that is uploaded to a bucket with suspended versioning
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/AddingObjectstoVersionSuspendedBuckets.html>).
-pub(super) const NULL_VERSION: &str = "null";
 
 /// All buckets.
 #[derive(Debug)]
@@ -98,6 +96,11 @@ impl S3 {
         })
     }
 
+    /// Removes the last write of a result from the record.
+    fn forget_write(&mut self) {
+        self.buckets.get_mut(RESULTS).expect("the bucket exists").writes.pop();
+    }
+
     /// Every write of a result to a bucket, in order.
     pub(super) fn writes(&self, bucket: &str) -> &[Write] {
         &self.buckets[bucket].writes
@@ -114,7 +117,7 @@ impl Bucket {
             Versioning::Suspended => Some(NULL_VERSION.to_owned()),
         };
         let object = Object { body: body.into(), size, etag: etag.clone(), version: version.clone() };
-        if key.starts_with("results/") {
+        if key.starts_with(RESULT_FOLDERS) {
             self.writes.push(Write { key: key.to_owned(), etag, body: Arc::clone(&object.body) });
         }
         let versions = self.objects.entry(key.to_owned()).or_default();
@@ -204,20 +207,49 @@ impl World {
         if let Some((status, code)) = refused {
             return Answer::xml_error(status, code);
         }
-        let mut body = &call.body[..];
-        if self.injected_bug == Some(InjectedBug::TruncatesPages) && call.key.contains("/faces/") {
-            let lines = body.split_inclusive(|byte| *byte == b'\n');
-            body = &body[..lines.take(10).map(<[u8]>::len).sum()];
-        }
-        let object = self.s3.put(&call.bucket, &call.key, body, body.len() as u64);
-        if self.injected_bug == Some(InjectedBug::RewritesPages) && call.key.ends_with("/manifest.json") {
-            let page = call.key.replace("manifest.json", "faces/00000.jsonl");
-            self.s3.put(&call.bucket, &page, b"", 0);
-        }
-        if self.injected_bug == Some(InjectedBug::DelaysPages) && call.key.contains("/faces/") {
-            self.s3.buckets.get_mut(RESULTS).expect("the bucket exists").writes.pop();
-        }
+        let body = self.body_with_bug(call);
+        let object = self.s3.put(&call.bucket, &call.key, &body, body.len() as u64);
+        self.inject_bug_after_put(call);
         described(Answer::empty(200), &object)
+    }
+
+    /// The body that is stored: another one if a bug is injected.
+    fn body_with_bug(&self, call: &Call) -> Vec<u8> {
+        let body = &call.body;
+        match self.injected_bug {
+            Some(InjectedBug::TruncatesPages) if call.key.contains("/faces/") => {
+                let lines = body.split_inclusive(|byte| *byte == b'\n');
+                body[..lines.take(10).map(<[u8]>::len).sum()].to_vec()
+            }
+            Some(InjectedBug::ChangesSummaries) if call.key.ends_with("/summary.json") => {
+                let mut summary: Value = serde_json::from_slice(body).expect("a summary is JSON");
+                summary["frames_with_faces"] = 7.into();
+                // The manifest has the size of the body.
+                let mut changed = serde_json::to_vec_pretty(&summary).expect("a summary is JSON");
+                changed.resize(body.len(), b' ');
+                changed
+            }
+            _ => body.clone(),
+        }
+    }
+
+    fn inject_bug_after_put(&mut self, call: &Call) {
+        let (is_page, is_manifest) = (call.key.contains("/faces/"), call.key.ends_with("/manifest.json"));
+        match self.injected_bug {
+            Some(InjectedBug::RewritesPages) if is_manifest => {
+                let page = call.key.replace("manifest.json", "faces/00000.jsonl");
+                self.s3.put(&call.bucket, &page, b"", 0);
+            }
+            Some(InjectedBug::ReplacesManifests) if is_manifest => {
+                let mut other: Value = serde_json::from_slice(&call.body).expect("a manifest is JSON");
+                other["job"]["job_id"] = "another job".into();
+                let other = other.to_string();
+                self.s3.put(&call.bucket, &call.key, other.as_bytes(), other.len() as u64);
+            }
+            Some(InjectedBug::DelaysPages) if is_page => self.s3.forget_write(),
+            Some(InjectedBug::DelaysSummaries) if call.key.ends_with("/summary.json") => self.s3.forget_write(),
+            _ => {}
+        }
     }
 
     fn list(&self, bucket: &Bucket, call: &Call) -> Answer {

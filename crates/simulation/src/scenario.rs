@@ -120,6 +120,12 @@ pub enum InjectedBug {
     RewritesPages,
     /// S3 stores pages after the manifest.
     DelaysPages,
+    /// S3 stores summaries after the manifest.
+    DelaysSummaries,
+    /// S3 stores another number of frames in each summary.
+    ChangesSummaries,
+    /// Another job's manifest is written over each manifest.
+    ReplacesManifests,
     /// S3 does not delete callbacks.
     KeepsCallbacks,
     /// S3 stores callbacks a minute late: after their jobs have started.

@@ -20,6 +20,9 @@ pub(super) const UPLOADS: &str = "uploads";
 /// The bucket of results, pending callbacks and queue entries.
 pub(super) const RESULTS: &str = "results";
 
+/// The ARN of the role that Rekognition assumes to publish.
+pub(super) const PUBLISH_ROLE: &str = "arn:aws:iam::123456789012:role/publish";
+
 /// A handle to the shared state. Everything runs on one thread, so taking the lock never blocks.
 #[derive(Debug, Clone)]
 pub(super) struct Cloud(Arc<Mutex<World>>);
@@ -51,8 +54,8 @@ pub(super) struct World {
     pub(super) executions: Vec<Execution>,
     /// The contents of the uploaded objects, by entity tag.
     pub(super) contents: BTreeMap<String, Content>,
-    /// Every object that was uploaded, with its key.
-    pub(super) uploaded: Vec<(String, Object)>,
+    /// Every object that was uploaded, with its key and the time.
+    pub(super) uploaded: Vec<(Ms, String, Object)>,
     /// The topic of new jobs; a deployment changes it.
     pub(super) topic: String,
     /// The number of functions that run now.
@@ -137,7 +140,7 @@ impl World {
         self.log(|| format!("{key} is uploaded: {content:?}"));
         let object = self.s3.put(UPLOADS, key, &content.bytes(), content.size());
         self.contents.insert(object.etag.clone(), content.clone());
-        self.uploaded.push((key.to_owned(), object.clone()));
+        self.uploaded.push((self.now(), key.to_owned(), object.clone()));
         object
     }
 

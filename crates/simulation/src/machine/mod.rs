@@ -13,13 +13,12 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use jsonata::Scope;
-use lambdas::input;
-use lambdas::video::Location;
 use retry::Retries;
 use serde_json::{Map, Value, json};
 use tokio::select;
 
 use crate::clock::{Ms, SECOND, rfc3339, sleep};
+use crate::identity::{self, Location};
 use crate::lambda::{Functions, from_arn};
 use crate::tasks::{MAX_PAYLOAD_BYTES, Token};
 use crate::world::{Cloud, World};
@@ -111,7 +110,7 @@ impl Execution {
 
     /// The location of the video that its input names; `None` if the input is invalid.
     pub(super) fn video(&self) -> Option<Location> {
-        input::location(self.input.clone()).ok()
+        identity::location(&self.input)
     }
 
     fn arn(&self) -> String {
