@@ -74,6 +74,8 @@ fn result(world: &mut World, makespan: Ms, left_to_expire: usize) -> Run {
         hash: hash(&trace),
         trace,
         coverage: std::mem::take(&mut world.coverage),
+        transitions: world.transitions,
+        calls: std::mem::take(&mut world.calls),
         makespan,
         jobs,
         most_events: world.executions.iter().map(|execution| execution.events).max().unwrap_or_default(),

@@ -68,6 +68,7 @@ impl Functions {
     /// Refuses an invocation, or returns when the function is killed (if at all) and whether its result is lost.
     fn admit(&self, function: Function) -> Result<(Option<Ms>, bool), Failure> {
         let mut world = self.cloud.lock();
+        world.count_call(&format!("invocation of {}", function.name()));
         let fault_rates = world.fault_rates();
         let refused = if world.is_unavailable(Service::Lambda) || world.chance(fault_rates.not_invoked) {
             world.cover("fault: not invoked");

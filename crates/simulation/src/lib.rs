@@ -48,6 +48,10 @@ pub struct Run {
     pub hash: String,
     /// How often each fault, each error of a state, each redrive and other notable events occurred.
     pub coverage: BTreeMap<String, u64>,
+    /// The number of state transitions, including retries: Step Functions bills each.
+    pub transitions: u64,
+    /// The number of calls of each operation of AWS, and of invocations of each function. S3 and Lambda bill each.
+    pub calls: BTreeMap<String, u64>,
     /// From the beginning to the end of the last execution, before the operator redrives any.
     pub makespan: Ms,
     /// The jobs, in the order in which they were started.

@@ -24,7 +24,7 @@ enum Simulate {
         #[arg(long)]
         keep_going: bool,
     },
-    /// Run one seed and print its scenario, every event and the coverage.
+    /// Run one seed and print its scenario, every event, the coverage and the calls.
     Replay {
         /// Seed to run.
         seed: u64,
@@ -58,6 +58,7 @@ fn replay(seed: u64) -> ExitCode {
     let scenario = Scenario::generate(seed);
     let run = run(&scenario);
     println!("{scenario:#?}\n{}\n{:#?}", run.trace, run.coverage);
+    println!("{} state transitions and these calls: {:#?}", run.transitions, run.calls);
     for violation in &run.violations {
         println!("seed {seed} breaks a rule: {violation}");
     }

@@ -134,7 +134,6 @@ impl World {
         let now = self.now();
         match call.operation.as_str() {
             "StartFaceDetection" => {
-                self.cover("call Start");
                 if !self.rekognition.starts.take(now) {
                     self.cover("Start throttled by its rate");
                     return Answer::json_error("ProvisionedThroughputExceededException", "the rate of Start");
@@ -142,7 +141,6 @@ impl World {
                 self.start_face_detection(request)
             }
             "GetFaceDetection" => {
-                self.cover("call Get");
                 if !self.rekognition.gets.take(now) {
                     self.cover("Get throttled by its rate");
                     return Answer::json_error("ProvisionedThroughputExceededException", "the rate of Get");

@@ -183,6 +183,7 @@ enum CallOutcome {
 impl World {
     /// The outcome of a call, and the random delays of its request and its answer.
     fn call_outcome(&mut self, call: &Call) -> (CallOutcome, Ms, Ms) {
+        self.count_call(&call.operation);
         let fault_rates = self.fault_rates();
         let (mut request_delay, mut answer_delay) = (self.rng.u64(1..30), self.rng.u64(1..30));
         if let Some(takes) = self.get_ms.filter(|_| call.operation == "GetFaceDetection") {

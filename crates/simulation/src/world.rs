@@ -68,6 +68,10 @@ pub(super) struct World {
     pub(super) coverage: BTreeMap<String, u64>,
     /// Receives the id of each job that is started, for its completion message.
     pub(super) started_jobs: UnboundedSender<String>,
+    /// The number of states that were entered, and of their retries.
+    pub(super) transitions: u64,
+    /// The number of calls and invocations, by operation or function.
+    pub(super) calls: BTreeMap<String, u64>,
     fault_rates: FaultRates,
     outages: Vec<Outage>,
     faults_end: Ms,
@@ -97,6 +101,8 @@ impl World {
             violations: Vec::new(),
             coverage: BTreeMap::new(),
             started_jobs,
+            transitions: 0,
+            calls: BTreeMap::new(),
             fault_rates: scenario.fault_rates,
             outages: scenario.outages.clone(),
             faults_end: scenario.faults_end,
@@ -160,16 +166,25 @@ impl World {
 
     /// Counts a notable event.
     pub(super) fn cover(&mut self, event: &str) {
-        match self.coverage.get_mut(event) {
-            Some(count) => *count += 1,
-            None => _ = self.coverage.insert(event.to_owned(), 1),
-        }
+        count(&mut self.coverage, event);
+    }
+
+    /// Counts a call of an operation, or an invocation of a function.
+    pub(super) fn count_call(&mut self, name: &str) {
+        count(&mut self.calls, name);
     }
 
     /// The trace: one line for each event.
     pub(super) fn trace(&self) -> String {
         let lines = self.events.iter().flatten().map(|(at, line)| format!("{} {line}", readable(*at)));
         lines.collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn count(counts: &mut BTreeMap<String, u64>, name: &str) {
+    match counts.get_mut(name) {
+        Some(count) => *count += 1,
+        None => _ = counts.insert(name.to_owned(), 1),
     }
 }
 

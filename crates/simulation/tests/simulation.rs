@@ -391,6 +391,31 @@ mod regressions {
     }
 }
 
+/// What AWS bills for a video besides the job: state transitions, invocations and calls of S3.
+#[test]
+fn the_cost_of_one_video() {
+    let one = |faces| {
+        let uploads = vec![upload(0, "a.mp4", video(1, faces, MINUTE))];
+        run(&Scenario { uploads, gets_per_second: 20.0, ..Scenario::fault_free(1) })
+    };
+    // Every scenario ends with one more video, of one page.
+    let none = run(&Scenario::fault_free(1));
+    let (small, large) = (one(1000), one(3000));
+    for run in [&small, &large] {
+        assert_no_violation(run);
+        let calls = run.calls.iter().map(|(name, count)| (name, count - none.calls.get(name).copied().unwrap_or(0)));
+        println!("{} state transitions, {:?}", run.transitions - none.transitions, calls.collect::<Vec<_>>());
+    }
+    assert_eq!(small.transitions, 2 * none.transitions);
+    // Each page is one iteration of the Map.
+    assert_eq!(large.transitions, small.transitions + 2);
+    for operation in ["StartFaceDetection", "SendTaskSuccess"] {
+        assert_eq!((none.calls[operation], large.calls[operation]), (1, 2), "{operation}");
+    }
+    // Each page is read once to list it and once to fetch it.
+    assert_eq!(large.calls["GetFaceDetection"], small.calls["GetFaceDetection"] + 2 * 2);
+}
+
 /// The largest video that Rekognition accepts: 6 hours, 100 faces a frame, 2 frames a second.
 #[test]
 fn the_largest_video_stays_within_the_limits() {
@@ -450,18 +475,19 @@ mod a_burst {
             latest = latest.max(*started);
         }
         let ratio = run.makespan as f64 / ideal as f64;
-        let rate =
-            |event: &str| run.coverage.get(event).copied().unwrap_or_default() as f64 / (run.makespan / SECOND) as f64;
+        let rate = |counts: &BTreeMap<String, u64>, event: &str| {
+            counts.get(event).copied().unwrap_or_default() as f64 / (run.makespan / SECOND) as f64
+        };
         println!(
             "{} videos: makespan {} s, ideal {} s, ratio {ratio:.3}; overtaken by {} s at most; {:.2} Start/s ({:.2} throttled), {:.2} Get/s ({:.2} throttled)",
             scenario.uploads.len(),
             run.makespan / SECOND,
             ideal / SECOND,
             overtaken / SECOND,
-            rate("call Start"),
-            rate("Start throttled by its rate"),
-            rate("call Get"),
-            rate("Get throttled by its rate"),
+            rate(&run.calls, "StartFaceDetection"),
+            rate(&run.coverage, "Start throttled by its rate"),
+            rate(&run.calls, "GetFaceDetection"),
+            rate(&run.coverage, "Get throttled by its rate"),
         );
         Figures { ratio, overtaken, run }
     }
@@ -474,7 +500,8 @@ mod a_burst {
         let count = |event: &str| figures.run.coverage.get(event).copied().unwrap_or_default();
         assert_eq!(count("Start throttled by its rate"), 0);
         // Pages of several videos may be read in the same second: the SDK retries these calls.
-        assert!(count("Get throttled by its rate") * 100 < count("call Get"), "{:?}", figures.run.coverage);
+        let gets = figures.run.calls["GetFaceDetection"];
+        assert!(count("Get throttled by its rate") * 100 < gets, "{:?}", figures.run.coverage);
     }
 
     #[test]

@@ -8,8 +8,9 @@ use jsonata_core::ast::AstNode;
 use jsonata_core::evaluator::{Context, Evaluator};
 use jsonata_core::parser;
 use jsonata_core::value::JValue;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use crate::clock::Ms;
 use crate::machine::Failure;
 
 thread_local! {
@@ -22,7 +23,12 @@ pub(super) struct Scope<'a> {
     /// `$states`.
     pub(super) states: Value,
     pub(super) variables: &'a Map<String, Value>,
+    /// `$millis()`.
+    pub(super) millis: Ms,
 }
+
+/// The variable that replaces `$millis()`, which would read the clock of this machine.
+const MILLIS: &str = "virtual_millis";
 
 impl Scope<'_> {
     /// Evaluates every expression inside `template`.
@@ -47,12 +53,17 @@ impl Scope<'_> {
         let parsed = if let Some(known) = known {
             known
         } else {
-            let parsed = Rc::new(parser::parse(source).map_err(|error| failure(error.to_string()))?);
+            assert!(!source.contains("$now("), "the function $now is not simulated");
+            let virtual_time = source.replace("$millis()", &format!("${MILLIS}"));
+            let parsed = Rc::new(parser::parse(&virtual_time).map_err(|error| failure(error.to_string()))?);
             PARSED.with_borrow_mut(|all| all.insert(source.to_owned(), Rc::clone(&parsed)));
             parsed
         };
         let mut context = Context::new();
         context.bind("states".to_owned(), self.states.clone().into());
+        if source.contains("$millis()") {
+            context.bind(MILLIS.to_owned(), json!(self.millis).into());
+        }
         for (name, value) in self.variables.iter().filter(|(name, _)| source.contains(&format!("${name}"))) {
             context.bind(name.clone(), value.clone().into());
         }
@@ -68,8 +79,6 @@ impl Scope<'_> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn evaluate(template: &Value) -> Result<Value, Failure> {
@@ -78,13 +87,20 @@ mod tests {
             unreachable!()
         };
         let states = json!({"input": {"key": "a b"}, "context": {"Execution": {"Name": "e"}}});
-        Scope { states, variables: &variables }.evaluate(template)
+        Scope { states, variables: &variables, millis: 1_799_053_200_123 }.evaluate(template)
     }
 
     #[test]
     fn strings_that_are_expressions_are_evaluated_at_any_depth() {
         let template = json!({"a": ["{% $states.input.key %}", "plain {% $n %}"], "b": {"c": "{% $n + 1 %}"}, "d": 1});
         assert_eq!(evaluate(&template).unwrap(), json!({"a": ["a b", "plain {% $n %}"], "b": {"c": 8}, "d": 1}));
+    }
+
+    #[test]
+    fn the_time_is_virtual() {
+        assert_eq!(evaluate(&json!("{% $millis() %}")).unwrap(), json!(1_799_053_200_123_u64));
+        let since = "{% $floor(($millis() - $toMillis('2027-01-04T09:00:00Z')) / 100) %}";
+        assert_eq!(evaluate(&json!(since)).unwrap(), json!(1));
     }
 
     #[test]

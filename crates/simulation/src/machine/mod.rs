@@ -17,7 +17,7 @@ use retry::Retries;
 use serde_json::{Map, Value, json};
 use tokio::select;
 
-use crate::clock::{Ms, SECOND, rfc3339, sleep};
+use crate::clock::{Ms, SECOND, epoch, rfc3339, sleep};
 use crate::identity::{self, Location};
 use crate::lambda::{Functions, from_arn};
 use crate::tasks::{MAX_PAYLOAD_BYTES, Token};
@@ -201,7 +201,7 @@ impl Machine {
             world.executions[branch.execution].position = Some(position.clone());
             world.maybe_begin_outage();
         }
-        self.cloud.lock().cover("state entered");
+        self.cloud.lock().transitions += 1;
         self.count_events(branch, 1)?;
         let result = match state["Type"].as_str() {
             Some("Task") => Some(self.run_task(branch, state, position).await?),
@@ -303,7 +303,10 @@ impl Machine {
                 delay
             };
             match delay {
-                Some(delay) => sleep(delay).await,
+                Some(delay) => {
+                    sleep(delay).await;
+                    self.cloud.lock().transitions += 1;
+                }
                 None => return Err(failure),
             }
         }
@@ -419,7 +422,7 @@ impl Machine {
         for (name, value) in more {
             states[name] = (*value).clone();
         }
-        Scope { states, variables: &position.variables }
+        Scope { states, variables: &position.variables, millis: epoch(world.now()) }
     }
 
     /// Counts events of the history as Step Functions does
