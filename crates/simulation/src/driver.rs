@@ -14,7 +14,7 @@ use crate::lambda::Functions;
 use crate::machine::{Execution, Machine, Status};
 use crate::scenario::{Scenario, Upload};
 use crate::world::{Cloud, RESULTS, UPLOADS, World, hash};
-use crate::{DEFINITION, ExecutionEnd, PaidJob, Run, check, sns, wire};
+use crate::{DEFINITION, ExecutionEnd, PaidJob, Run, check, schedule, sns};
 
 /// How long functions may still run after the last execution has ended.
 const LAST_FUNCTIONS: Ms = 600 * SECOND;
@@ -22,7 +22,7 @@ const LAST_FUNCTIONS: Ms = 600 * SECOND;
 /// Runs a scenario to its end.
 pub(super) async fn run(scenario: &Scenario) -> Run {
     let (started_jobs, mut new_jobs) = mpsc::unbounded_channel();
-    let simulation = Rc::new(Simulation::new(Cloud::new(World::new(scenario, started_jobs))));
+    let simulation = Rc::new(Simulation::new(scenario, Cloud::new(World::new(scenario, started_jobs))));
     let Simulation { cloud, functions, .. } = &*simulation;
 
     let (sns_cloud, subscriber) = (cloud.clone(), functions.clone());
@@ -31,6 +31,7 @@ pub(super) async fn run(scenario: &Scenario) -> Run {
             spawn_local(sns::publish_completion(sns_cloud.clone(), subscriber.clone(), job));
         }
     });
+    let schedule = spawn_local(schedule::run(cloud.clone(), functions.clone(), scenario.schedule_phase));
     for (key, body) in &scenario.foreign_objects {
         cloud.lock().s3.put(RESULTS, key, body.as_bytes(), body.len() as u64);
     }
@@ -55,6 +56,7 @@ pub(super) async fn run(scenario: &Scenario) -> Run {
     simulation.all_ended().await;
     sleep(LAST_FUNCTIONS).await;
     messages.abort();
+    schedule.abort();
 
     let left_to_expire = check::all(&mut cloud.lock(), scenario);
     result(&mut cloud.lock(), makespan, left_to_expire)
@@ -106,8 +108,8 @@ pub(super) struct Simulation {
 }
 
 impl Simulation {
-    fn new(cloud: Cloud) -> Self {
-        let functions = Functions::new(&cloud, wire::clients(&cloud));
+    fn new(scenario: &Scenario, cloud: Cloud) -> Self {
+        let functions = Functions::new(&cloud, scenario.seed, scenario.clock_skew);
         let definition = DEFINITION.replace("${partition}", "aws");
         let definition = serde_json::from_str(&definition).expect("the definition is JSON");
         let machine = Rc::new(Machine::new(&cloud, functions.clone(), definition));

@@ -1,8 +1,10 @@
 //! Lambda: runs the real functions, kills them, refuses invocations, and retries asynchronous ones.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
 
 use futures_util::FutureExt as _;
 use lambda_runtime::Diagnostic;
@@ -14,14 +16,25 @@ use serde_json::{Value, json};
 use tokio::select;
 use tokio::sync::oneshot;
 
-use crate::clock::{MINUTE, Ms, SECOND, sleep};
+use crate::clock::{HOUR, MINUTE, Ms, SECOND, sleep};
 use crate::faults::Service;
 use crate::machine::Failure;
 use crate::scenario::InjectedBug;
+use crate::wire;
 use crate::world::{Cloud, PUBLISH_ROLE, RESULTS};
 
-/// The account's quota of concurrent executions of functions.
-const CONCURRENCY: usize = 1000;
+/// How long Lambda keeps an asynchronous event that it cannot deliver, as terraform deploys it
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html>).
+const MAX_EVENT_AGE: Ms = 6 * HOUR;
+
+/// The longest pause before Lambda delivers an event again that it could not deliver.
+const MAX_PAUSE: Ms = 5 * MINUTE;
+
+/// The pauses before an asynchronous event is delivered again to a function that has failed.
+const RETRIES: [Ms; 2] = [MINUTE, 2 * MINUTE];
+
+/// The errors with which Lambda refuses an invocation: the function has not run.
+const REFUSALS: [&str; 2] = ["Lambda.ServiceException", "Lambda.TooManyRequestsException"];
 
 /// The function that a placeholder of the definition names: the placeholders serve as ARNs here.
 pub(super) fn from_arn(arn: &str) -> Option<Function> {
@@ -37,12 +50,18 @@ fn timeout(function: Function) -> Ms {
 #[derive(Debug, Clone)]
 pub(super) struct Functions {
     cloud: Cloud,
-    clients: Clients,
+    /// Each function has its own clock.
+    clients: Rc<BTreeMap<Function, Clients>>,
 }
 
 impl Functions {
-    pub(super) fn new(cloud: &Cloud, clients: Clients) -> Self {
-        Self { cloud: cloud.clone(), clients }
+    /// Deploys the functions. Their clocks are at most `clock_skew` early or late.
+    pub(super) fn new(cloud: &Cloud, seed: u64, clock_skew: Ms) -> Self {
+        // A separate generator, so that a scenario without skew has the same random values.
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let skew = i64::try_from(clock_skew).expect("a few seconds");
+        let clients = Function::ALL.iter().map(|function| (*function, wire::clients(cloud, rng.i64(-skew..=skew))));
+        Self { cloud: cloud.clone(), clients: Rc::new(clients.collect()) }
     }
 
     /// Invokes a function and waits for its result. If this future is dropped, the function still runs on, as on AWS.
@@ -56,7 +75,7 @@ impl Functions {
         if result_lost {
             let after = {
                 let mut world = self.cloud.lock();
-                world.cover("fault: result lost");
+                world.fault("result lost");
                 world.rng.u64(0..5 * SECOND)
             };
             sleep(after).await;
@@ -71,10 +90,10 @@ impl Functions {
         world.count_call(&format!("invocation of {}", function.name()));
         let fault_rates = world.fault_rates();
         let refused = if world.is_unavailable(Service::Lambda) || world.chance(fault_rates.not_invoked) {
-            world.cover("fault: not invoked");
+            world.fault("not invoked");
             Some("Lambda.ServiceException")
-        } else if world.running >= CONCURRENCY {
-            world.cover("Lambda throttled by concurrency");
+        } else if world.running >= world.concurrency {
+            world.fault("Lambda throttled by concurrency");
             Some("Lambda.TooManyRequestsException")
         } else {
             None
@@ -84,7 +103,15 @@ impl Functions {
             return Err(Failure::new(error, "simulated".to_owned()));
         }
         world.running += 1;
-        let kill_after = world.chance(fault_rates.killed).then(|| world.rng.u64(0..800));
+        let kill_after = world.chance(fault_rates.killed).then(|| {
+            let within = match world.rng.u8(0..8) {
+                0 => timeout(function),
+                1 => 30 * SECOND,
+                // Most invocations end within a second.
+                _ => 800,
+            };
+            world.rng.u64(0..within)
+        });
         Ok((kill_after, world.chance(fault_rates.result_lost)))
     }
 
@@ -97,7 +124,7 @@ impl Functions {
         self.cloud.lock().log(|| format!(" {function:?} begins"));
         let answer = select! { biased;
             () = sleep(kill_after.unwrap_or(Ms::MAX / 2).min(timeout(function))) => {
-                self.cloud.lock().cover(&format!("{function:?} killed"));
+                self.cloud.lock().fault(&format!("{function:?} killed"));
                 let error = if kill_after.is_some() { "Runtime.ExitError" } else { "Sandbox.Timedout" };
                 Err(Failure::new(error, format!("{function:?} was killed")))
             }
@@ -119,7 +146,7 @@ impl Functions {
     }
 
     async fn run(&self, function: Function, payload: Value) -> Result<Value, Failure> {
-        let Self { clients, .. } = self;
+        let clients = &self.clients[&function];
         if function == Function::Summarize && self.cloud.lock().injected_bug == Some(InjectedBug::FailsWithUnknownError)
         {
             return Err(Failure::new("UnknownError", String::new()));
@@ -151,19 +178,30 @@ impl Functions {
         }
     }
 
-    /// Invokes resume-execution asynchronously: after a failure Lambda invokes it twice more, and then the event is a
-    /// dead letter.
-    pub(super) async fn invoke_asynchronously(&self, event: Value) {
-        for wait in [MINUTE, 2 * MINUTE, 0] {
-            if self.invoke(Function::ResumeExecution, event.clone()).await.is_ok() {
-                return;
+    /// Invokes a function asynchronously: after a failure Lambda invokes it twice more. An event that it cannot deliver
+    /// returns to its queue for hours. The events of resume-execution that remain are dead letters.
+    pub(super) async fn invoke_asynchronously(&self, function: Function, event: Value) {
+        let began = self.cloud.lock().now();
+        let (mut retries, mut pause) = (RETRIES.into_iter(), SECOND);
+        loop {
+            let Err(failure) = self.invoke(function, event.clone()).await else { return };
+            let wait = if REFUSALS.contains(&failure.error.as_str()) {
+                pause = MAX_PAUSE.min(2 * pause);
+                (self.cloud.lock().now() < began + MAX_EVENT_AGE).then_some(pause)
+            } else {
+                retries.next()
+            };
+            match wait {
+                Some(wait) => sleep(wait).await,
+                None => break,
             }
-            sleep(wait).await;
         }
-        let mut world = self.cloud.lock();
-        world.cover("dead letter");
-        world.log(|| "an event becomes a dead letter".to_owned());
-        world.dead_letters.push(event);
+        if function == Function::ResumeExecution {
+            let mut world = self.cloud.lock();
+            world.cover("dead letter");
+            world.log(|| "an event becomes a dead letter".to_owned());
+            world.dead_letters.push(event);
+        }
     }
 }
 

@@ -21,6 +21,7 @@ mod operator;
 mod rekognition;
 mod s3;
 mod scenario;
+mod schedule;
 mod sns;
 mod tasks;
 mod wire;

@@ -1,5 +1,7 @@
 //! The operator: a person who redrives or replaces failed executions, replays dead letters, and stops an execution.
 
+use lambdas::functions::Function;
+
 use crate::clock::{DAY, Ms, sleep};
 use crate::driver::Simulation;
 use crate::machine::{Execution, Status};
@@ -93,7 +95,7 @@ impl Simulation {
         let letters = std::mem::take(&mut self.cloud.lock().dead_letters);
         for letter in letters {
             self.cloud.lock().log(|| "a dead letter is replayed".to_owned());
-            self.functions.invoke_asynchronously(letter).await;
+            self.functions.invoke_asynchronously(Function::ResumeExecution, letter).await;
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::identity::{NULL_VERSION, RESULT_FOLDERS};
+use crate::identity::{NULL_VERSION, QUEUE_ENTRIES, RESULT_FOLDERS};
 use crate::scenario::{InjectedBug, Scenario, Versioning};
 use crate::wire::{Answer, Call};
 use crate::world::{RESULTS, UPLOADS, World};
@@ -209,6 +209,9 @@ impl World {
         }
         let body = self.body_with_bug(call);
         let object = self.s3.put(&call.bucket, &call.key, &body, body.len() as u64);
+        if call.key.starts_with(QUEUE_ENTRIES) {
+            self.entry_written.notify_one();
+        }
         self.inject_bug_after_put(call);
         described(Answer::empty(200), &object)
     }

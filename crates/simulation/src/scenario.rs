@@ -51,6 +51,12 @@ pub struct Scenario {
     pub faces_per_page: usize,
     /// The maximum number of keys that S3 puts on a page of a listing.
     pub keys_per_listing: usize,
+    /// The account's quota of functions that run at the same time.
+    pub concurrency: usize,
+    /// By how much the clock of each function is early or late at most.
+    pub clock_skew: Ms,
+    /// When the schedule invokes its function, within each five minutes.
+    pub schedule_phase: Ms,
     /// Whether the run records a trace.
     pub traced: bool,
     /// A bug in a service or a function that a check must find.
@@ -161,6 +167,9 @@ impl Scenario {
             get_ms: None,
             faces_per_page: 1000,
             keys_per_listing: 1000,
+            concurrency: 1000,
+            clock_skew: 0,
+            schedule_phase: 0,
             traced: true,
             injected_bug: None,
         }
@@ -224,6 +233,7 @@ impl Scenario {
             upload(&mut scenario, &mut rng, id, faults_end);
         }
         scenario.generate_interventions(&mut rng);
+        scenario.generate_environment(&mut later_rng);
         scenario
     }
 
@@ -250,6 +260,13 @@ impl Scenario {
         self.deploy = (rng.u8(0..8) == 0).then(|| rng.u64(0..faults_end));
         let waits = [MINUTE, HOUR, 30 * HOUR, 8 * DAY];
         self.operator_waits = (0..3).map(|_| waits[rng.usize(0..8).min(7) / 2]).chain([10 * MINUTE]).collect();
+    }
+
+    /// Adds what else differs between accounts.
+    fn generate_environment(&mut self, rng: &mut fastrand::Rng) {
+        self.clock_skew = *rng.choice(&[0, SECOND, 3 * SECOND]).expect("some");
+        self.schedule_phase = rng.u64(0..5 * MINUTE);
+        self.concurrency = *rng.choice(&[1000, 1000, 1000, 10]).expect("some");
     }
 
     /// Whether no fault occurs, so that each execution is resumed by its job's completion message.

@@ -17,15 +17,15 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::clock::{MINUTE, Ms, sleep};
+use crate::clock::{MINUTE, Ms, SkewedClock, sleep};
 use crate::faults::Service;
 use crate::scenario::InjectedBug;
 use crate::world::{Cloud, World};
 
 /// The functions' clients: the real SDK on a simulated HTTP layer and in virtual time.
-pub(super) fn clients(cloud: &Cloud) -> Clients {
+pub(super) fn clients(cloud: &Cloud, skew_ms: i64) -> Clients {
     let http = SharedHttpClient::new(SimulatedHttp(cloud.clone()));
-    let clock = SharedTimeSource::new(cloud.lock().clock);
+    let clock = SharedTimeSource::new(SkewedClock { clock: cloud.lock().clock, skew_ms });
     // A separate token bucket for retries: all scenarios of this process would share the SDK's default one.
     let partition = || retry::RetryPartition::custom("scenario").token_bucket(retry::TokenBucket::unlimited()).build();
     // Unsigned: in a debug build, the signatures take a third of the time of a call, and no simulated service reads them.
@@ -191,22 +191,22 @@ impl World {
         }
         let conditional = call.header("if-none-match").or(call.header("if-match")).is_some();
         let outcome = if self.is_unavailable(call.service) || self.chance(fault_rates.refused) {
-            self.cover("fault: refused");
+            self.fault("refused");
             CallOutcome::Refused
         } else if self.chance(fault_rates.throttled) {
-            self.cover("fault: throttled");
+            self.fault("throttled");
             CallOutcome::Throttled
         } else if conditional && self.chance(fault_rates.refused) {
-            self.cover("fault: conflict");
+            self.fault("conflict");
             CallOutcome::Conflict
         } else if self.chance(fault_rates.answer_lost) {
-            self.cover("fault: answer lost");
+            self.fault("answer lost");
             CallOutcome::AnswerLost
         } else {
             CallOutcome::Answered
         };
         if self.chance(fault_rates.slow) {
-            self.cover("fault: slow");
+            self.fault("slow");
             answer_delay += self.rng.u64(MINUTE / 4..2 * MINUTE);
         }
         (outcome, request_delay, answer_delay)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::clock::{Clock, HOUR, MINUTE, Ms, readable};
@@ -60,6 +61,12 @@ pub(super) struct World {
     pub(super) topic: String,
     /// The number of functions that run now.
     pub(super) running: usize,
+    /// The account's quota of functions that run at the same time.
+    pub(super) concurrency: usize,
+    /// When a fault of a service or a function occurred last.
+    pub(super) last_fault: Ms,
+    /// Notified when a queue entry is written.
+    pub(super) entry_written: Arc<Notify>,
     /// Events for which resume-execution has failed three times.
     pub(super) dead_letters: Vec<serde_json::Value>,
     /// The rules that were broken.
@@ -97,6 +104,9 @@ impl World {
             uploaded: Vec::new(),
             topic: "arn:aws:sns:us-east-1:123456789012:completions-1".to_owned(),
             running: 0,
+            concurrency: scenario.concurrency,
+            last_fault: 0,
+            entry_written: Arc::default(),
             dead_letters: Vec::new(),
             violations: Vec::new(),
             coverage: BTreeMap::new(),
@@ -130,7 +140,7 @@ impl World {
         if self.chance(self.fault_rates().outage) {
             let (service, from) = (self.rng.choice(Service::ALL).expect("some"), self.now());
             let until = (from + self.rng.u64(MINUTE..HOUR)).min(self.faults_end);
-            self.cover("fault: outage");
+            self.fault("outage");
             self.log(|| format!("{service:?} is unavailable until {}", readable(until)));
             self.outages.push(Outage { service, from, until });
         }
@@ -167,6 +177,12 @@ impl World {
     /// Counts a notable event.
     pub(super) fn cover(&mut self, event: &str) {
         count(&mut self.coverage, event);
+    }
+
+    /// Counts a fault of a service or of a function.
+    pub(super) fn fault(&mut self, fault: &str) {
+        self.cover(&format!("fault: {fault}"));
+        self.last_fault = self.now();
     }
 
     /// Counts a call of an operation, or an invocation of a function.

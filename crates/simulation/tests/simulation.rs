@@ -4,8 +4,11 @@
 //! `cargo test` runs fixed seeds only, so that its result is always the same. `scripts/search-seeds` searches for new
 //! ones; `cargo run -p simulation -- replay 17` prints every event of one.
 
+mod common;
+
 use std::collections::BTreeMap;
 
+use common::{assert_no_violation, count, repairs, upload, video};
 use serde_json::json;
 use simulation::{
     Batch, Content, FaultRates, HOUR, InjectedBug, Kind, Limits, MINUTE, Ms, Run, SECOND, Scenario,
@@ -38,11 +41,12 @@ const REQUIRED_COVERAGE: &[&str] = &[
     "fault: result lost",
     "fault: slow",
     "fault: throttled",
-    "StartDetection killed",
-    "ResumeExecution killed",
-    "ListPages killed",
-    "FetchPage killed",
-    "Summarize killed",
+    "fault: StartDetection killed",
+    "fault: ResumeExecution killed",
+    "fault: ListPages killed",
+    "fault: FetchPage killed",
+    "fault: Summarize killed",
+    "fault: Lambda throttled by concurrency",
     "StartDetection failed: JobFailed",
     "StartDetection failed: NotAVideo",
     "StartDetection failed: VideoEmpty",
@@ -87,19 +91,6 @@ fn equal_seeds_have_equal_runs() {
         assert!(one.trace.lines().count() > 5, "seed {seed} has no trace");
     }
     assert_ne!(run(&Scenario::generate(1)).hash, run(&Scenario::generate(2)).hash);
-}
-
-fn video(id: u64, faces: usize, job_ms: Ms) -> Content {
-    Content { id, kind: Kind::Video, faces, job_ms, failures: 0 }
-}
-
-fn upload(at: Ms, key: &str, content: Content) -> Upload {
-    Upload { at, key: key.to_owned(), content, events: vec![SECOND] }
-}
-
-#[track_caller]
-fn assert_no_violation(run: &Run) {
-    assert!(run.violations.is_empty(), "{:#?}\n{}", run.violations, run.trace);
 }
 
 /// Each check finds the bug that it is written for.
@@ -317,8 +308,7 @@ mod regressions {
             let unspecified = UnspecifiedBehaviour { heartbeat_is_timeout, ..UnspecifiedBehaviour::default() };
             let run = run(&Scenario { uploads: uploads.collect(), unspecified, slots: 1, ..Scenario::fault_free(1) });
             assert_no_violation(&run);
-            let repaired = |event: &String| event.starts_with("redrive of") || event.starts_with("new execution");
-            assert!(!run.coverage.keys().any(repaired), "{:?}\n{}", run.coverage, run.trace);
+            assert_eq!(repairs(&run), 0, "{:?}\n{}", run.coverage, run.trace);
         }
     }
 
@@ -353,7 +343,7 @@ mod regressions {
                 ..Scenario::fault_free(seed)
             });
             assert_no_violation(&run);
-            stopped += run.coverage.get("heartbeat of a closed task").copied().unwrap_or_default();
+            stopped += count(&run, "heartbeat of a closed task");
         }
         assert!(stopped > 0, "no execution was stopped while it waited");
     }
@@ -445,8 +435,7 @@ fn many_large_results_at_the_same_time_wait_for_their_pages() {
     let run = run(&scenario);
     println!("{} s; {} events; {:?}", (run.makespan - HOUR) / SECOND, run.most_events, run.coverage);
     assert_no_violation(&run);
-    let failed = run.coverage.keys().filter(|event| event.starts_with("redrive") || event.starts_with("new execution"));
-    assert_eq!(failed.collect::<Vec<_>>(), Vec::<&String>::new());
+    assert_eq!(repairs(&run), 0, "{:?}", run.coverage);
     assert!(run.most_events < 18_750 / 10, "{} events for a hundred pages", run.most_events);
 }
 
@@ -497,11 +486,10 @@ mod a_burst {
         assert!(figures.overtaken <= 5 * MINUTE, "overtaken by {} ms", figures.overtaken);
         assert!(figures.ratio < 1.1, "a slot was idle: {}", figures.ratio);
         assert_eq!(figures.run.jobs.len(), figures.run.executions.len(), "one job and one execution for each video");
-        let count = |event: &str| figures.run.coverage.get(event).copied().unwrap_or_default();
-        assert_eq!(count("Start throttled by its rate"), 0);
+        assert_eq!(count(&figures.run, "Start throttled by its rate"), 0);
         // Pages of several videos may be read in the same second: the SDK retries these calls.
         let gets = figures.run.calls["GetFaceDetection"];
-        assert!(count("Get throttled by its rate") * 100 < gets, "{:?}", figures.run.coverage);
+        assert!(count(&figures.run, "Get throttled by its rate") * 100 < gets, "{:?}", figures.run.coverage);
     }
 
     #[test]
