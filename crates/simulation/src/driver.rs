@@ -13,6 +13,7 @@ use crate::content::{Content, Kind};
 use crate::lambda::Functions;
 use crate::machine::{Execution, Machine, Status};
 use crate::scenario::{Scenario, Upload};
+use crate::slots::run_second_stack;
 use crate::world::{Cloud, RESULTS, UPLOADS, World, hash};
 use crate::{DEFINITION, ExecutionEnd, PaidJob, Run, check, schedule, sns};
 
@@ -32,6 +33,9 @@ pub(super) async fn run(scenario: &Scenario) -> Run {
         }
     });
     let schedule = spawn_local(schedule::run(cloud.clone(), functions.clone(), scenario.schedule_phase));
+    if let Some(stack) = scenario.second_stack {
+        spawn_local(run_second_stack(cloud.clone(), stack));
+    }
     for (key, body) in &scenario.foreign_objects {
         cloud.lock().s3.put(RESULTS, key, body.as_bytes(), body.len() as u64);
     }

