@@ -31,6 +31,10 @@ pub enum Kind {
     TooLarge,
     /// A video that Rekognition is not allowed to read.
     Forbidden,
+    /// A video that the functions are not allowed to read.
+    Denied,
+    /// A video in an archive storage class, which is not restored.
+    Archived,
     /// A text file.
     Text,
     /// An empty object.
@@ -45,6 +49,8 @@ impl Kind {
             Self::UnknownCodec => &["JobFailed"],
             Self::TooLong | Self::TooLarge => &["VideoTooLarge"],
             Self::Forbidden => &["VideoUnreadable"],
+            Self::Denied => &["AccessDenied"],
+            Self::Archived => &["VideoArchived"],
             Self::Text => &["NotAVideo"],
             Self::Empty => &["VideoEmpty"],
         }

@@ -34,7 +34,9 @@ pub use batch::{Batch, Limits};
 pub use clock::{DAY, HOUR, MINUTE, Ms, SECOND};
 pub use content::{Content, Kind};
 pub use faults::{FaultRates, Outage, Service};
-pub use scenario::{InjectedBug, OtherWorkload, Scenario, SecondStack, UnspecifiedBehaviour, Upload, Versioning};
+pub use scenario::{
+    DeniedKey, InjectedBug, OtherWorkload, Scenario, SecondStack, UnspecifiedBehaviour, Upload, Versioning,
+};
 
 /// The state machine's definition.
 const DEFINITION: &str = include_str!("../../../statemachine/analyze-video.asl.json");

@@ -176,7 +176,7 @@ impl World {
         }
         let object = self.s3.get(&bucket, &key, version);
         let content = match object.map(|object| self.contents[&object.etag].clone()) {
-            None | Some(Content { kind: Kind::Forbidden, .. }) => {
+            None | Some(Content { kind: Kind::Forbidden | Kind::Denied | Kind::Archived, .. }) => {
                 return Answer::json_error("InvalidS3ObjectException", "the object cannot be read");
             }
             Some(Content { kind: Kind::TooLong, .. }) => {

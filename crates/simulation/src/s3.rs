@@ -9,10 +9,14 @@ use std::sync::Arc;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::content::Kind;
 use crate::identity::{NULL_VERSION, QUEUE_ENTRIES, RESULT_FOLDERS};
 use crate::scenario::{InjectedBug, Scenario, Versioning};
 use crate::wire::{Answer, Call};
 use crate::world::{RESULTS, UPLOADS, World};
+
+/// A bucket in another Region.
+pub(super) const FAR_BUCKET: &str = "another-region";
 
 /// All buckets.
 #[derive(Debug)]
@@ -159,27 +163,35 @@ impl World {
         if version == Some(NULL_VERSION) {
             self.add_violation(format!("{call} requests the version null, which does not identify a content"));
         }
+        if let Some((status, code)) = refusal(&call.bucket, version) {
+            return self.refused(call, status, code);
+        }
         let Some(bucket) = self.s3.buckets.get(call.bucket.as_str()) else {
-            return Answer::xml_error(404, "NoSuchBucket");
+            return self.refused(call, 404, "NoSuchBucket");
         };
         match call.operation.as_str() {
             "ListObjectsV2" => self.list(bucket, call),
-            "HeadObject" => match bucket.get(&call.key, version) {
-                Some(object) => described(Answer::empty(200), object).with("content-length", object.size.to_string()),
-                // The answer to a HEAD has no body, and so no error code.
-                None => Answer::empty(404),
-            },
-            "GetObject" => match bucket.get(&call.key, version) {
-                Some(object) => {
-                    let (status, body) = match call.header("range") {
-                        Some(range) => (206, part(&object.body, range)),
-                        None => (200, &object.body[..]),
-                    };
-                    described(Answer { status, headers: Vec::new(), body: body.to_vec() }, object)
+            "HeadObject" | "GetObject" => {
+                let Some(object) = bucket.get(&call.key, version) else {
+                    return self.refused(call, 404, if version.is_some() { "NoSuchVersion" } else { "NoSuchKey" });
+                };
+                let kind = self.contents.get(&object.etag).map(|content| content.kind);
+                match (kind, call.operation.as_str()) {
+                    (Some(Kind::Denied), _) => self.refused(call, 403, "AccessDenied"),
+                    // Described as any other object, but not served.
+                    (Some(Kind::Archived), "GetObject") => self.refused(call, 403, "InvalidObjectState"),
+                    (_, "HeadObject") => {
+                        described(Answer::empty(200), object).with("content-length", object.size.to_string())
+                    }
+                    _ => {
+                        let (status, body) = match call.header("range") {
+                            Some(range) => (206, part(&object.body, range)),
+                            None => (200, &object.body[..]),
+                        };
+                        described(Answer { status, headers: Vec::new(), body: body.to_vec() }, object)
+                    }
                 }
-                None if version.is_some() => Answer::xml_error(404, "NoSuchVersion"),
-                None => Answer::xml_error(404, "NoSuchKey"),
-            },
+            }
             "PutObject" => self.s3_put(call),
             "DeleteObject" => {
                 let kept = self.injected_bug == Some(InjectedBug::KeepsCallbacks) && call.key.starts_with("callbacks/");
@@ -190,9 +202,16 @@ impl World {
             }
             _ => {
                 self.add_violation(format!("{call} is not simulated"));
-                Answer::xml_error(501, "NotImplemented")
+                xml_error(call, 501, "NotImplemented")
             }
         }
+    }
+
+    fn refused(&mut self, call: &Call, status: u16, code: &str) -> Answer {
+        if status != 404 {
+            self.cover(&format!("{}: {status} {code}", call.operation));
+        }
+        xml_error(call, status, code)
     }
 
     fn s3_put(&mut self, call: &Call) -> Answer {
@@ -205,7 +224,7 @@ impl World {
             _ => None,
         };
         if let Some((status, code)) = refused {
-            return Answer::xml_error(status, code);
+            return xml_error(call, status, code);
         }
         let body = self.body_with_bug(call);
         let object = self.s3.put(&call.bucket, &call.key, &body, body.len() as u64);
@@ -281,6 +300,30 @@ impl World {
         );
         Answer { status: 200, headers: vec![("content-type", "application/xml".to_owned())], body: body.into_bytes() }
     }
+}
+
+/// Why S3 refuses every request for a bucket or a version, if it does.
+pub(super) fn refusal(bucket: &str, version: Option<&str>) -> Option<(u16, &'static str)> {
+    let well_formed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if bucket == FAR_BUCKET {
+        Some((301, "PermanentRedirect"))
+    } else if !bucket.bytes().all(well_formed) {
+        Some((400, "InvalidBucketName"))
+    } else if version.is_some_and(|version| version != NULL_VERSION && !version.starts_with("version-")) {
+        Some((400, "InvalidArgument"))
+    } else {
+        None
+    }
+}
+
+/// An error of S3. The answer to a HEAD has no body, and so no error code
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>).
+pub(super) fn xml_error(call: &Call, status: u16, code: &str) -> Answer {
+    let body = match call.operation.as_str() {
+        "HeadObject" => String::new(),
+        _ => format!("<Error><Code>{code}</Code><Message>simulated</Message></Error>"),
+    };
+    Answer { body: body.into_bytes(), ..Answer::empty(status) }
 }
 
 /// Adds the headers of an object.

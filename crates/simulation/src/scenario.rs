@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::clock::{DAY, HOUR, MINUTE, Ms, SECOND};
 use crate::content::{Content, Kind};
 use crate::faults::{FaultRates, Outage, Service};
+use crate::s3::FAR_BUCKET;
 use crate::world::UPLOADS;
 
 /// Everything that determines a run: equal scenarios have equal runs.
@@ -37,6 +38,8 @@ pub struct Scenario {
     pub operator_waits: Vec<Ms>,
     /// How AWS behaves where its behaviour is not documented.
     pub unspecified: UnspecifiedBehaviour,
+    /// An execution whose callbacks are refused, because the key of its data is not accessible.
+    pub denied_key: Option<DeniedKey>,
     /// Whether the upload bucket keeps versions.
     pub versioning: Versioning,
     /// The account's quota of concurrent Rekognition jobs.
@@ -100,6 +103,18 @@ pub struct SecondStack {
     pub jobs: u32,
     /// How long each of them runs.
     pub job_ms: Ms,
+}
+
+/// An execution whose task tokens cannot be used: Step Functions answers `KmsAccessDeniedException`
+/// (<https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskSuccess.html>).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeniedKey {
+    /// The name of the execution.
+    pub execution: String,
+    /// From when on the key is not accessible.
+    pub from: Ms,
+    /// When the key is accessible again.
+    pub until: Ms,
 }
 
 /// The versioning state of a bucket
@@ -192,6 +207,7 @@ impl Scenario {
             faults_end: 0,
             operator_waits: vec![MINUTE],
             unspecified: UnspecifiedBehaviour::default(),
+            denied_key: None,
             versioning: Versioning::Disabled,
             slots: 20,
             other_workloads: Vec::new(),
@@ -305,6 +321,19 @@ impl Scenario {
         self.unspecified.slots_free_late = rng.bool();
         self.unspecified.failed_tokens_forgotten = rng.bool();
         self.unspecified.object_before_idempotency = rng.bool();
+        if rng.u8(0..8) == 0 {
+            let kind = *rng.choice(&[Kind::Denied, Kind::Archived]).expect("some");
+            rng.choice(&mut self.uploads).expect("some").content.kind = kind;
+        }
+        if rng.u8(0..8) == 0 {
+            let bucket = *rng.choice(&[FAR_BUCKET, "Malformed_Name"]).expect("some");
+            self.manual.push((rng.u64(0..self.faults_end), json!({ "bucket": bucket, "key": "a.mp4" })));
+        }
+        if rng.u8(0..8) == 0 {
+            let execution = format!("event-{}_0", rng.usize(0..self.uploads.len()));
+            let from = rng.u64(0..self.faults_end);
+            self.denied_key = Some(DeniedKey { execution, from, until: rng.u64(from..=self.faults_end) });
+        }
         if rng.u8(0..4) == 0 {
             let hold = |rng: &mut fastrand::Rng| {
                 let from = rng.u64(0..self.faults_end);
@@ -321,7 +350,10 @@ impl Scenario {
     /// Whether no fault occurs, so that each execution is resumed by its job's completion message.
     #[must_use]
     pub fn is_fault_free(&self) -> bool {
-        self.fault_rates == FaultRates::default() && self.outages.is_empty() && self.deploy.is_none()
+        self.fault_rates == FaultRates::default()
+            && self.outages.is_empty()
+            && self.deploy.is_none()
+            && self.denied_key.is_none()
     }
 }
 

@@ -72,6 +72,13 @@ impl World {
     pub(super) fn states_answers(&mut self, call: &Call) -> Answer {
         let request: Value = serde_json::from_slice(&call.body).unwrap_or_default();
         let token = request["taskToken"].as_str().unwrap_or_default();
+        if let Some(denied) = &self.denied_key
+            && (denied.from..denied.until).contains(&self.now())
+            && token.ends_with(&format!("-of-{}", denied.execution))
+        {
+            self.fault("KMS key denied");
+            return Answer::json_error("KmsAccessDeniedException", "the key of the state machine is not accessible");
+        }
         if call.operation == "SendTaskHeartbeat"
             && let Some(open) = self.tasks.open.get(token)
         {

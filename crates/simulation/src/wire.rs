@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::{MINUTE, Ms, SkewedClock, sleep};
 use crate::faults::Service;
+use crate::s3::xml_error;
 use crate::scenario::InjectedBug;
 use crate::world::{Cloud, World};
 
@@ -150,11 +151,6 @@ impl Answer {
         Self { status: 400, ..Self::json(&json!({ "__type": code, "message": message })) }
     }
 
-    pub(super) fn xml_error(status: u16, code: &str) -> Self {
-        let body = format!("<Error><Code>{code}</Code><Message>simulated</Message></Error>");
-        Self { body: body.into_bytes(), ..Self::empty(status) }
-    }
-
     pub(super) fn with(mut self, header: &'static str, value: String) -> Self {
         self.headers.push((header, value));
         self
@@ -215,13 +211,13 @@ impl World {
     /// The answer of a service; `None` if it is lost.
     fn answer(&mut self, call: &Call, outcome: CallOutcome) -> Option<Answer> {
         let answer = match (outcome, call.service) {
-            (CallOutcome::Refused, Service::S3) => Answer::xml_error(500, "InternalError"),
+            (CallOutcome::Refused, Service::S3) => xml_error(call, 500, "InternalError"),
             (CallOutcome::Refused, _) => {
                 Answer { status: 500, ..Answer::json_error("InternalServerError", "simulated") }
             }
-            (CallOutcome::Throttled, Service::S3) => Answer::xml_error(503, "SlowDown"),
+            (CallOutcome::Throttled, Service::S3) => xml_error(call, 503, "SlowDown"),
             (CallOutcome::Throttled, _) => Answer::json_error("ThrottlingException", "simulated"),
-            (CallOutcome::Conflict, _) => Answer::xml_error(409, "ConditionalRequestConflict"),
+            (CallOutcome::Conflict, _) => xml_error(call, 409, "ConditionalRequestConflict"),
             (CallOutcome::Answered | CallOutcome::AnswerLost, Service::S3) => self.s3_answers(call),
             (CallOutcome::Answered | CallOutcome::AnswerLost, Service::Rekognition) => self.rekognition_answers(call),
             (CallOutcome::Answered | CallOutcome::AnswerLost, _) => self.states_answers(call),

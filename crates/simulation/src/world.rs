@@ -13,7 +13,7 @@ use crate::faults::{FaultRates, Outage, Service};
 use crate::machine::Execution;
 use crate::rekognition::Rekognition;
 use crate::s3::{Object, S3};
-use crate::scenario::{InjectedBug, Scenario, UnspecifiedBehaviour};
+use crate::scenario::{DeniedKey, InjectedBug, Scenario, UnspecifiedBehaviour};
 use crate::tasks::Tasks;
 
 /// The bucket of the videos.
@@ -59,6 +59,7 @@ pub(super) struct World {
     pub(super) uploaded: Vec<(Ms, String, Object)>,
     /// The topic of new jobs; a deployment changes it.
     pub(super) topic: String,
+    pub(super) denied_key: Option<DeniedKey>,
     /// The number of functions that run now.
     pub(super) running: usize,
     /// The account's quota of functions that run at the same time.
@@ -103,6 +104,7 @@ impl World {
             contents: BTreeMap::new(),
             uploaded: Vec::new(),
             topic: "arn:aws:sns:us-east-1:123456789012:completions-1".to_owned(),
+            denied_key: scenario.denied_key.clone(),
             running: 0,
             concurrency: scenario.concurrency,
             last_fault: 0,

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{assert_no_violation, count, repairs, upload, video};
-use simulation::{MINUTE, Scenario, run};
+use simulation::{DeniedKey, MINUTE, SECOND, Scenario, run};
 
 #[test]
 #[ignore = "needs the functions of issue 14"]
@@ -22,4 +22,25 @@ fn a_new_account_with_ten_concurrent_functions_is_slow_and_no_execution_fails() 
         assert!(count(&run, "fault: Lambda throttled by concurrency") > 0, "{:?}", run.coverage);
         assert_eq!(repairs(&run), 0, "{:?}\n{}", run.coverage, run.trace);
     }
+}
+
+#[test]
+#[ignore = "needs the functions of issue 14"]
+fn an_execution_whose_key_is_denied_does_not_fail_the_function_that_starts_jobs() {
+    // The function that held the lease asked whether the first execution of the queue waits, and failed with the answer.
+    // The execution behind the first one waited until the event was delivered again.
+    let uploads = (0..4).map(|id| upload(id * SECOND, &format!("{id}.mp4"), video(id, 5, 10 * MINUTE)));
+    let denied_key = DeniedKey { execution: "event-1_0".to_owned(), from: MINUTE, until: 14 * MINUTE };
+    let run = run(&Scenario {
+        uploads: uploads.collect(),
+        denied_key: Some(denied_key),
+        slots: 1,
+        ..Scenario::fault_free(1)
+    });
+    assert_no_violation(&run);
+    assert!(count(&run, "fault: KMS key denied") > 0, "{:?}", run.coverage);
+    assert_eq!((count(&run, "dead letter"), repairs(&run)), (0, 0), "{:?}\n{}", run.coverage, run.trace);
+    let next = &run.jobs[1];
+    let waited = next.started - (run.jobs[0].started + 10 * MINUTE);
+    assert!(next.key == "2.mp4" && waited < 10 * SECOND, "{next:?} after {waited} ms\n{}", run.trace);
 }

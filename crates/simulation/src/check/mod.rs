@@ -12,6 +12,7 @@ use crate::clock::{HOUR, Ms};
 use crate::content::Content;
 use crate::identity::{CALLBACKS, Location, QUEUE_ENTRIES};
 use crate::machine::{Execution, Status};
+use crate::s3::refusal;
 use crate::scenario::Scenario;
 use crate::world::{RESULTS, World};
 
@@ -129,6 +130,9 @@ impl World {
             let uploaded = self.uploaded.iter().filter(|(at, other, _)| *other == key && *at <= until);
             let contents: BTreeSet<_> = uploaded.clone().map(|(.., object)| &object.etag).collect();
             return contents.len() > 1 && uploaded.clone().all(|(.., object)| object.kept_version().is_none());
+        }
+        if refusal(&bucket, version.as_deref()).is_some() {
+            return failure.error == "VideoUnreadable";
         }
         match self.s3.get(&bucket, &key, version.as_deref()) {
             None => failure.error == "VideoNotFound",
