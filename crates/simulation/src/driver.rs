@@ -1,7 +1,7 @@
 //! Runs a scenario: starts the services, triggers every event at its time, lets the operator repair what has failed,
 //! and checks the result.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use serde_json::{Value, json};
@@ -39,13 +39,19 @@ pub(super) async fn run(scenario: &Scenario) -> Run {
     for (key, body) in &scenario.foreign_objects {
         cloud.lock().s3.put(RESULTS, key, body.as_bytes(), body.len() as u64);
     }
-    // These tasks only start executions; `all_ended` waits for the executions themselves.
+    let operator = {
+        let (simulation, scenario) = (Rc::clone(&simulation), scenario.clone());
+        spawn_local(async move { simulation.operate(&scenario).await })
+    };
+    // These tasks only start executions.
     for task in simulation.spawn_events(scenario) {
         task.await.expect("a task does not panic");
     }
+    simulation.events_are_over.set(true);
+    operator.await.expect("a task does not panic");
     simulation.all_ended().await;
-    let makespan = cloud.lock().executions.iter().map(|execution| execution.ended).max().unwrap_or_default();
-    simulation.operate(scenario).await;
+    let ends = |execution: &Execution| execution.first_ended.unwrap_or_default();
+    let makespan = cloud.lock().executions.iter().map(ends).max().unwrap_or_default();
 
     // The last messages arrive, and the last functions end.
     if scenario.fault_rates.message_late > 0.0 {
@@ -109,6 +115,8 @@ pub(super) struct Simulation {
     machine: Rc<Machine>,
     /// The executions that were started or redriven, by their index.
     pub(super) running: RefCell<Vec<(usize, JoinHandle<()>)>>,
+    /// Whether every event of the scenario has occurred.
+    pub(super) events_are_over: Cell<bool>,
 }
 
 impl Simulation {
@@ -117,7 +125,7 @@ impl Simulation {
         let definition = DEFINITION.replace("${partition}", "aws");
         let definition = serde_json::from_str(&definition).expect("the definition is JSON");
         let machine = Rc::new(Machine::new(&cloud, functions.clone(), definition));
-        Self { cloud, functions, machine, running: RefCell::default() }
+        Self { cloud, functions, machine, running: RefCell::default(), events_are_over: Cell::new(false) }
     }
 
     /// Spawns a task for each event of the scenario; it waits until the event's time.
@@ -136,7 +144,7 @@ impl Simulation {
         }
         for (index, (at, input)) in scenario.manual.iter().cloned().enumerate() {
             // The names order the callbacks of a job, so another name gives a seed another run.
-            tasks.push(self.spawn_at(at, move |this| this.start(format!("console-{index}"), input)));
+            tasks.push(self.spawn_at(at, move |this| _ = this.start(format!("console-{index}"), input)));
         }
         for at in scenario.aborts.iter().copied() {
             tasks.push(self.spawn_at(at, |this| this.abort_any()));
@@ -197,8 +205,8 @@ impl Simulation {
         }
     }
 
-    /// Starts an execution.
-    pub(super) fn start(&self, name: String, input: Value) {
+    /// Starts an execution; returns its index.
+    pub(super) fn start(&self, name: String, input: Value) -> usize {
         let execution = {
             let mut world = self.cloud.lock();
             let execution = Execution::new(name, input, world.now());
@@ -206,12 +214,16 @@ impl Simulation {
             world.executions.len() - 1
         };
         self.run(execution);
+        execution
     }
 
     /// Runs an execution from its current state.
     pub(super) fn run(&self, execution: usize) {
         let running = spawn_local(Rc::clone(&self.machine).run(execution));
-        self.running.borrow_mut().push((execution, running));
+        let mut all = self.running.borrow_mut();
+        // A redriven execution has ended before.
+        all.retain(|(other, _)| *other != execution);
+        all.push((execution, running));
     }
 
     /// Waits for all executions.

@@ -56,7 +56,7 @@ pub struct Run {
     pub transitions: u64,
     /// The number of calls of each operation of AWS, and of invocations of each function. S3 and Lambda bill each.
     pub calls: BTreeMap<String, u64>,
-    /// From the beginning to the end of the last execution, before the operator redrives any.
+    /// From the beginning to the first end of the last execution, before the operator redrives it.
     pub makespan: Ms,
     /// The jobs, in the order in which they were started.
     pub jobs: Vec<PaidJob>,

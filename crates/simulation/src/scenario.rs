@@ -34,8 +34,10 @@ pub struct Scenario {
     pub outages: Vec<Outage>,
     /// When faults end.
     pub faults_end: Ms,
-    /// How long the operator waits before each check for failed executions; the last value is repeated.
+    /// How long the operator waits before each check for failed executions, while others run; the last value is repeated.
     pub operator_waits: Vec<Ms>,
+    /// The probability with which the operator gives a failed execution up instead of repairing it.
+    pub given_up: f64,
     /// How AWS behaves where its behaviour is not documented.
     pub unspecified: UnspecifiedBehaviour,
     /// An execution whose callbacks are refused, because the key of its data is not accessible.
@@ -206,6 +208,7 @@ impl Scenario {
             outages: Vec::new(),
             faults_end: 0,
             operator_waits: vec![MINUTE],
+            given_up: 0.0,
             unspecified: UnspecifiedBehaviour::default(),
             denied_key: None,
             versioning: Versioning::Disabled,
@@ -317,6 +320,7 @@ impl Scenario {
     fn generate_environment(&mut self, rng: &mut fastrand::Rng) {
         self.clock_skew = *rng.choice(&[0, SECOND, 3 * SECOND]).expect("some");
         self.schedule_phase = rng.u64(0..5 * MINUTE);
+        self.given_up = if rng.u8(0..8) == 0 { 0.5 } else { 0.0 };
         self.concurrency = *rng.choice(&[1000, 1000, 1000, 10]).expect("some");
         self.unspecified.slots_free_late = rng.bool();
         self.unspecified.failed_tokens_forgotten = rng.bool();

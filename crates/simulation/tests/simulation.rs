@@ -62,6 +62,8 @@ const REQUIRED_COVERAGE: &[&str] = &[
     "StartDetection failed: VideoUnreadable",
     "StartDetection failed: States.HeartbeatTimeout",
     "StartDetection failed: States.Timeout",
+    "given up by the operator",
+    "repair while others run",
     "redrive of StartDetection",
     "redrive of ListPages",
     "redrive of FetchPages",

@@ -66,6 +66,7 @@ fn executions_end(world: &World, scenario: &Scenario) -> Vec<String> {
             Status::Running => violations.push(format!("{name} waits forever in {}", execution.state())),
             // `World::end` records a timeout as a violation.
             Status::Succeeded(_) | Status::Replaced | Status::TimedOut => {}
+            Status::Aborted | Status::Failed(_) if execution.given_up => {}
             Status::Aborted => violations.push(format!("{name} ended as {status:?}")),
             Status::Failed(failure) if world.is_final(execution) => {
                 if failure.cause.is_empty() {
@@ -118,6 +119,12 @@ impl Content {
 }
 
 impl World {
+    /// Whether the operator has given up an execution for the key.
+    pub(super) fn was_given_up(&self, key: &str) -> bool {
+        let mut given_up = self.executions.iter().filter(|execution| execution.given_up);
+        given_up.any(|execution| execution.video().is_some_and(|video| video.key == key))
+    }
+
     /// Whether an execution has failed because of its input or video, so that a redrive cannot help.
     pub(super) fn is_final(&self, execution: &Execution) -> bool {
         let Status::Failed(failure) = &execution.status else { return false };

@@ -70,6 +70,12 @@ pub(super) struct Execution {
     pub(super) ended: Ms,
     pub(super) status: Status,
     pub(super) redrives: u64,
+    /// How often it was repaired after the faults had ended, or the execution that it replaces.
+    pub(super) repairs: u32,
+    /// The operator leaves it failed.
+    pub(super) given_up: bool,
+    /// When it ended first, before the operator redrove it.
+    pub(super) first_ended: Option<Ms>,
     pub(super) events: u64,
     /// The size of its largest payload, in bytes.
     pub(super) payload: usize,
@@ -97,6 +103,9 @@ impl Execution {
             ended: 0,
             status: Status::Running,
             redrives: 0,
+            repairs: 0,
+            given_up: false,
+            first_ended: None,
             events: 0,
             payload: 0,
             position: None,
@@ -456,6 +465,7 @@ impl World {
         let now = self.now();
         let execution = &mut self.executions[execution];
         execution.ended = now;
+        execution.first_ended.get_or_insert(now);
         execution.events += 1;
         let (name, state) = (execution.name.clone(), execution.state().to_owned());
         execution.status = status.clone();
