@@ -15,7 +15,7 @@ use crate::machine::{Execution, Machine, Status};
 use crate::scenario::{Scenario, Upload};
 use crate::slots::run_second_stack;
 use crate::world::{Cloud, RESULTS, UPLOADS, World, hash};
-use crate::{DEFINITION, ExecutionEnd, PaidJob, Run, check, schedule, sns};
+use crate::{DEFINITION, ExecutionEnd, PaidJob, Run, check, monitor, schedule, sns};
 
 /// How long functions may still run after the last execution has ended.
 const LAST_FUNCTIONS: Ms = 600 * SECOND;
@@ -33,6 +33,7 @@ pub(super) async fn run(scenario: &Scenario) -> Run {
         }
     });
     let schedule = spawn_local(schedule::run(cloud.clone(), functions.clone(), scenario.schedule_phase));
+    let monitor = spawn_local(monitor::run(cloud.clone()));
     if let Some(stack) = scenario.second_stack {
         spawn_local(run_second_stack(cloud.clone(), stack));
     }
@@ -67,6 +68,7 @@ pub(super) async fn run(scenario: &Scenario) -> Run {
     sleep(LAST_FUNCTIONS).await;
     messages.abort();
     schedule.abort();
+    monitor.abort();
 
     let left_to_expire = check::all(&mut cloud.lock(), scenario);
     result(&mut cloud.lock(), makespan, left_to_expire)

@@ -17,6 +17,7 @@ mod faults;
 mod identity;
 mod lambda;
 mod machine;
+mod monitor;
 mod operator;
 mod rekognition;
 mod s3;

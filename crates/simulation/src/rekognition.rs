@@ -41,6 +41,8 @@ pub(super) struct Rekognition {
     /// The number of jobs for each key and content.
     tried: BTreeMap<(String, u64), u32>,
     pub(super) slots: Slots,
+    /// When Start was called last.
+    pub(super) last_start: Ms,
     pub(super) starts: Rate,
     gets: Rate,
     /// The maximum number of faces on a page; Rekognition may return fewer than `MaxResults`.
@@ -114,6 +116,7 @@ impl Rekognition {
             tokens: BTreeMap::new(),
             tried: BTreeMap::new(),
             slots: Slots::new(scenario),
+            last_start: 0,
             starts: Rate::new(scenario.starts_per_second),
             gets: Rate::new(scenario.gets_per_second),
             faces_per_page: scenario.faces_per_page,
@@ -128,15 +131,16 @@ impl World {
         let now = self.now();
         match call.operation.as_str() {
             "StartFaceDetection" => {
+                self.rekognition.last_start = now;
                 if !self.rekognition.starts.take(now) {
-                    self.cover("Start throttled by its rate");
+                    self.fault("Start throttled by its rate");
                     return Answer::json_error("ProvisionedThroughputExceededException", "the rate of Start");
                 }
                 self.start_face_detection(request)
             }
             "GetFaceDetection" => {
                 if !self.rekognition.gets.take(now) {
-                    self.cover("Get throttled by its rate");
+                    self.fault("Get throttled by its rate");
                     return Answer::json_error("ProvisionedThroughputExceededException", "the rate of Get");
                 }
                 self.get_face_detection(&request)

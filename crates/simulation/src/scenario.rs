@@ -320,6 +320,16 @@ impl Scenario {
     fn generate_environment(&mut self, rng: &mut fastrand::Rng) {
         self.clock_skew = *rng.choice(&[0, SECOND, 3 * SECOND]).expect("some");
         self.schedule_phase = rng.u64(0..5 * MINUTE);
+        if rng.u8(0..16) == 0 {
+            // More than the functions list in one call.
+            let at = rng.u64(0..self.faults_end);
+            for number in 0..rng.u64(25..40) {
+                let job_ms = rng.u64(SECOND..3 * MINUTE);
+                let content = Content { id: 1000 + number, kind: Kind::Video, faces: 3, job_ms, failures: 0 };
+                let events = vec![rng.u64(100..5 * SECOND)];
+                self.uploads.push(Upload { at, key: format!("many/{number}.mp4"), content, events });
+            }
+        }
         self.given_up = if rng.u8(0..8) == 0 { 0.5 } else { 0.0 };
         self.concurrency = *rng.choice(&[1000, 1000, 1000, 10]).expect("some");
         self.unspecified.slots_free_late = rng.bool();

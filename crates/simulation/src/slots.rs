@@ -13,11 +13,18 @@ pub(super) struct Slots {
     /// The slots of jobs, ordered by the time at which they are free again.
     taken: BTreeSet<(Ms, String)>,
     workloads: Vec<OtherWorkload>,
+    /// Since when a slot has been free, unless every slot is taken.
+    free_since: Ms,
 }
 
 impl Slots {
     pub(super) fn new(scenario: &Scenario) -> Self {
-        Self { quota: scenario.slots, taken: BTreeSet::new(), workloads: scenario.other_workloads.clone() }
+        Self {
+            quota: scenario.slots,
+            taken: BTreeSet::new(),
+            free_since: 0,
+            workloads: scenario.other_workloads.clone(),
+        }
     }
 
     /// The slots that other workloads hold.
@@ -34,9 +41,21 @@ impl Slots {
         while let Some((free_at, _)) = self.taken.first()
             && *free_at <= now
         {
+            let free_at = *free_at;
+            if self.taken.len() + self.held_at(free_at) >= self.quota {
+                self.free_since = free_at;
+            }
             self.taken.pop_first();
         }
-        self.taken.len() + self.held_at(now) >= self.quota
+        let full = self.taken.len() + self.held_at(now) >= self.quota;
+        let freed = self.workloads.iter().map(|workload| workload.until).filter(|until| *until <= now).max();
+        self.free_since = if full { now } else { self.free_since.max(freed.unwrap_or_default()) };
+        full
+    }
+
+    /// Since when a slot has been free; `None` if every slot is taken.
+    pub(super) fn free_since(&mut self, now: Ms) -> Option<Ms> {
+        (!self.are_full(now)).then_some(self.free_since)
     }
 
     /// Takes a slot until a time.

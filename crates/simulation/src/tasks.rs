@@ -62,6 +62,13 @@ impl Drop for Token {
     }
 }
 
+impl Tasks {
+    /// Whether a task of an execution waits for a callback.
+    pub(super) fn has_open(&self, execution: usize) -> bool {
+        self.open.values().any(|open| open.execution == execution)
+    }
+}
+
 impl World {
     /// Whether a task still waits for a callback with this token.
     pub(super) fn is_open(&self, token: &str) -> bool {

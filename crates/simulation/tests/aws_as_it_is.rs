@@ -4,7 +4,7 @@
 mod common;
 
 use common::{assert_no_violation, count, repairs, upload, video};
-use simulation::{DeniedKey, MINUTE, SECOND, Scenario, run};
+use simulation::{DeniedKey, MINUTE, OtherWorkload, SECOND, Scenario, SecondStack, UnspecifiedBehaviour, run};
 
 #[test]
 #[ignore = "needs the functions of issue 14"]
@@ -43,4 +43,47 @@ fn an_execution_whose_key_is_denied_does_not_fail_the_function_that_starts_jobs(
     let next = &run.jobs[1];
     let waited = next.started - (run.jobs[0].started + 10 * MINUTE);
     assert!(next.key == "2.mp4" && waited < 10 * SECOND, "{next:?} after {waited} ms\n{}", run.trace);
+}
+
+#[test]
+#[ignore = "needs the functions of issue 14"]
+fn slots_that_other_workloads_free_are_used_within_minutes() {
+    // No message reports that another workload has freed a slot: the first execution waited for its heartbeat.
+    for seed in 0..3 {
+        let uploads = (0..3).map(|id| upload(MINUTE, &format!("{id}.mp4"), video(id, 5, 2 * MINUTE)));
+        let workload = OtherWorkload { from: 0, until: 3 * MINUTE, slots: 2 };
+        let run = run(&Scenario {
+            uploads: uploads.collect(),
+            other_workloads: vec![workload],
+            slots: 2,
+            ..Scenario::fault_free(seed)
+        });
+        assert_no_violation(&run);
+    }
+}
+
+#[test]
+#[ignore = "needs the functions of issue 14"]
+fn slots_that_a_second_stack_frees_are_used_within_minutes() {
+    for seed in 0..3 {
+        let uploads = (0..4).map(|id| upload(MINUTE, &format!("{id}.mp4"), video(id, 5, 2 * MINUTE)));
+        let run = run(&Scenario {
+            uploads: uploads.collect(),
+            second_stack: Some(SecondStack { from: 0, jobs: 2, job_ms: 10 * MINUTE }),
+            slots: 1,
+            ..Scenario::fault_free(seed)
+        });
+        assert_no_violation(&run);
+    }
+}
+
+#[test]
+#[ignore = "needs the functions of issue 14"]
+fn a_slot_that_is_free_only_after_the_message_of_its_job_is_used_within_minutes() {
+    for seed in 0..5 {
+        let uploads = (0..3).map(|id| upload(MINUTE, &format!("{id}.mp4"), video(id, 5, 2 * MINUTE)));
+        let unspecified = UnspecifiedBehaviour { slots_free_late: true, ..UnspecifiedBehaviour::default() };
+        let run = run(&Scenario { uploads: uploads.collect(), unspecified, slots: 1, ..Scenario::fault_free(seed) });
+        assert_no_violation(&run);
+    }
 }
