@@ -11,7 +11,7 @@ locals {
   functions = {
     inspect-video = {
       description = "Checks that the object is a video that Rekognition accepts, and returns its version, ETag and size"
-      timeout     = 60
+      timeout     = 180
       memory      = 256 # Reads the first bytes of the object; with less memory every TLS handshake is slower.
       environment = {}
     }

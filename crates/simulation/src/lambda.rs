@@ -8,7 +8,9 @@ use futures_util::FutureExt as _;
 use lambda_runtime::Diagnostic;
 use lambdas::aws::Clients;
 use lambdas::functions::Function;
-use lambdas::{fetch_page, list_pages, resume_execution, start_detection, summarize};
+use lambdas::{
+    fetch_page, inspect_video, list_pages, resume_execution, start_detection, start_waiting_jobs, summarize,
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::select;
@@ -125,6 +127,11 @@ impl Functions {
         }
         let results_bucket = || RESULTS.to_owned();
         match function {
+            Function::InspectVideo => answer(inspect_video::inspect_video(clients, request(&payload))).await,
+            Function::StartWaitingJobs => {
+                let config = start_waiting_jobs::Config { results_bucket: results_bucket() };
+                answer(start_waiting_jobs::start_waiting_jobs(clients, &config, request(&payload))).await
+            }
             Function::StartDetection => {
                 let config = start_detection::Config {
                     results_bucket: results_bucket(),

@@ -8,7 +8,7 @@ use jsonata_core::ast::AstNode;
 use jsonata_core::evaluator::{Context, Evaluator};
 use jsonata_core::parser;
 use jsonata_core::value::JValue;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::machine::Failure;
 
@@ -22,6 +22,8 @@ pub(super) struct Scope<'a> {
     /// `$states`.
     pub(super) states: Value,
     pub(super) variables: &'a Map<String, Value>,
+    /// What `$millis()` returns: milliseconds since 1970, in virtual time.
+    pub(super) now_ms: u64,
 }
 
 impl Scope<'_> {
@@ -47,12 +49,14 @@ impl Scope<'_> {
         let parsed = if let Some(known) = known {
             known
         } else {
-            let parsed = Rc::new(parser::parse(source).map_err(|error| failure(error.to_string()))?);
+            let virtual_time = source.replace("$millis()", "$now_ms");
+            let parsed = Rc::new(parser::parse(&virtual_time).map_err(|error| failure(error.to_string()))?);
             PARSED.with_borrow_mut(|all| all.insert(source.to_owned(), Rc::clone(&parsed)));
             parsed
         };
         let mut context = Context::new();
         context.bind("states".to_owned(), self.states.clone().into());
+        context.bind("now_ms".to_owned(), json!(self.now_ms).into());
         for (name, value) in self.variables.iter().filter(|(name, _)| source.contains(&format!("${name}"))) {
             context.bind(name.clone(), value.clone().into());
         }
@@ -68,8 +72,6 @@ impl Scope<'_> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn evaluate(template: &Value) -> Result<Value, Failure> {
@@ -78,7 +80,7 @@ mod tests {
             unreachable!()
         };
         let states = json!({"input": {"key": "a b"}, "context": {"Execution": {"Name": "e"}}});
-        Scope { states, variables: &variables }.evaluate(template)
+        Scope { states, variables: &variables, now_ms: 1_799_053_200_000 }.evaluate(template)
     }
 
     #[test]

@@ -19,7 +19,7 @@ use retry::Retries;
 use serde_json::{Map, Value, json};
 use tokio::select;
 
-use crate::clock::{Ms, SECOND, rfc3339, sleep};
+use crate::clock::{Ms, SECOND, epoch, rfc3339, sleep};
 use crate::lambda::{Functions, from_arn};
 use crate::tasks::{MAX_PAYLOAD_BYTES, Token};
 use crate::world::{Cloud, World};
@@ -420,7 +420,7 @@ impl Machine {
         for (name, value) in more {
             states[name] = (*value).clone();
         }
-        Scope { states, variables: &position.variables }
+        Scope { states, variables: &position.variables, now_ms: epoch(world.now()) }
     }
 
     /// Counts events of the history as Step Functions does

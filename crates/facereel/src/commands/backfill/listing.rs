@@ -74,7 +74,7 @@ impl ListedVideo {
 /// All videos with the prefix of the source.
 pub(super) async fn videos(deployed: &Deployed, source: &Source) -> Result<Vec<ListedVideo>, Error> {
     let Source { bucket, prefix } = source;
-    // Archived objects that are restored are told from those that are not by this attribute
+    // This attribute distinguishes archived objects that are restored from those that are not
     // (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>).
     let listing = deployed.s3.list_objects_v2().optional_object_attributes(OptionalObjectAttributes::RestoreStatus);
     let mut pages = listing.bucket(bucket).prefix(prefix).into_paginator().send();
