@@ -49,6 +49,16 @@ locals {
       threshold   = 0
       missing     = "notBreaching"
     }
+    waiting-jobs = {
+      description = "${var.name}-start-waiting-jobs has failed for 15 minutes. Read its log. Waiting videos are still started when a job completes, and each execution tries again after its heartbeat timeout, which is 15 minutes at first and 4 hours at most."
+      namespace   = "AWS/Lambda"
+      metric      = "Errors"
+      dimensions  = { FunctionName = aws_lambda_function.function["start-waiting-jobs"].function_name }
+      statistic   = "Sum"
+      threshold   = 0
+      missing     = "notBreaching"
+      periods     = 3
+    }
   }
 }
 
@@ -62,7 +72,7 @@ resource "aws_cloudwatch_metric_alarm" "alarm" {
   dimensions                = each.value.dimensions
   statistic                 = each.value.statistic
   period                    = 300
-  evaluation_periods        = 1
+  evaluation_periods        = try(each.value.periods, 1)
   comparison_operator       = "GreaterThanThreshold"
   threshold                 = each.value.threshold
   treat_missing_data        = each.value.missing
@@ -71,6 +81,8 @@ resource "aws_cloudwatch_metric_alarm" "alarm" {
   insufficient_data_actions = each.value.missing == "missing" ? var.alarm_topic_arn[*] : []
 }
 
+# An alarm can read at most 10 metrics, and this one reads 10:
+# https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-limits.html
 # Single throttled calls are retried. Throttling in three consecutive periods of 5 minutes means that a quota is too low.
 resource "aws_cloudwatch_metric_alarm" "throttled" {
   alarm_name          = "${var.name}-throttled"

@@ -69,7 +69,7 @@ locals {
     {
       title = "Wait for a job slot (s)"
       stat  = "Maximum"
-      metrics = [for name in ["start-detection", "resume-execution"] :
+      metrics = [for name in local.job_starters :
         [local.namespace, "SecondsWaitedForSlot", "FunctionName", aws_lambda_function.function[name].function_name, { label = "Started by ${name}" }]
       ]
     },
@@ -77,7 +77,7 @@ locals {
       title = "Jobs found again / late callbacks"
       metrics = concat(
         [[local.namespace, "JobsReattached", "FunctionName", aws_lambda_function.function["start-detection"].function_name, { label = "Jobs found again" }]],
-        [for name in ["start-detection", "resume-execution"] :
+        [for name in local.job_starters :
           [local.namespace, "LateCallbacks", "FunctionName", aws_lambda_function.function[name].function_name, { label = "Late callbacks from ${name}" }]
         ],
       )

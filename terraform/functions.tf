@@ -1,14 +1,23 @@
 # The Lambda functions. scripts/build-lambdas builds their zip files.
 
 locals {
+  # The functions that start Rekognition jobs.
+  job_starters = ["start-detection", "resume-execution", "start-waiting-jobs"]
+
   zips_directory = coalesce(var.zips_directory, "${path.module}/../target/lambda/${var.architecture}")
 
   # timeout: in seconds, at most the TimeoutSeconds of the state that calls the function. memory: in MB; Lambda allocates
   # processor time in proportion to it.
   functions = {
+    inspect-video = {
+      description = "Checks that the object is a video that Rekognition accepts, and returns its version, ETag and size"
+      timeout     = 180
+      memory      = 256 # Reads the first bytes of the object; with less memory every TLS handshake is slower.
+      environment = {}
+    }
     start-detection = {
       description = "Stores the task token, adds the video to the queue and starts Rekognition jobs while job slots are free"
-      timeout     = 300
+      timeout     = 600
       memory      = 256 # Uses 10 MB and mostly waits for AWS; with less memory every TLS handshake is slower.
       environment = {
         RESULTS_BUCKET       = local.results_bucket
@@ -19,7 +28,13 @@ locals {
     }
     resume-execution = {
       description = "Sends the outcome of a job to the executions that wait for it, and starts the next jobs"
-      timeout     = 300
+      timeout     = 600
+      memory      = 256 # As for start-detection.
+      environment = { RESULTS_BUCKET = local.results_bucket }
+    }
+    start-waiting-jobs = {
+      description = "Starts the jobs of waiting videos every five minutes"
+      timeout     = 600
       memory      = 256 # As for start-detection.
       environment = { RESULTS_BUCKET = local.results_bucket }
     }
@@ -46,7 +61,7 @@ locals {
 
 resource "aws_lambda_function" "function" {
   #checkov:skip=CKV_AWS_115:Reserved concurrency reduces the account's pool for other functions; Rekognition's job quota limits these.
-  #checkov:skip=CKV_AWS_116:Step Functions invokes four functions and receives their errors; resume-execution has an on-failure destination.
+  #checkov:skip=CKV_AWS_116:resume-execution has an on-failure destination; Step Functions receives the errors of the others, except for start-waiting-jobs, which runs again after five minutes.
   #checkov:skip=CKV_AWS_117:The functions call only public AWS APIs; a VPC would add the cost of endpoints.
   #checkov:skip=CKV_AWS_272:The person who deploys the stack builds the zip files from this repository.
   for_each = local.functions

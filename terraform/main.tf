@@ -6,6 +6,7 @@
 #   functions.tf           the Lambda functions that the states call
 #   permissions.tf         the functions' roles
 #   completions.tf         the topic for Rekognition's completion messages
+#   waiting_jobs.tf        the schedule that starts the jobs of waiting videos
 #   encryption.tf          the optional customer-managed key
 #   backfill.tf            the analysis of videos that were in the bucket before the deployment
 #   running_executions.tf  the number of running executions and the age of the oldest, as metrics

@@ -30,8 +30,7 @@ resource "aws_iam_role_policy" "function" {
 }
 
 locals {
-  # The permissions of the two functions that start jobs. Rekognition reads the video with the permissions of the caller.
-  start_jobs = concat(
+  read_videos = concat(
     [
       {
         Sid      = "ReadVideos"
@@ -47,6 +46,15 @@ locals {
         Resource  = local.upload_bucket_arn
         Condition = { StringLikeIfExists = { "s3:prefix" = "${var.upload_prefix}*" } }
       },
+    ],
+    local.key_statements.objects,
+    local.read_encrypted_videos,
+  )
+
+  # The permissions of the functions that start jobs. Rekognition reads the video with the permissions of the caller.
+  start_jobs = concat(
+    local.read_videos,
+    [
       {
         # These actions have no resource types.
         Sid      = "DetectFaces"
@@ -68,12 +76,13 @@ locals {
         Resource = ["${local.results_bucket_arn}/callbacks/*", "${local.results_bucket_arn}/queue/*"]
       },
       {
+        # results/: before a job is started again, the function checks whether an earlier analysis wrote the result's folder.
         # IfExists: S3 checks this permission also for GetObject of a missing object, and that request has no prefix.
-        Sid       = "ListCallbacksAndQueue"
+        Sid       = "ListCallbacksQueueAndResults"
         Effect    = "Allow"
         Action    = "s3:ListBucket"
         Resource  = local.results_bucket_arn
-        Condition = { StringLikeIfExists = { "s3:prefix" = ["callbacks/*", "queue/*"] } }
+        Condition = { StringLikeIfExists = { "s3:prefix" = ["callbacks/*", "queue/*", "results/*"] } }
       },
       {
         Sid      = "SendTaskResults"
@@ -82,8 +91,6 @@ locals {
         Resource = local.state_machine_arn
       },
     ],
-    local.key_statements.objects,
-    local.read_encrypted_videos,
     local.key_statements.executions,
   )
 
@@ -95,10 +102,9 @@ locals {
     Resource = "*"
   }]
 
-  function_statements = {
-    start-detection  = local.start_jobs
-    resume-execution = local.start_jobs
-    list-pages       = local.read_job
+  function_statements = merge({ for name in local.job_starters : name => local.start_jobs }, {
+    inspect-video = local.read_videos
+    list-pages    = local.read_job
     fetch-page = concat(
       local.read_job,
       [{
@@ -128,7 +134,7 @@ locals {
       ],
       local.key_statements.objects,
     )
-  }
+  })
 
   # The calls that the Lambda service makes with a function's role.
   runtime_statements = { for name in keys(local.functions) : name => concat(

@@ -1,6 +1,11 @@
 # The state machine that analyses a video. AWS and the emulator run the same definition,
 # ../statemachine/analyze-video.asl.json.
 
+locals {
+  # The functions that the states call. The other functions are invoked by the topic and by a schedule.
+  called_functions = ["inspect-video", "start-detection", "list-pages", "fetch-page", "summarize"]
+}
+
 resource "aws_sfn_state_machine" "analyze_video" {
   #checkov:skip=CKV_AWS_285:Execution data contains task tokens; log_execution_data switches its logging on.
   name     = "${var.name}-analyze-video"
@@ -8,7 +13,7 @@ resource "aws_sfn_state_machine" "analyze_video" {
 
   definition = templatefile("${path.module}/../statemachine/analyze-video.asl.json", merge(
     { partition = local.partition },
-    { for name in ["start-detection", "list-pages", "fetch-page", "summarize"] :
+    { for name in local.called_functions :
       "${replace(name, "-", "_")}_arn" => aws_lambda_function.function[name].arn
     },
   ))
@@ -48,7 +53,7 @@ resource "aws_iam_role_policy" "state_machine" {
         Sid      = "CallFunctions"
         Effect   = "Allow"
         Action   = "lambda:InvokeFunction"
-        Resource = [for name in ["start-detection", "list-pages", "fetch-page", "summarize"] : aws_lambda_function.function[name].arn]
+        Resource = [for name in local.called_functions : aws_lambda_function.function[name].arn]
       }],
       local.deliver_logs,
       local.trace_executions,

@@ -24,7 +24,11 @@ resource "aws_cloudwatch_event_rule" "uploads" {
     detail-type = ["Object Created"]
     detail = {
       bucket = { name = [local.upload_bucket] }
-      object = { key = local.video_keys }
+      object = {
+        key = local.video_keys
+        # Some clients create an empty object before they upload the file.
+        size = [{ numeric = [">", 0] }]
+      }
     }
   })
 }

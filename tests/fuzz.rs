@@ -7,11 +7,11 @@ use std::{env, fs};
 
 use aws_lambda_events::event::sns::SnsEvent;
 use lambdas::fetch_page::FetchPage;
+use lambdas::inspect_video::InspectVideo;
 use lambdas::job::{FaceAttributes, Job, JobParameters};
 use lambdas::list_pages::{ListPages, Window};
 use lambdas::pending_callbacks::{PendingCallback, TaskToken};
 use lambdas::queue::QueueEntry;
-use lambdas::start_detection::StartDetection;
 use lambdas::video::{Location, Video, begins_like_a_video};
 use lambdas::{input, layout};
 use serde::de::DeserializeOwned;
@@ -138,9 +138,8 @@ fn the_location_in_an_input_is_taken_unchanged() {
             assert_eq!((object["key"].as_str(), named.and_then(Value::as_str)), (Some(&*key), Some(&*bucket)));
             assert!(!bucket.is_empty() && !key.is_empty());
         }
-        let request = json!({ "task_token": "t", "execution_name": "n", "started": "2027-01-04T09:00:00Z",
-            "entered": "2027-01-04T09:00:00Z", "input": value });
-        serde_json::from_value::<StartDetection>(request).expect("the input is parsed later");
+        let request = json!({ "execution_name": "n", "input": value });
+        serde_json::from_value::<InspectVideo>(request).expect("the input is parsed later");
     });
 }
 
@@ -151,10 +150,16 @@ fn an_event_of_sns_causes_no_panic() {
 
 #[test]
 fn callbacks_and_entries_are_equal_after_a_round_trip() {
-    let callback =
-        PendingCallback { execution_name: "e".into(), entered_ms: 0, task_token: TaskToken("t".into()), job: job() };
+    let callback = PendingCallback {
+        execution_name: "e".into(),
+        entered_ms: 0,
+        task_attempt: 0,
+        task_token: TaskToken("t".into()),
+        job: job(),
+    };
     let entry = QueueEntry {
         execution_name: "e".into(),
+        task_attempt: 0,
         started_ms: 1_799_053_200_000,
         entered_ms: 1_799_053_200_000,
         job: job(),
@@ -218,10 +223,12 @@ fn invalid_messages_and_objects_do_not_affect_a_good_video() {
     let callback = PendingCallback {
         execution_name: "unknown".into(),
         entered_ms: 0,
+        task_attempt: 0,
         task_token: TaskToken("token-0-of-unknown".into()),
         job: job(),
     };
-    let entry = QueueEntry { execution_name: "unknown".into(), started_ms: 0, entered_ms: 0, job: job() };
+    let entry =
+        QueueEntry { execution_name: "unknown".into(), task_attempt: 0, started_ms: 0, entered_ms: 0, job: job() };
     let documents = [document(&callback), document(&entry)];
     let messages = fixtures("sns").into_iter().flat_map(|event| {
         let event: Value = serde_json::from_slice(&event).expect("JSON");

@@ -12,6 +12,7 @@ use tests::lint::{self, Deployment, Finding};
 /// `analyze-video`, the next two in `backfill`, the last three in `running-executions`.
 const PLACEHOLDERS: &[&str] = &[
     "partition",
+    "inspect_video_arn",
     "start_detection_arn",
     "list_pages_arn",
     "fetch_page_arn",
@@ -385,7 +386,7 @@ mod expressions {
             machine["States"]["Start?"] = json!({
                 "Type": "Choice",
                 "Choices": [{ "Condition": "{% $exists($states.input.job) %}", "Next": "ListPages", "Assign": { "window": {} } }],
-                "Default": "StartDetection"
+                "Default": "InspectVideo"
             });
             machine["StartAt"] = json!("Start?");
         });

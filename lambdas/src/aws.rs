@@ -128,7 +128,11 @@ impl AwsError {
             _ => error.into(),
         };
         match code.as_str() {
-            "AccessDenied" | "AccessDeniedException" | "AuthorizationError" => Self::AccessDenied { call, source },
+            // Step Functions answers with the third if a customer-managed key encrypts the execution
+            // (<https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskSuccess.html>).
+            "AccessDenied" | "AccessDeniedException" | "KmsAccessDeniedException" | "AuthorizationError" => {
+                Self::AccessDenied { call, source }
+            }
             "Throttling"
             | "ThrottlingException"
             | "ProvisionedThroughputExceededException"
@@ -138,6 +142,7 @@ impl AwsError {
             // The key of an encrypted bucket has a separate rate quota
             // (<https://docs.aws.amazon.com/kms/latest/developerguide/throttling.html>).
             | "KMSThrottlingException"
+            | "KmsThrottlingException"
             | "KMS.ThrottlingException" => Self::Throttled { call, source },
             // S3 answers a conditional write that conflicts with another one with 409, and a request whose body arrived too
             // slowly with 400; it asks to try both again
@@ -188,6 +193,12 @@ pub trait ErrorName: std::error::Error {
 impl ErrorName for AwsError {
     fn error_name(&self) -> &'static str {
         self.into()
+    }
+}
+
+impl From<AwsError> for lambda_runtime::Diagnostic {
+    fn from(error: AwsError) -> Self {
+        Self { error_type: error.error_name().to_owned(), error_message: error.to_string() }
     }
 }
 

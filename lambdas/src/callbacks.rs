@@ -11,12 +11,16 @@ use crate::{
     job::{FinishedJob, VideoMetadata},
     metrics::{self, Metric},
     pending_callbacks::{PendingCallback, TaskToken},
+    retry::while_throttled,
     store::Store,
 };
 
 /// Step Functions takes a cause of at most 32,768 characters
 /// (<https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskFailure.html>).
 const MAX_CAUSE_CHARS: usize = 32_768;
+
+/// The error name of a job that ended without a result.
+pub(crate) const JOB_FAILED: &str = "JobFailed";
 
 /// How a job ended, as it is sent to the executions.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,7 +101,7 @@ impl Store<'_> {
             }
             Outcome::JobFailed { reason } => {
                 let cause = format!("{reason} (face detection job {job_id})");
-                send_failure(self.clients, token, "JobFailed", &cause).await?
+                send_failure(self.clients, token, JOB_FAILED, &cause).await?
             }
             Outcome::NotStarted { error, cause } => send_failure(self.clients, token, error, cause).await?,
         };
@@ -128,8 +132,10 @@ pub async fn send_failure(
     cause: &str,
 ) -> Result<Delivery, AwsError> {
     let cause: String = cause.chars().take(MAX_CAUSE_CHARS).collect();
-    let sent = clients.sfn.send_task_failure().task_token(&token.0).error(error).cause(cause).send().await;
-    delivery("states:SendTaskFailure", sent)
+    deliver("states:SendTaskFailure", async || {
+        clients.sfn.send_task_failure().task_token(&token.0).error(error).cause(&cause).send().await
+    })
+    .await
 }
 
 /// Sends `SendTaskSuccess` with a finished job.
@@ -138,8 +144,10 @@ pub async fn send_failure(
 /// [`AwsError`]; a task that has ended is not an error.
 pub async fn send_success(clients: &Clients, token: &TaskToken, job: &FinishedJob) -> Result<Delivery, AwsError> {
     let output = serde_json::to_string(job).expect("a finished job is plain data");
-    let sent = clients.sfn.send_task_success().task_token(&token.0).output(output).send().await;
-    delivery("states:SendTaskSuccess", sent)
+    deliver("states:SendTaskSuccess", async || {
+        clients.sfn.send_task_success().task_token(&token.0).output(&output).send().await
+    })
+    .await
 }
 
 /// Asks with `SendTaskHeartbeat` whether the task of a token still waits for its callback. For an open task, this restarts the
@@ -152,20 +160,27 @@ pub async fn send_success(clients: &Clients, token: &TaskToken, job: &FinishedJo
 /// # Errors
 /// [`AwsError`]; a closed task is not an error.
 pub async fn is_waiting(clients: &Clients, token: &TaskToken) -> Result<bool, AwsError> {
-    let sent = clients.sfn.send_task_heartbeat().task_token(&token.0).send().await;
-    Ok(delivery("states:SendTaskHeartbeat", sent)? == Delivery::Delivered)
+    let delivery = deliver("states:SendTaskHeartbeat", async || {
+        clients.sfn.send_task_heartbeat().task_token(&token.0).send().await
+    });
+    Ok(delivery.await? == Delivery::Delivered)
 }
 
-fn delivery<T, E>(call: &'static str, sent: Result<T, SdkError<E, HttpResponse>>) -> Result<Delivery, AwsError>
+/// Makes a call with a task token, again while it is throttled. `name` is the action as IAM names it.
+async fn deliver<T, E>(
+    name: &'static str,
+    mut send: impl AsyncFnMut() -> Result<T, SdkError<E, HttpResponse>>,
+) -> Result<Delivery, AwsError>
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    match sent {
+    while_throttled(async || match send().await {
         Ok(_) => Ok(Delivery::Delivered),
         Err(error) => match error.code() {
             Some("TaskTimedOut" | "TaskDoesNotExist") => Ok(Delivery::TooLate),
             Some("InvalidToken") => Ok(Delivery::InvalidToken),
-            _ => Err(AwsError::new(call, error)),
+            _ => Err(AwsError::new(name, error)),
         },
-    }
+    })
+    .await
 }

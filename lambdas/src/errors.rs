@@ -93,6 +93,12 @@ pub const CATALOGUE: &[ErrorFacts] = &[
         Replay::Redrive,
     ),
     error(
+        "VideoReplaced",
+        "the object was overwritten before its job was started, so nothing was billed",
+        "nothing: the newer upload has a separate execution; a new execution analyses what is there now",
+        Replay::NewExecutionBilled,
+    ),
+    error(
         "VideoUnreadable",
         "S3 or Rekognition cannot read the object",
         "check that the bucket is in the same Region, and the key's policy and the function's role",
@@ -158,7 +164,7 @@ pub const CATALOGUE: &[ErrorFacts] = &[
 ];
 
 /// Names that a function uses between invocations and that no execution ends with.
-pub const INTERNAL: &[&str] = &["JobNotFinished", "LimitExceeded"];
+pub const INTERNAL: &[&str] = &["JobNotFinished"];
 
 /// What is known about an error, if it is one of the workflow's.
 #[must_use]
@@ -186,8 +192,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        aws::AwsError, page::PageError, resume_execution::ResumeExecutionError, start_detection::StartDetectionError,
-        summarize::SummarizeError,
+        aws::AwsError, page::PageError, resume_execution::ResumeExecutionError, summarize::SummarizeError,
+        video::InspectError,
     };
 
     fn definition() -> serde_json::Value {
@@ -210,7 +216,7 @@ mod tests {
     fn the_state_machine_retries_the_errors_of_the_catalogue_and_no_other_of_the_functions() {
         let definition = definition();
         let tasks = retriers(&definition["States"]);
-        assert_eq!(tasks.len(), 4);
+        assert_eq!(tasks.len(), 5);
         for task in tasks {
             let names = task.as_array().unwrap().iter().flat_map(|retrier| retrier["ErrorEquals"].as_array().unwrap());
             // The names of AWS have a dot.
@@ -256,9 +262,10 @@ mod tests {
             AwsError::VARIANTS,
             PageError::VARIANTS,
             ResumeExecutionError::VARIANTS,
-            StartDetectionError::VARIANTS,
+            InspectError::VARIANTS,
             SummarizeError::VARIANTS,
             crate::queue::START_JOB_ERRORS,
+            &[crate::callbacks::JOB_FAILED],
         ];
         // `Aws` is transparent: the name is that of the `AwsError` inside.
         let named: BTreeSet<_> = functions.concat().into_iter().filter(|name| *name != "Aws").collect();

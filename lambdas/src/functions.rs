@@ -7,10 +7,14 @@ use std::time::Duration;
 /// A Lambda function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, strum::VariantArray)]
 pub enum Function {
+    /// Inspects the video of an execution.
+    InspectVideo,
     /// Starts the jobs of videos.
     StartDetection,
     /// Resumes the executions that wait for a job.
     ResumeExecution,
+    /// Starts the jobs that wait for a slot.
+    StartWaitingJobs,
     /// Lists the pages of a job.
     ListPages,
     /// Fetches pages of faces.
@@ -27,8 +31,10 @@ impl Function {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::InspectVideo => "inspect-video",
             Self::StartDetection => "start-detection",
             Self::ResumeExecution => "resume-execution",
+            Self::StartWaitingJobs => "start-waiting-jobs",
             Self::ListPages => "list-pages",
             Self::FetchPage => "fetch-page",
             Self::Summarize => "summarize",
@@ -39,7 +45,10 @@ impl Function {
     #[must_use]
     pub fn timeout(self) -> Duration {
         match self {
-            Self::StartDetection | Self::ResumeExecution | Self::ListPages => Duration::from_mins(5),
+            Self::InspectVideo => Duration::from_mins(3),
+            // Less than the shortest heartbeat of the state StartDetection, which may begin before the function returns.
+            Self::StartDetection | Self::ResumeExecution | Self::StartWaitingJobs => Duration::from_mins(10),
+            Self::ListPages => Duration::from_mins(5),
             Self::FetchPage | Self::Summarize => Duration::from_mins(15),
         }
     }
@@ -48,7 +57,11 @@ impl Function {
     #[must_use]
     pub fn memory_mb(self) -> u32 {
         match self {
-            Self::StartDetection | Self::ResumeExecution | Self::FetchPage => 256,
+            Self::InspectVideo
+            | Self::StartDetection
+            | Self::ResumeExecution
+            | Self::StartWaitingJobs
+            | Self::FetchPage => 256,
             Self::ListPages => 512,
             Self::Summarize => 1024,
         }
@@ -107,6 +120,7 @@ mod tests {
         let definition: serde_json::Value =
             serde_json::from_str(&read("../statemachine/analyze-video.asl.json")).unwrap();
         for (state, function) in [
+            ("/States/InspectVideo", Function::InspectVideo),
             ("/States/ListPages", Function::ListPages),
             ("/States/FetchPages/ItemProcessor/States/FetchPage", Function::FetchPage),
             ("/States/Summarize", Function::Summarize),

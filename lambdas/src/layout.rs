@@ -2,10 +2,11 @@
 //!
 //! | key | object |
 //! |---|---|
-//! | `callbacks/<idempotency key>/<execution>/<hash of the token>` | a pending callback |
-//! | `queue/entries/<start of the execution, ms>-<execution>` | a queue entry |
+//! | `callbacks/<idempotency key>/<execution>/<attempt of the task>-<hash of the token>` | a pending callback |
+//! | `queue/entries/<start of the execution, ms>-<execution>/<attempt of the task>` | a queue entry |
 //! | `queue/lease` | the lease of the invocation that starts jobs |
 //! | `queue/slot-freed` | a job has ended since the holder of the lease looked last |
+//! | `queue/started-jobs/<idempotency key>` | a job that was started |
 //! | `queue/completed-jobs/<idempotency key>` | a job that has ended |
 //! | `backfill/<id>/videos.json` | the list of videos of a backfill |
 //! | `results/<key of the video>/<idempotency key>/…` | a result |
@@ -18,6 +19,8 @@ pub const QUEUE_ENTRIES: &str = "queue/entries/";
 pub const LEASE: &str = "queue/lease";
 /// The mark that a job slot was freed while the lease was held.
 pub const SLOT_FREED: &str = "queue/slot-freed";
+/// The prefix of all started jobs.
+pub const STARTED_JOBS: &str = "queue/started-jobs/";
 /// The prefix of all completed jobs.
 pub const COMPLETED_JOBS: &str = "queue/completed-jobs/";
 /// The prefix of the lists of backfills, and of what Step Functions writes about them.
@@ -39,17 +42,59 @@ pub fn callbacks(idempotency_key: &str, execution_name: Option<&str>) -> String 
     }
 }
 
-/// The key of a queue entry. `started_ms` is the start of the execution in milliseconds since 1970.
+/// The key of a callback. The keys of one execution sort by the attempt of its task. `token_hash` distinguishes executions
+/// of the same name.
 #[must_use]
-pub fn queue_entry(started_ms: i64, execution_name: &str) -> String {
-    format!("{QUEUE_ENTRIES}{started_ms:013}-{execution_name}")
+pub fn callback(idempotency_key: &str, execution_name: &str, task_attempt: u32, token_hash: &str) -> String {
+    format!("{}{task_attempt:06}-{token_hash}", callbacks(idempotency_key, Some(execution_name)))
 }
 
-/// Reads the key of a queue entry: the start of the execution in milliseconds since 1970, and its name.
+/// Reads the attempt of the task from the key of a callback.
 #[must_use]
-pub fn read_queue_entry(key: &str) -> Option<(i64, &str)> {
-    let (started_ms, execution_name) = key.strip_prefix(QUEUE_ENTRIES)?.split_once('-')?;
-    Some((started_ms.parse().ok()?, execution_name))
+pub fn read_callback(key: &str) -> Option<u32> {
+    key.rsplit_once('/')?.1.split_once('-')?.0.parse().ok()
+}
+
+/// The prefix of the queue entries of an execution, one for each attempt of its task. `started_ms` is the start of the
+/// execution in milliseconds since 1970.
+#[must_use]
+pub fn queue_entries(started_ms: i64, execution_name: &str) -> String {
+    format!("{QUEUE_ENTRIES}{started_ms:013}-{execution_name}/")
+}
+
+/// The key of a queue entry.
+#[must_use]
+pub fn queue_entry(started_ms: i64, execution_name: &str, task_attempt: u32) -> String {
+    format!("{}{task_attempt:06}", queue_entries(started_ms, execution_name))
+}
+
+/// The parts of the key of a queue entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueEntryKey<'a> {
+    /// The start of the execution in milliseconds since 1970.
+    pub started_ms: i64,
+    /// The name of the execution.
+    pub execution_name: &'a str,
+    /// The attempt of the task.
+    pub task_attempt: u32,
+}
+
+/// Reads the key of a queue entry.
+#[must_use]
+pub fn read_queue_entry(key: &str) -> Option<QueueEntryKey<'_>> {
+    let (execution, task_attempt) = key.strip_prefix(QUEUE_ENTRIES)?.rsplit_once('/')?;
+    let (started_ms, execution_name) = execution.split_once('-')?;
+    Some(QueueEntryKey {
+        started_ms: started_ms.parse().ok()?,
+        execution_name,
+        task_attempt: task_attempt.parse().ok()?,
+    })
+}
+
+/// The key of a started job.
+#[must_use]
+pub fn started_job(idempotency_key: &str) -> String {
+    format!("{STARTED_JOBS}{idempotency_key}")
 }
 
 /// The key of a completed job.
@@ -95,10 +140,25 @@ mod tests {
 
     #[test]
     fn the_key_of_a_queue_entry_is_read_back() {
-        let key = queue_entry(1_764_000_000_123, "6d2a-9f_x");
-        assert_eq!(read_queue_entry(&key), Some((1_764_000_000_123, "6d2a-9f_x")));
-        for other in [LEASE, "queue/entries/soon-a", "queue/entries/1"] {
+        let key = queue_entry(1_764_000_000_123, "6d2a-9f_x", 2003);
+        let parts = QueueEntryKey { started_ms: 1_764_000_000_123, execution_name: "6d2a-9f_x", task_attempt: 2003 };
+        assert_eq!(read_queue_entry(&key), Some(parts));
+        for other in
+            [LEASE, "queue/entries/soon-a/000000", "queue/entries/1", "queue/entries/1-a", "queue/entries/1-a/x"]
+        {
             assert_eq!(read_queue_entry(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_keys_of_callbacks_and_entries_sort_by_the_attempt_of_the_task() {
+        let attempts = [0, 9, 10, 708, 1000, 999_999];
+        let callbacks = attempts.map(|attempt| callback("key", "execution", attempt, "hash"));
+        assert!(callbacks.is_sorted(), "{callbacks:?}");
+        assert_eq!(callbacks.map(|key| read_callback(&key).unwrap()), attempts);
+        assert!(attempts.map(|attempt| queue_entry(1, "execution", attempt)).is_sorted());
+        for other in ["callbacks/key/execution/0", "callbacks/key/unknown/x-hash", "callbacks"] {
+            assert_eq!(read_callback(other), None, "{other}");
         }
     }
 }

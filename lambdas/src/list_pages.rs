@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use crate::{
-    aws::Clients,
+    aws::{AwsError, Clients},
     job::FinishedJob,
     page::{Answer, Page, PageError, RawAnswer},
 };
@@ -68,7 +68,16 @@ pub async fn list_pages(clients: &Clients, request: ListPages) -> Result<Window,
     let (from, until_ms) = (page.index, clients.now_ms() + LISTING_MS);
     let mut batches: Vec<PageBatch> = Vec::new();
     loop {
-        let Answer::<IgnoredAny> { next_token, .. } = RawAnswer::of(clients, &job_id, &page).await?.read()?;
+        let answer = match RawAnswer::of(clients, &job_id, &page).await {
+            Ok(answer) => answer,
+            // The pages that were listed are fetched first; that gives the quota time.
+            Err(PageError::Aws(AwsError::Throttled { .. })) if !batches.is_empty() => {
+                tracing::info!(job_id, listed = page.index, "left the other pages to the next window");
+                return Ok(Window { batches, listed: page.index, next: Some(page) });
+            }
+            Err(error) => return Err(error),
+        };
+        let Answer::<IgnoredAny> { next_token, .. } = answer.read()?;
         let next = next_token.map(|token| page.next(token));
         let listed = page.index + 1;
         match batches.last_mut() {

@@ -1,9 +1,10 @@
 //! Pending callbacks: the task tokens of the executions that wait for a job, in the results bucket.
 //!
 //! A callback is stored before its job is started, so that no completion can arrive too early. Several executions can wait
-//! for one job. The key holds the job's idempotency key, the execution's name and a hash of the token: a new attempt of
-//! the task has a new token and so a new key, and deleting an old callback never deletes a newer one. A callback is
-//! deleted when it was sent; what remains expires by the bucket's lifecycle rule.
+//! for one job. The key holds the job's idempotency key, the execution's name, the attempt of the task and a hash of the
+//! token. An attempt deletes the callbacks of earlier attempts and never one of a later attempt, because an invocation can
+//! still run after Step Functions has started the next one. A callback is deleted when it was sent; what remains expires by
+//! the bucket's lifecycle rule.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -28,6 +29,8 @@ pub struct PendingCallback {
     pub execution_name: String,
     /// When the execution was started or last redriven, in milliseconds since 1970.
     pub entered_ms: i64,
+    /// The attempt of the task that waits: see [`StartDetection`](crate::start_detection::StartDetection::task_attempt).
+    pub task_attempt: u32,
     /// The token that resumes the execution.
     pub task_token: TaskToken,
     /// The job that it waits for.
@@ -39,33 +42,34 @@ impl PendingCallback {
     #[must_use]
     pub fn object_key(&self) -> String {
         let hash = hex::encode(Sha256::digest(&self.task_token.0));
-        format!("{}{}", layout::callbacks(self.job.idempotency_key(), Some(&self.execution_name)), &hash[..16])
+        layout::callback(self.job.idempotency_key(), &self.execution_name, self.task_attempt, &hash[..16])
     }
 }
 
 impl Store<'_> {
-    /// Stores a callback and deletes those of earlier attempts of the same execution, whose tokens are closed.
+    /// Stores a callback and deletes those of earlier attempts of the same task, whose tokens are closed.
     ///
     /// # Errors
     /// [`AwsError`] of `s3:PutObject`, `s3:ListBucket` or `s3:DeleteObject`.
     pub async fn put_callback(self, callback: &PendingCallback) -> Result<(), AwsError> {
-        let key = callback.object_key();
-        self.put_json(&key, callback).await?;
-        self.delete_callbacks(callback.job.idempotency_key(), &callback.execution_name, Some(&key)).await
+        self.put_json(&callback.object_key(), callback).await?;
+        let PendingCallback { job, execution_name, task_attempt, .. } = callback;
+        self.delete_callbacks_before(job.idempotency_key(), execution_name, *task_attempt).await
     }
 
-    /// Deletes the callbacks of one execution for a job, except the object `keep`.
+    /// Deletes the callbacks of one execution for a job that attempts of the task before `task_attempt` have stored, and
+    /// objects that are not callbacks.
     ///
     /// # Errors
     /// [`AwsError`] of `s3:ListBucket` or `s3:DeleteObject`.
-    pub async fn delete_callbacks(
+    pub async fn delete_callbacks_before(
         self,
         idempotency_key: &str,
         execution_name: &str,
-        keep: Option<&str>,
+        task_attempt: u32,
     ) -> Result<(), AwsError> {
         for key in self.list(&layout::callbacks(idempotency_key, Some(execution_name))).await? {
-            if keep != Some(key.as_str()) {
+            if layout::read_callback(&key).is_none_or(|of| of < task_attempt) {
                 self.delete(&key).await?;
             }
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::aws::ErrorName;
 
-/// How long a throttled call is repeated, counting the pauses alone. The functions time out after 5 minutes.
+/// How long a throttled call is repeated, counting the pauses alone. The functions that make such calls time out after at least 5 minutes.
 const LIMIT: Duration = Duration::from_mins(2);
 
 /// The longest pause.
@@ -20,7 +20,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(8);
 pub(crate) async fn while_throttled<T, E: ErrorName>(mut call: impl AsyncFnMut() -> Result<T, E>) -> Result<T, E> {
     let (mut pause, mut waited) = (Duration::from_secs(1), Duration::ZERO);
     loop {
-        match call().await {
+        // Boxed, because the future of an SDK call is large, and those of the callers contain it.
+        match Box::pin(call()).await {
             Err(error) if error.error_name() == "Throttled" && waited < LIMIT => {
                 tokio::time::sleep(pause).await;
                 waited += pause;

@@ -1,20 +1,18 @@
-//! start-detection: inspects the video, stores a pending callback and a queue entry, and starts the jobs that can start.
+//! start-detection: stores a pending callback and a queue entry, and starts the jobs that can start.
 
 use aws_smithy_types::date_time::Format;
 use serde::Deserialize;
-use serde_json::Value;
-use tracing::{Span, field::Empty};
 
 use crate::{
-    aws::{AwsError, Clients, ErrorName, named_by_variant},
-    callbacks, input,
-    job::{self, FaceAttributes, FinishedJob, Job, JobParameters, JobStatus},
+    aws::{AwsError, Clients, ErrorName as _},
+    callbacks::{self, Outcome},
+    job::{FaceAttributes, Job, JobParameters},
+    known_job::KnownJob,
     metrics::{self, Metric},
     pending_callbacks::{PendingCallback, TaskToken},
     queue::QueueEntry,
-    retry::while_throttled,
     store::Store,
-    video::{InspectError, Video},
+    video::Video,
 };
 
 /// The environment of the function.
@@ -37,12 +35,15 @@ pub struct StartDetection {
     pub task_token: TaskToken,
     /// The name of the execution, unique within the state machine.
     pub execution_name: String,
+    /// The attempt of the task in this execution, over all redrives: a later attempt has a larger number.
+    pub task_attempt: u32,
     /// When the execution started: its position in the queue.
     pub started: Timestamp,
-    /// When the execution was started or last redriven. If a job for the content failed before, the execution wants a new one.
+    /// When a person or an event asked for the analysis: the time of the event, of the start or of the last redrive. If a job
+    /// for the content failed before this time, the execution wants a new job.
     pub entered: Timestamp,
-    /// The input of the execution: [`input::location`] reads it.
-    pub input: Value,
+    /// The video, as inspect-video has found it.
+    pub video: Video,
 }
 
 /// A time in ISO 8601, as Step Functions writes it.
@@ -65,66 +66,18 @@ impl TryFrom<String> for Timestamp {
     }
 }
 
-/// Why the video is not analysed. The state machine sees the variant's name.
-#[derive(Debug, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
-pub enum StartDetectionError {
-    /// The input does not name a video.
-    #[error(transparent)]
-    InvalidInput(#[from] input::InvalidInput),
-    /// The object does not exist.
-    #[error("{0}")]
-    VideoNotFound(InspectError),
-    /// The object has no bytes.
-    #[error("{0}")]
-    VideoEmpty(InspectError),
-    /// The object is larger, or the video is longer, than Rekognition accepts.
-    #[error("{0}")]
-    VideoTooLarge(InspectError),
-    /// The object is not an MP4 or MOV file.
-    #[error("{0}")]
-    NotAVideo(InspectError),
-    /// The object is archived and not restored.
-    #[error("{0}")]
-    VideoArchived(InspectError),
-    /// S3 does not serve the object.
-    #[error("{0}")]
-    VideoUnreadable(InspectError),
-    /// An error that any AWS call can return.
-    #[error(transparent)]
-    Aws(#[from] AwsError),
-}
-named_by_variant!(StartDetectionError);
-
-impl From<InspectError> for StartDetectionError {
-    fn from(error: InspectError) -> Self {
-        match error {
-            InspectError::VideoNotFound(_) => Self::VideoNotFound(error),
-            InspectError::VideoEmpty(_) => Self::VideoEmpty(error),
-            InspectError::VideoTooLarge { .. } => Self::VideoTooLarge(error),
-            InspectError::NotAVideo(_) => Self::NotAVideo(error),
-            InspectError::VideoArchived(_) => Self::VideoArchived(error),
-            InspectError::VideoUnreadable { .. } => Self::VideoUnreadable(error),
-            InspectError::Aws(error) => Self::Aws(error),
-        }
-    }
-}
-
-/// Makes sure that the video in the execution's input is analysed and that the execution is resumed.
+/// Makes sure that a video is analysed and that the execution is resumed.
 ///
-/// Every answer goes through the task token. If a job for the content has ended, its result is sent immediately. If the
-/// video cannot be analysed, a failure with a stable error name is sent. If the job runs or waits for a slot, nothing is
-/// sent yet: the completion of the job will resume the execution.
+/// Every answer goes through the task token. If a job for the content has ended, its end is sent immediately. If the job
+/// cannot be started, a failure with a stable error name is sent. If the job runs or waits for a slot, nothing is sent yet:
+/// the completion of the job will resume the execution.
 ///
 /// # Errors
 /// Only if the answer could not be sent. Then the state's Retry calls the function again.
-#[tracing::instrument(skip_all, fields(execution_name = request.execution_name, key = Empty, idempotency_key = Empty))]
-pub async fn start_detection(
-    clients: &Clients,
-    config: &Config,
-    request: StartDetection,
-) -> Result<(), StartDetectionError> {
+#[tracing::instrument(skip_all, fields(execution_name = request.execution_name, key = request.video.key))]
+pub async fn start_detection(clients: &Clients, config: &Config, request: StartDetection) -> Result<(), AwsError> {
     let task_token = request.task_token.clone();
-    match enqueue(clients, config, request).await {
+    match analyse(clients, config, request).await {
         Ok(()) => Ok(()),
         Err(error) => {
             tracing::warn!(error = error.error_name(), cause = %error, "the video is not analysed");
@@ -134,60 +87,93 @@ pub async fn start_detection(
     }
 }
 
-async fn enqueue(clients: &Clients, config: &Config, request: StartDetection) -> Result<(), StartDetectionError> {
-    let StartDetection { task_token, execution_name, started, entered, input } = request;
+async fn analyse(clients: &Clients, config: &Config, request: StartDetection) -> Result<(), AwsError> {
+    let StartDetection { task_token, execution_name, task_attempt, started, entered, video } = request;
     let store = Store::new(clients, &config.results_bucket);
-    let location = input::location(input)?;
-    Span::current().record("key", &location.key);
-    let job = Job::from(JobParameters {
-        video: Video::inspect(&clients.s3, &location).await?,
+    let first = Job::from(JobParameters {
+        video,
         face_attributes: config.face_attributes,
         topic_arn: config.completion_topic_arn.clone(),
         role_arn: config.publish_role_arn.clone(),
         attempt: 0,
     });
-    Span::current().record("idempotency_key", job.idempotency_key());
     let (started_ms, entered_ms) = (started.millis(), entered.millis());
-    let callback = PendingCallback { execution_name: execution_name.clone(), entered_ms, task_token, job: job.clone() };
-    let entry = QueueEntry { execution_name, started_ms, entered_ms, job };
-    if let Some(finished) = finished_job(store, &callback).await? {
-        tracing::info!(job_id = finished.job_id, "a job for this content has succeeded before");
-        metrics::emit(clients, &[Metric::JobsReattached(1)]);
-        store.delete_entry(&entry).await?;
-        callbacks::send_success(clients, &callback.task_token, &finished).await?;
-        return Ok(());
-    }
-    let queued = wait_for_slot(store, &callback, &entry).await;
-    if queued.is_err() {
+    let mut entry = QueueEntry { execution_name, task_attempt, started_ms, entered_ms, job: first };
+    let known = latest_attempt(store, &mut entry).await?;
+    let QueueEntry { execution_name, job, .. } = entry.clone();
+    let callback = PendingCallback { execution_name, entered_ms, task_attempt, task_token, job };
+    let waiting = wait_for_job(store, &callback, &entry, known).await;
+    if waiting.is_err() {
         // The execution is about to receive a failure, and so no job may be paid for it meanwhile. What cannot be deleted
         // now is deleted by the next attempt, or expires.
         let withdrawn = (store.delete_callback(&callback).await, store.delete_entry(&entry).await);
         tracing::warn!(?withdrawn, "withdrew the callback and the queue entry");
     }
-    Ok(queued?)
+    waiting
 }
 
-/// Finds the job of this content that has succeeded, if there is one. Its result can be read without a job slot.
+/// Finds the attempt of the job that the execution wants: the first one that has neither expired nor failed before the
+/// execution entered. The entry is set to it.
 ///
-/// The callbacks that earlier attempts of this execution have stored for that job, or for failed jobs before it, are deleted.
-async fn finished_job(store: Store<'_>, callback: &PendingCallback) -> Result<Option<FinishedJob>, AwsError> {
-    let mut job = callback.job.clone();
-    while let Some(completed) = store.completed_job(job.idempotency_key()).await? {
-        store.delete_callbacks(job.idempotency_key(), &callback.execution_name, None).await?;
-        let report = while_throttled(async || job::report(&store.clients.rekognition, &completed.job_id).await);
-        match report.await?.status {
-            JobStatus::Succeeded(metadata) => return Ok(Some(job.finished(&completed.job_id, &metadata))),
-            // It failed, or its results have expired. Whether another job is started is decided after Start alone.
-            _ => job = job.next_attempt(),
+/// The callbacks that earlier attempts of the task have stored for the jobs before it are deleted.
+async fn latest_attempt(store: Store<'_>, entry: &mut QueueEntry) -> Result<KnownJob, AwsError> {
+    loop {
+        let known = store.known_job(&entry.job).await?;
+        let unwanted = match &known {
+            KnownJob::Expired => true,
+            KnownJob::Ended(completed, Outcome::JobFailed { .. }) => completed.precedes(entry.entered_ms),
+            _ => false,
+        };
+        if !unwanted {
+            return Ok(known);
         }
+        let QueueEntry { execution_name, task_attempt, job, .. } = &*entry;
+        store.delete_callbacks_before(job.idempotency_key(), execution_name, *task_attempt).await?;
+        entry.job = entry.job.next_attempt();
     }
-    Ok(None)
 }
 
-async fn wait_for_slot(store: Store<'_>, callback: &PendingCallback, entry: &QueueEntry) -> Result<(), AwsError> {
+/// Stores the callback, and queues the job if it was not started before.
+#[tracing::instrument(skip_all, fields(idempotency_key = entry.job.idempotency_key()))]
+async fn wait_for_job(
+    store: Store<'_>,
+    callback: &PendingCallback,
+    entry: &QueueEntry,
+    known: KnownJob,
+) -> Result<(), AwsError> {
     // Stored before the job is started, so that the earliest completion finds the callback.
     store.put_callback(callback).await?;
-    store.put_entry(entry).await?;
-    tracing::info!(bytes = entry.job.video().bytes, "waits for a job slot");
-    store.start_waiting_jobs(&entry.execution_name).await
+    let known = match known {
+        // Asked again: if the job has ended since, its completion may have found no callback.
+        KnownJob::Running => store.known_job(&entry.job).await?,
+        known => known,
+    };
+    match known {
+        KnownJob::Running => {
+            tracing::info!("waits for a job that runs");
+            metrics::emit(store.clients, &[Metric::JobsReattached(1)]);
+            store.delete_entries_before(entry).await
+        }
+        KnownJob::Ended(completed, outcome) => {
+            tracing::info!(job_id = completed.job_id, "a job for this content has ended before");
+            if matches!(outcome, Outcome::Succeeded(_)) {
+                metrics::emit(store.clients, &[Metric::JobsReattached(1)]);
+            }
+            store.delete_entries_before(entry).await?;
+            let callbacks = store.callbacks(entry.job.idempotency_key(), None).await?;
+            store.notify(&completed, &outcome, callbacks).await
+        }
+        KnownJob::New | KnownJob::Expired => {
+            store.put_entry(entry).await?;
+            tracing::info!(bytes = entry.job.video().bytes, "waits for a job slot");
+            match store.start_waiting_jobs(&entry.execution_name).await {
+                // The entry is in the queue: the next completed job or the schedule starts its job.
+                Err(error @ (AwsError::Throttled { .. } | AwsError::ServiceUnavailable { .. })) => {
+                    tracing::warn!(%error, "the queue was left before its end");
+                    Ok(())
+                }
+                started => started,
+            }
+        }
+    }
 }

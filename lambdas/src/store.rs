@@ -1,11 +1,20 @@
 //! The results bucket as the functions use it: the clients and the bucket's name in one receiver.
 //!
-//! Other modules add methods for their objects: pending callbacks, completed jobs, queue entries and the lease.
+//! Other modules add methods for their objects: pending callbacks, known jobs, queue entries and the lease. A call that is
+//! throttled is made again for up to two minutes.
 
-use aws_sdk_s3::{operation::put_object::builders::PutObjectFluentBuilder, primitives::ByteStream};
+use aws_sdk_s3::{
+    config::http::HttpResponse,
+    error::{ProvideErrorMetadata, SdkError},
+    operation::{get_object::GetObjectError, put_object::builders::PutObjectFluentBuilder},
+    primitives::{ByteStream, SdkBody},
+};
 use serde::Serialize;
 
-use crate::aws::{AwsError, Clients};
+use crate::{
+    aws::{AwsError, Clients},
+    retry::while_throttled,
+};
 
 /// Access to the results bucket.
 #[derive(Debug, Clone, Copy)]
@@ -23,8 +32,7 @@ impl<'a> Store<'a> {
 
     /// Writes a document.
     pub(crate) async fn put_json<T: Serialize>(self, key: &str, document: &T) -> Result<(), AwsError> {
-        let request = self.put_json_request(key, document);
-        request.send().await.map_err(|error| AwsError::new("s3:PutObject", error))?;
+        call("s3:PutObject", async || self.put_json_request(key, document).send().await).await?;
         Ok(())
     }
 
@@ -37,9 +45,14 @@ impl<'a> Store<'a> {
 
     /// Writes an object of a result.
     pub(crate) async fn put(self, key: &str, content_type: &str, body: Vec<u8>) -> Result<(), AwsError> {
-        let request = self.clients.s3.put_object().bucket(self.bucket).key(key);
-        let request = request.content_type(content_type).body(ByteStream::from(body));
-        request.send().await.map_err(|error| AwsError::new("s3:PutObject", error))?;
+        // Its clones share the bytes.
+        let body = SdkBody::from(body);
+        call("s3:PutObject", async || {
+            let body = body.try_clone().expect("bytes in memory can be cloned");
+            let request = self.clients.s3.put_object().bucket(self.bucket).key(key).content_type(content_type);
+            request.body(ByteStream::new(body)).send().await
+        })
+        .await?;
         Ok(())
     }
 
@@ -50,11 +63,13 @@ impl<'a> Store<'a> {
 
     /// Reads an object and its entity tag; `None` if it does not exist.
     pub(crate) async fn get_with_etag(self, key: &str) -> Result<Option<(Vec<u8>, String)>, AwsError> {
-        let object = match self.clients.s3.get_object().bucket(self.bucket).key(key).send().await {
-            Ok(object) => object,
-            Err(error) if error.as_service_error().is_some_and(|error| error.is_no_such_key()) => return Ok(None),
-            Err(error) => return Err(AwsError::new("s3:GetObject", error)),
-        };
+        let object = call("s3:GetObject", async || {
+            match self.clients.s3.get_object().bucket(self.bucket).key(key).send().await {
+                Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => Ok(None),
+                object => object.map(Some),
+            }
+        });
+        let Some(object) = object.await? else { return Ok(None) };
         let etag = object.e_tag.unwrap_or_default();
         let body = object.body.collect().await;
         let body = body.map_err(|error| AwsError::ServiceUnavailable { call: "s3:GetObject", source: error.into() })?;
@@ -63,26 +78,45 @@ impl<'a> Store<'a> {
 
     /// Lists the keys under a prefix, in order.
     pub(crate) async fn list(self, prefix: &str) -> Result<Vec<String>, AwsError> {
-        let mut keys = Vec::new();
-        let mut pages = self.clients.s3.list_objects_v2().bucket(self.bucket).prefix(prefix).into_paginator().send();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| AwsError::new("s3:ListBucket", error))?;
+        let (mut keys, mut continuation) = (Vec::new(), None);
+        loop {
+            let page = call("s3:ListBucket", async || {
+                let request = self.clients.s3.list_objects_v2().bucket(self.bucket).prefix(prefix);
+                request.set_continuation_token(continuation.clone()).send().await
+            })
+            .await?;
             keys.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key));
+            match page.next_continuation_token {
+                None => return Ok(keys),
+                next => continuation = next,
+            }
         }
-        Ok(keys)
     }
 
     /// Lists the first keys under a prefix, in order: `limit` at most.
     pub(crate) async fn list_first(self, prefix: &str, limit: i32) -> Result<Vec<String>, AwsError> {
-        let listing = self.clients.s3.list_objects_v2().bucket(self.bucket).prefix(prefix).max_keys(limit);
-        let listing = listing.send().await.map_err(|error| AwsError::new("s3:ListBucket", error))?;
+        let listing = call("s3:ListBucket", async || {
+            self.clients.s3.list_objects_v2().bucket(self.bucket).prefix(prefix).max_keys(limit).send().await
+        })
+        .await?;
         Ok(listing.contents.unwrap_or_default().into_iter().filter_map(|object| object.key).collect())
     }
 
     /// Deletes an object; an object that does not exist is not an error.
     pub(crate) async fn delete(self, key: &str) -> Result<(), AwsError> {
-        let deleted = self.clients.s3.delete_object().bucket(self.bucket).key(key).send().await;
-        deleted.map_err(|error| AwsError::new("s3:DeleteObject", error))?;
+        call("s3:DeleteObject", async || self.clients.s3.delete_object().bucket(self.bucket).key(key).send().await)
+            .await?;
         Ok(())
     }
+}
+
+/// Makes a call, again while it is throttled. `name` is the action as IAM names it.
+async fn call<T, E>(
+    name: &'static str,
+    mut send: impl AsyncFnMut() -> Result<T, SdkError<E, HttpResponse>>,
+) -> Result<T, AwsError>
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    while_throttled(async || send().await.map_err(|error| AwsError::new(name, error))).await
 }

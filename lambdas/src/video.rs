@@ -1,9 +1,13 @@
 //! The video: an S3 object, inspected before a job is paid for.
 
-use aws_sdk_s3::error::ProvideErrorMetadata;
+use aws_sdk_s3::{error::ProvideErrorMetadata, operation::head_object::HeadObjectOutput};
 use serde::{Deserialize, Serialize};
 
-use crate::aws::AwsError;
+use crate::{
+    aws::{AwsError, named_by_variant},
+    input::InvalidInput,
+    retry::while_throttled,
+};
 
 /// Rekognition accepts stored videos of at most 10 GB
 /// (<https://docs.aws.amazon.com/rekognition/latest/dg/limits.html>).
@@ -43,9 +47,12 @@ pub struct Video {
     pub bytes: u64,
 }
 
-/// Why no job is started for an object.
-#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+/// Why no job is started for an object. The state machine sees the variant's name.
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
 pub enum InspectError {
+    /// The execution's input does not name a video.
+    #[error(transparent)]
+    InvalidInput(#[from] InvalidInput),
     /// The object does not exist.
     #[error("there is no object at {0}; upload it again, or correct bucket and key")]
     VideoNotFound(Location),
@@ -82,28 +89,40 @@ pub enum InspectError {
     #[error(transparent)]
     Aws(#[from] AwsError),
 }
+named_by_variant!(InspectError);
 
 impl Video {
+    /// The location of this content.
+    #[must_use]
+    pub fn location(&self) -> Location {
+        let Self { bucket, key, version_id, .. } = self.clone();
+        Location { bucket, key, version_id }
+    }
+
+    /// Whether the object still has this content. A version never changes, so that no call is made for one.
+    ///
+    /// # Errors
+    /// [`InspectError`] if the object is gone or cannot be read.
+    pub async fn is_unchanged(&self, s3: &aws_sdk_s3::Client) -> Result<bool, InspectError> {
+        if self.version_id.is_some() {
+            return Ok(true);
+        }
+        let head = head(s3, &self.location()).await?;
+        Ok(etag(&head) == self.etag)
+    }
+
     /// Inspects the object: it exists, is neither empty nor too large, and begins like an MP4 or MOV file.
     ///
     /// # Errors
     /// [`InspectError`] says why the object cannot be analysed.
     pub async fn inspect(s3: &aws_sdk_s3::Client, location: &Location) -> Result<Self, InspectError> {
-        let head = s3
-            .head_object()
-            .bucket(&location.bucket)
-            .key(&location.key)
-            .set_version_id(location.version_id.clone())
-            .send()
-            .await
-            .map_err(|error| not_found_or(error, "s3:GetObject", location))?;
+        let head = head(s3, location).await?;
         let bytes = head.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or_default();
         match bytes {
             0 => return Err(InspectError::VideoEmpty(location.clone())),
             1..=MAX_BYTES => {}
             _ => return Err(InspectError::VideoTooLarge { location: location.clone(), bytes }),
         }
-        let etag = head.e_tag().unwrap_or_default();
         let start = s3
             .get_object()
             .bucket(&location.bucket)
@@ -112,7 +131,7 @@ impl Video {
             .range("bytes=0-11")
             .send()
             .await
-            .map_err(|error| not_found_or(error, "s3:GetObject", location))?
+            .map_err(|error| not_found_or(error, location))?
             .body
             .collect()
             .await
@@ -125,10 +144,23 @@ impl Video {
             key: location.key.clone(),
             // Pinned even if the event did not name it: a later upload under the same key is another content.
             version_id: location.version_id.clone().or_else(|| immutable_version(head.version_id().map(str::to_owned))),
-            etag: etag.trim_matches('"').to_owned(),
+            etag: etag(&head).to_owned(),
             bytes,
         })
     }
+}
+
+async fn head(s3: &aws_sdk_s3::Client, location: &Location) -> Result<HeadObjectOutput, InspectError> {
+    let Location { bucket, key, version_id } = location;
+    while_throttled(async || {
+        let head = s3.head_object().bucket(bucket).key(key).set_version_id(version_id.clone());
+        head.send().await.map_err(|error| not_found_or(error, location))
+    })
+    .await
+}
+
+fn etag(head: &HeadObjectOutput) -> &str {
+    head.e_tag().unwrap_or_default().trim_matches('"')
 }
 
 /// The version id, if it identifies one content for good: `null` does not.
@@ -150,7 +182,6 @@ pub fn begins_like_a_video(start: &[u8]) -> bool {
 
 fn not_found_or<E>(
     error: aws_sdk_s3::error::SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
-    call: &'static str,
     location: &Location,
 ) -> InspectError
 where
@@ -165,7 +196,7 @@ where
         (Some(400), None) => unreadable("the name of the bucket or the version id is malformed; correct the input"),
         // <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>
         (_, Some("InvalidObjectState")) => InspectError::VideoArchived(location.clone()),
-        _ => AwsError::new(call, error).into(),
+        _ => AwsError::new("s3:GetObject", error).into(),
     }
 }
 

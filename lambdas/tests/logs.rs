@@ -15,6 +15,7 @@ use common::{SentCallbacks, Store, accepting_sfn, clients, report};
 use lambda_runtime::tracing::subscriber::{self, fmt::MakeWriter};
 use lambdas::{
     fetch_page::{self, fetch_page},
+    inspect_video::inspect_video,
     list_pages::list_pages,
     resume_execution::{self, resume_execution},
     start_detection::{self, start_detection},
@@ -77,17 +78,9 @@ fn assert_found(line: &Value, idempotency_key: &str) {
     assert_eq!(line["idempotency_key"], idempotency_key, "{line}");
 }
 
-fn rekognition(status: VideoJobStatus) -> Vec<Rule> {
-    let idempotency_key = Arc::new(Mutex::new(String::new()));
-    let sent = idempotency_key.clone();
-    vec![
-        mock!(Rekognition::start_face_detection).then_compute_output(move |request| {
-            *sent.lock().unwrap() = request.job_tag().unwrap().to_owned();
-            StartFaceDetectionOutput::builder().job_id("job").build()
-        }),
-        mock!(Rekognition::get_face_detection)
-            .then_compute_output(move |_| report(&idempotency_key.lock().unwrap(), status.clone(), None)),
-    ]
+fn rekognition() -> Vec<Rule> {
+    let started = || StartFaceDetectionOutput::builder().job_id("job").build();
+    vec![mock!(Rekognition::start_face_detection).then_output(started)]
 }
 
 #[tokio::test(start_paused = true)]
@@ -98,7 +91,13 @@ async fn every_step_logs_what_happened_and_to_which_video() {
 
     let (store, sent) = (Store::default(), SentCallbacks::default());
     store.put("holiday.mp4", &b"\0\0\0\x20ftypisom and so on"[..]);
-    let rules = rekognition(VideoJobStatus::InProgress);
+    let rules = rekognition();
+    let request = json!({"execution_name": "one", "input": {"bucket": "uploads", "key": "holiday.mp4"}});
+    let request = serde_json::from_value(request).unwrap();
+    let video = inspect_video(&clients(&store, &[], &[]), request).await.unwrap();
+    let inspected = line(&log.lines(), "the video can be analysed");
+    assert_eq!((&inspected["execution_name"], &inspected["key"]), (&json!("one"), &json!("holiday.mp4")));
+
     let config = start_detection::Config {
         results_bucket: "results".into(),
         completion_topic_arn: "topic".into(),
@@ -107,13 +106,13 @@ async fn every_step_logs_what_happened_and_to_which_video() {
     };
     let request = json!({
         "task_token": "secret token",
-        "execution_name": "one", "started": "2027-01-04T09:00:00Z", "entered": "2027-01-04T09:00:00Z",
-        "input": {"bucket": "uploads", "key": "holiday.mp4"},
+        "execution_name": "one", "task_attempt": 0, "started": "2027-01-04T09:00:00Z", "entered": "2027-01-04T09:00:00Z",
+        "video": video,
     });
     let request = serde_json::from_value(request).unwrap();
     start_detection(&clients(&store, &rules, &accepting_sfn(&sent)), &config, request).await.unwrap();
     let lines = log.lines();
-    let started = line(&lines, "the job for this content");
+    let started = line(&lines, "started the job");
     let idempotency_key = started["idempotency_key"].as_str().unwrap();
     assert_found(&started, idempotency_key);
     assert_found(&line(&lines, "waits for a job slot"), idempotency_key);

@@ -104,6 +104,28 @@ async fn the_largest_window_fits_a_states_payload() {
     assert!(serde_json::to_vec(&window).unwrap().len() < 262_144 / 4);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_listing_that_is_throttled_keeps_the_pages_that_it_has() {
+    let throttled = |from: usize| {
+        let [listed] = chain(250).try_into().unwrap();
+        let throttled = mock!(Rekognition::get_face_detection)
+            .match_requests(move |request| request.next_token().map_or(0, |token| token.parse().unwrap()) >= from)
+            .then_error(|| {
+                let meta = ErrorMetadata::builder().code("ProvisionedThroughputExceededException").build();
+                GetFaceDetectionError::generic(meta)
+            });
+        vec![throttled, listed]
+    };
+    let list = async |from| {
+        let request = json!({"execution_name": "one", "job": job(), "from": {"index": 0}});
+        list_pages(&clients(&Store::default(), &throttled(from), &[]), serde_json::from_value(request).unwrap()).await
+    };
+    let window = list(7).await.unwrap();
+    assert_eq!((window.batches.len(), window.listed), (7, 7));
+    assert_eq!(window.next.unwrap().token.as_deref(), Some("7"));
+    assert_eq!(list(0).await.unwrap_err().error_name(), "Throttled", "there is no page to fetch meanwhile");
+}
+
 #[tokio::test]
 async fn an_expired_token_is_named() {
     let expired = || {

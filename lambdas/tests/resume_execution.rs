@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use aws_sdk_rekognition::{
     Client as Rekognition,
     error::ErrorMetadata,
-    operation::get_face_detection::{GetFaceDetectionError, GetFaceDetectionOutput},
+    operation::{
+        get_face_detection::{GetFaceDetectionError, GetFaceDetectionOutput},
+        start_face_detection::{StartFaceDetectionError, StartFaceDetectionOutput},
+    },
     types::{VideoJobStatus, error::ResourceNotFoundException},
 };
 use aws_sdk_sfn::{
@@ -21,6 +24,7 @@ use lambdas::{
     completed_job::CompletedJob,
     job::{FaceAttributes, JobParameters},
     pending_callbacks::{PendingCallback, TaskToken},
+    queue::QueueEntry,
     resume_execution::{Config, ResumeExecutionError, resume_execution},
     video::Video,
 };
@@ -29,6 +33,7 @@ fn callback(execution: &str, key: &str) -> PendingCallback {
     PendingCallback {
         execution_name: execution.into(),
         entered_ms: 0,
+        task_attempt: 0,
         task_token: TaskToken(format!("token of {execution}")),
         job: JobParameters {
             video: Video { bucket: "uploads".into(), key: key.into(), version_id: None, etag: "e".into(), bytes: 1000 },
@@ -218,7 +223,7 @@ async fn callbacks_with_late_and_invalid_tokens_are_deleted_without_an_error() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_throttled_callback_fails_the_invocation_and_keeps_the_callback() {
     let (store, idempotency_key) = waiting(&[callback("one", "holiday.mp4")]);
     let throttled = mock!(aws_sdk_sfn::Client::send_task_success).then_error(|| {
@@ -228,4 +233,33 @@ async fn a_throttled_callback_fails_the_invocation_and_keeps_the_callback() {
     let error = resume(&store, &rekognition, &[throttled], "succeeded").await.unwrap_err();
     assert_eq!(error.error_name(), "Throttled");
     assert_eq!(callbacks(&store).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_that_is_free_some_seconds_after_its_job_has_ended_starts_the_next_job() {
+    let (store, idempotency_key) = waiting(&[callback("one", "holiday.mp4")]);
+    let next = callback("next", "next.mp4");
+    store.put("next.mp4", "");
+    store.put(&next.object_key(), serde_json::to_vec(&next).unwrap());
+    let entry = QueueEntry {
+        execution_name: "next".into(),
+        task_attempt: 0,
+        started_ms: 0,
+        entered_ms: 0,
+        job: next.job.clone(),
+    };
+    store.put(&entry.object_key(), serde_json::to_vec(&entry).unwrap());
+    let (sent, calls) = (SentCallbacks::default(), AtomicUsize::new(0));
+    let start = mock!(Rekognition::start_face_detection).then_compute_response(move |_| {
+        if calls.fetch_add(1, Ordering::Relaxed) < 2 {
+            let meta = ErrorMetadata::builder().code("LimitExceededException").build();
+            return MockResponse::Error(StartFaceDetectionError::generic(meta));
+        }
+        MockResponse::Output(StartFaceDetectionOutput::builder().job_id("next job").build())
+    });
+    let mut rekognition = answer(move || report(&idempotency_key, VideoJobStatus::Succeeded, None));
+    rekognition.push(start);
+    resume(&store, &rekognition, &accepting_sfn(&sent), "succeeded").await.unwrap();
+    assert!(!store.keys().contains(&entry.object_key()), "{:?}", store.keys());
+    assert!(store.keys().contains(&format!("queue/started-jobs/{}", next.job.idempotency_key())));
 }

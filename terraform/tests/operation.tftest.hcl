@@ -11,8 +11,8 @@ variables {
 
 run "functions_have_runtime_environment_and_log_retention" {
   assert {
-    condition     = toset(keys(aws_lambda_function.function)) == toset(["start-detection", "resume-execution", "list-pages", "fetch-page", "summarize"])
-    error_message = "The stack must have exactly five functions."
+    condition     = toset(keys(aws_lambda_function.function)) == toset(["inspect-video", "start-detection", "resume-execution", "start-waiting-jobs", "list-pages", "fetch-page", "summarize"])
+    error_message = "The stack must have exactly seven functions."
   }
   assert {
     condition     = alltrue([for function in aws_lambda_function.function : function.runtime == "provided.al2023" && function.handler == "bootstrap" && function.architectures == tolist(["arm64"]) && function.logging_config[0].log_format == "JSON"])
@@ -20,10 +20,11 @@ run "functions_have_runtime_environment_and_log_retention" {
   }
   assert {
     condition = jsonencode({ for name, function in aws_lambda_function.function : name => keys(function.environment[0].variables) if length(function.environment[0].variables) > 0 }) == jsonencode({
-      start-detection  = ["COMPLETION_TOPIC_ARN", "FACE_ATTRIBUTES", "PUBLISH_ROLE_ARN", "RESULTS_BUCKET"]
-      resume-execution = ["RESULTS_BUCKET"]
-      fetch-page       = ["RESULTS_BUCKET"]
-      summarize        = ["RESULTS_BUCKET"]
+      start-detection    = ["COMPLETION_TOPIC_ARN", "FACE_ATTRIBUTES", "PUBLISH_ROLE_ARN", "RESULTS_BUCKET"]
+      resume-execution   = ["RESULTS_BUCKET"]
+      start-waiting-jobs = ["RESULTS_BUCKET"]
+      fetch-page         = ["RESULTS_BUCKET"]
+      summarize          = ["RESULTS_BUCKET"]
     })
     error_message = "The environment of a function must match its Config in lambdas/src."
   }
@@ -35,11 +36,13 @@ run "functions_have_runtime_environment_and_log_retention" {
 
 run "a_function_times_out_no_later_than_its_state" {
   assert {
-    condition = alltrue([for state, function in {
-      ListPages = { state = jsondecode(aws_sfn_state_machine.analyze_video.definition).States.ListPages, function = "list-pages" }
-      FetchPage = { state = jsondecode(aws_sfn_state_machine.analyze_video.definition).States.FetchPages.ItemProcessor.States.FetchPage, function = "fetch-page" }
-      Summarize = { state = jsondecode(aws_sfn_state_machine.analyze_video.definition).States.Summarize, function = "summarize" }
-    } : aws_lambda_function.function[function.function].timeout <= function.state.TimeoutSeconds])
+    # The template names the function of each state, because all mocked functions have the same ARN.
+    condition = alltrue([for state in concat(
+      values(jsondecode(file("../statemachine/analyze-video.asl.json")).States),
+      values(jsondecode(file("../statemachine/analyze-video.asl.json")).States.FetchPages.ItemProcessor.States),
+      ) : aws_lambda_function.function[replace(regex("^[$]{(.*)_arn}$", state.Arguments.FunctionName)[0], "_", "-")].timeout <= state.TimeoutSeconds
+      if can(state.Arguments.FunctionName)
+    ])
     error_message = "The timeout of a function must be at most the TimeoutSeconds of its state."
   }
   assert {
@@ -81,7 +84,7 @@ run "every_failure_raises_an_alarm" {
   }
 
   assert {
-    condition     = toset(keys(aws_cloudwatch_metric_alarm.alarm)) == toset(["failed", "timed-out", "stuck", "undelivered-completions", "undelivered-uploads"])
+    condition     = toset(keys(aws_cloudwatch_metric_alarm.alarm)) == toset(["failed", "timed-out", "stuck", "undelivered-completions", "undelivered-uploads", "waiting-jobs"])
     error_message = "An alarm is missing."
   }
   assert {
@@ -93,8 +96,23 @@ run "every_failure_raises_an_alarm" {
     error_message = "The alarm stuck must be raised after 3 hours and when its metric is missing."
   }
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.throttled.metric_query) == 9
-    error_message = "The alarm throttled must sum the five functions, the state machine and the two Rekognition calls, and have one expression."
+    condition     = length(aws_cloudwatch_metric_alarm.throttled.metric_query) == 11
+    error_message = "The alarm throttled must sum the seven functions, the state machine and the two Rekognition calls, and have one expression. CloudWatch allows no more than 10 metrics."
+  }
+}
+
+run "a_schedule_starts_the_jobs_of_waiting_videos" {
+  assert {
+    condition     = aws_cloudwatch_event_rule.waiting_jobs.schedule_expression == "rate(5 minutes)"
+    error_message = "Waiting jobs must be started every five minutes."
+  }
+  assert {
+    condition     = aws_cloudwatch_event_target.waiting_jobs.arn == aws_lambda_function.function["start-waiting-jobs"].arn && aws_cloudwatch_event_target.waiting_jobs.input == null
+    error_message = "The schedule must invoke start-waiting-jobs with the scheduled event, whose id names the owner of the lease."
+  }
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.alarm["waiting-jobs"].evaluation_periods == 3 && aws_cloudwatch_metric_alarm.alarm["waiting-jobs"].dimensions == tomap({ FunctionName = "facereel-start-waiting-jobs" })
+    error_message = "The alarm waiting-jobs must be raised after 15 minutes of errors."
   }
 }
 

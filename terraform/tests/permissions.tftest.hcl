@@ -49,18 +49,22 @@ run "functions_can_access_only_their_own_prefixes" {
   variables { upload_prefix = "in/" }
 
   assert {
-    condition = alltrue([for name in ["start-detection", "resume-execution"] :
-      { for statement in jsondecode(aws_iam_role_policy.function[name].policy).Statement : statement.Sid => [statement.Resource, try(statement.Condition, null)] if contains(["ReadVideos", "DetectMissingVideos", "PassPublishRole", "ReadAndWriteCallbacksAndQueue", "ListCallbacksAndQueue", "SendTaskResults"], statement.Sid) }
+    condition = alltrue([for name in ["start-detection", "resume-execution", "start-waiting-jobs"] :
+      { for statement in jsondecode(aws_iam_role_policy.function[name].policy).Statement : statement.Sid => [statement.Resource, try(statement.Condition, null)] if contains(["ReadVideos", "DetectMissingVideos", "PassPublishRole", "ReadAndWriteCallbacksAndQueue", "ListCallbacksQueueAndResults", "SendTaskResults"], statement.Sid) }
       == {
         ReadVideos                    = ["arn:aws:s3:::facereel-uploads-123456789012-eu-west-1/in/*", null]
         DetectMissingVideos           = ["arn:aws:s3:::facereel-uploads-123456789012-eu-west-1", { StringLikeIfExists = { "s3:prefix" = "in/*" } }]
         PassPublishRole               = [aws_iam_role.publish.arn, { StringEquals = { "iam:PassedToService" = "rekognition.amazonaws.com" } }]
         ReadAndWriteCallbacksAndQueue = [["arn:aws:s3:::facereel-results-123456789012-eu-west-1/callbacks/*", "arn:aws:s3:::facereel-results-123456789012-eu-west-1/queue/*"], null]
-        ListCallbacksAndQueue         = ["arn:aws:s3:::facereel-results-123456789012-eu-west-1", { StringLikeIfExists = { "s3:prefix" = ["callbacks/*", "queue/*"] } }]
+        ListCallbacksQueueAndResults  = ["arn:aws:s3:::facereel-results-123456789012-eu-west-1", { StringLikeIfExists = { "s3:prefix" = ["callbacks/*", "queue/*", "results/*"] } }]
         SendTaskResults               = ["arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-analyze-video", null]
       }
     ])
     error_message = "The functions that start jobs must be limited to videos under the prefix, to callbacks/ and queue/, to the publish role and to the tasks of analyze-video."
+  }
+  assert {
+    condition     = toset([for statement in jsondecode(aws_iam_role_policy.function["inspect-video"].policy).Statement : statement.Sid]) == toset(["ReadVideos", "DetectMissingVideos", "WriteLogs", "Trace"])
+    error_message = "inspect-video must be limited to reading the videos."
   }
   assert {
     condition = alltrue([for name in ["fetch-page", "summarize"] : alltrue([
@@ -97,6 +101,10 @@ run "only_the_intended_principal_can_assume_a_role" {
     condition     = aws_lambda_permission.completions.source_arn == aws_sns_topic.completions.arn && aws_lambda_permission.completions.principal == "sns.amazonaws.com"
     error_message = "Only the topic may invoke resume-execution."
   }
+  assert {
+    condition     = aws_lambda_permission.waiting_jobs.source_arn == aws_cloudwatch_event_rule.waiting_jobs.arn && aws_lambda_permission.waiting_jobs.principal == "events.amazonaws.com" && aws_lambda_permission.waiting_jobs.function_name == "facereel-start-waiting-jobs"
+    error_message = "Only the schedule may invoke start-waiting-jobs."
+  }
 }
 
 run "buckets_deny_connections_without_tls" {
@@ -125,7 +133,9 @@ run "a_customer_managed_key_encrypts_everything" {
       for name, policy in merge(aws_iam_role_policy.function, { events = aws_iam_role_policy.events, state-machine = aws_iam_role_policy.state_machine, running-executions = aws_iam_role_policy.running_executions, publish = aws_iam_role_policy.publish }) :
       name => sort([for statement in jsondecode(policy.policy).Statement : statement.Sid if startswith(statement.Sid, "UseKeyFor")])
       }) == jsonencode({
+      inspect-video      = ["UseKeyForEnvironment", "UseKeyForObjects"]
       start-detection    = ["UseKeyForEnvironment", "UseKeyForExecutions", "UseKeyForObjects"]
+      start-waiting-jobs = ["UseKeyForEnvironment", "UseKeyForExecutions", "UseKeyForObjects"]
       resume-execution   = ["UseKeyForEnvironment", "UseKeyForExecutions", "UseKeyForObjects", "UseKeyForQueues"]
       list-pages         = ["UseKeyForEnvironment"]
       fetch-page         = ["UseKeyForEnvironment", "UseKeyForObjects"]
@@ -146,7 +156,7 @@ run "without_a_customer_managed_key_no_policy_allows_kms" {
   }
 }
 
-run "functions_that_start_jobs_can_decrypt_videos_of_an_existing_bucket" {
+run "functions_that_read_videos_can_decrypt_videos_of_an_existing_bucket" {
   variables {
     upload_bucket                    = "videos"
     upload_bucket_take_notifications = false
@@ -156,7 +166,7 @@ run "functions_that_start_jobs_can_decrypt_videos_of_an_existing_bucket" {
   assert {
     condition = toset([for name, policy in aws_iam_role_policy.function : name if anytrue([
       for statement in jsondecode(policy.policy).Statement : statement.Resource == "arn:aws:kms:eu-west-1:123456789012:key/theirs" && statement.Action == ["kms:Decrypt"]
-    ])]) == toset(["start-detection", "resume-execution"])
-    error_message = "The functions that start jobs, and no others, must be able to decrypt the videos."
+    ])]) == toset(["inspect-video", "start-detection", "resume-execution", "start-waiting-jobs"])
+    error_message = "The functions that read videos or start jobs, and no others, must be able to decrypt the videos."
   }
 }

@@ -32,10 +32,13 @@ run "a_created_bucket_sends_uploads_to_the_state_machine" {
       detail-type = ["Object Created"]
       detail = {
         bucket = { name = ["facereel-uploads-123456789012-eu-west-1"] }
-        object = { key = [{ suffix = { equals-ignore-case = ".mp4" } }, { suffix = { equals-ignore-case = ".mov" } }] }
+        object = {
+          key  = [{ suffix = { equals-ignore-case = ".mp4" } }, { suffix = { equals-ignore-case = ".mov" } }]
+          size = [{ numeric = [">", 0] }]
+        }
       }
     }
-    error_message = "The rule must match videos in this bucket only, and must not filter by the reason of the event (PutObject, CopyObject and so on)."
+    error_message = "The rule must match videos in this bucket only that are not empty, and must not filter by the reason of the event (PutObject, CopyObject and so on)."
   }
   assert {
     condition     = aws_cloudwatch_event_target.uploads.input == null && length(aws_cloudwatch_event_target.uploads.input_transformer) == 0

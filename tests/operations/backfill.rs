@@ -1,5 +1,6 @@
 //! Tests of `facereel backfill` and its state machine.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use aws_sdk_s3::primitives::ByteStream;
 use clap::Parser as _;
 use face_detection::Detector;
-use facereel::commands::backfill::{Backfill, BackfillError, BackfillOutcome, BackfillReport};
+use facereel::commands::backfill::{Backfill, BackfillError, BackfillOutcome, BackfillReport, Obstacle};
 use facereel::deployed::Deployed;
 use facereel::terminal::Answer;
 use lambdas::results::Manifest;
@@ -113,6 +114,7 @@ async fn only_videos_without_a_complete_result_are_analysed() {
         ("in/b + c%2F \"d\".MOV", &sample),
         ("in/🎬.mp4", ANY_VIDEO),
         ("in/notes.txt", b"text"),
+        ("in/empty.mp4", b""),
         ("out/other.mp4", ANY_VIDEO),
     ] {
         archive.put(key, body).await;
@@ -122,7 +124,8 @@ async fn only_videos_without_a_complete_result_are_analysed() {
     assert!(archive.rig.end_of(&done).await.has_succeeded());
 
     let dry = archive.run(&["s3://archive/in/", "--dry-run"]).await.unwrap();
-    assert_eq!((dry.videos, dry.complete, keys(&dry)), (3, 1, vec!["in/b + c%2F \"d\".MOV", "in/🎬.mp4"]));
+    assert_eq!((dry.videos, dry.complete, keys(&dry)), (4, 1, vec!["in/b + c%2F \"d\".MOV", "in/🎬.mp4"]));
+    assert_eq!(dry.left_out, BTreeMap::from([(Obstacle::Empty, 1)]));
     let estimate = dry.estimate();
     assert_eq!((estimate.bytes, estimate.unknown), ((sample.len() + ANY_VIDEO.len()) as u64, 1));
     assert!((estimate.minutes - 0.2).abs() < 1e-9, "{estimate:?}");

@@ -94,7 +94,7 @@ async fn a_completion_stays_in_the_queue_until_the_function_accepts_it() {
     let rig = &queues.rig;
     rig.workflow.rekognition.faults().inject(Fault::MessageNever);
     let execution = rig.upload("lost.mp4", ANY_VIDEO).await;
-    rig.until("its status was asked for", async || rig.workflow.rekognition.calls().get > 0).await;
+    rig.until_a_job_is_recorded().await;
 
     let job_id = rig.workflow.rekognition.jobs()[0].job_id.clone();
     let mut event = fixture("sns/succeeded");

@@ -416,8 +416,7 @@ mod on_the_emulator {
         let (gate, detector) = Gated::before(Canned::faces(5));
         let rig = Rig::start(FailsOnce(detector, AtomicBool::new(false))).await;
         let execution = rig.upload("repaired.mp4", ANY_VIDEO).await;
-        // The status was requested while the job ran, so the end of the job is notified only once, by the SNS message.
-        rig.until("its status was asked for", async || rig.workflow.rekognition.calls().get > 0).await;
+        rig.until_a_job_is_recorded().await;
         gate.open();
         assert_eq!(rig.failure_of(&execution.arn).await.0, "JobFailed");
 

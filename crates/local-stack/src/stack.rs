@@ -28,7 +28,7 @@ const ROLE: &str = "arn:aws:iam::000000000000:role/facereel";
 #[derive(Debug, Clone)]
 pub struct StackOptions {
     /// The file with the definition of the state machine. Its placeholders are `${partition}` for the partition of ARNs, and
-    /// `${start_detection_arn}`, `${list_pages_arn}`, `${fetch_page_arn}` and `${summarize_arn}` for the functions.
+    /// those of [`Function::placeholder`] for the functions.
     pub definition: PathBuf,
     /// The URL of the Rekognition endpoint for the functions.
     pub rekognition_url: String,
@@ -200,7 +200,8 @@ impl Deployment {
         Ok(machine.state_machine_arn)
     }
 
-    /// Starts an execution for every upload of an .mp4 or .mov, of any upload type, with the whole event as its input.
+    /// Starts an execution for every upload of an .mp4 or .mov that is not empty, of any upload type, with the whole event as
+    /// its input.
     async fn start_on_upload(&self, bucket: &str, state_machine_arn: &str) -> Result<(), Error> {
         const RULE: &str = "facereel-uploads";
         let pattern = json!({
@@ -208,10 +209,13 @@ impl Deployment {
             "detail-type": ["Object Created"],
             "detail": {
                 "bucket": { "name": [bucket] },
-                "object": { "key": [
-                    { "suffix": { "equals-ignore-case": ".mp4" } },
-                    { "suffix": { "equals-ignore-case": ".mov" } },
-                ] },
+                "object": {
+                    "key": [
+                        { "suffix": { "equals-ignore-case": ".mp4" } },
+                        { "suffix": { "equals-ignore-case": ".mov" } },
+                    ],
+                    "size": [{ "numeric": [">", 0] }],
+                },
             },
         });
         self.eventbridge
@@ -259,7 +263,7 @@ mod tests {
             Function::ALL.iter().map(|function| (*function, format!("arn:of:{}", function.name()))).collect();
         let text = definition(&workspace().unwrap().join(DEFINITION), &functions).unwrap();
         assert!(!text.contains("${"), "{text}");
-        for name in ["start-detection", "list-pages", "fetch-page", "summarize"] {
+        for name in ["inspect-video", "start-detection", "list-pages", "fetch-page", "summarize"] {
             assert!(text.contains(&format!("\"arn:of:{name}\"")), "{name} is not in the state machine");
         }
     }

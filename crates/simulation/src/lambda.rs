@@ -10,7 +10,9 @@ use futures_util::FutureExt as _;
 use lambda_runtime::Diagnostic;
 use lambdas::aws::Clients;
 use lambdas::functions::Function;
-use lambdas::{fetch_page, list_pages, resume_execution, start_detection, summarize};
+use lambdas::{
+    fetch_page, inspect_video, list_pages, resume_execution, start_detection, start_waiting_jobs, summarize,
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::select;
@@ -23,15 +25,19 @@ use crate::scenario::InjectedBug;
 use crate::wire;
 use crate::world::{Cloud, PUBLISH_ROLE, RESULTS};
 
-/// How long Lambda keeps an asynchronous event that it cannot deliver, as terraform deploys it
+/// How long Lambda keeps an asynchronous event that it cannot deliver, as terraform deploys the function
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html>).
-const MAX_EVENT_AGE: Ms = 6 * HOUR;
+fn max_event_age(function: Function) -> Ms {
+    if function == Function::StartWaitingJobs { 5 * MINUTE } else { 6 * HOUR }
+}
+
+/// The pauses before an asynchronous event is delivered again to a function that has failed, as terraform deploys it.
+fn pauses(function: Function) -> &'static [Ms] {
+    if function == Function::StartWaitingJobs { &[] } else { &[MINUTE, 2 * MINUTE] }
+}
 
 /// The longest pause before Lambda delivers an event again that it could not deliver.
 const MAX_PAUSE: Ms = 5 * MINUTE;
-
-/// The pauses before an asynchronous event is delivered again to a function that has failed.
-const RETRIES: [Ms; 2] = [MINUTE, 2 * MINUTE];
 
 /// The errors with which Lambda refuses an invocation: the function has not run.
 const REFUSALS: [&str; 2] = ["Lambda.ServiceException", "Lambda.TooManyRequestsException"];
@@ -153,6 +159,11 @@ impl Functions {
         }
         let results_bucket = || RESULTS.to_owned();
         match function {
+            Function::InspectVideo => answer(inspect_video::inspect_video(clients, request(&payload))).await,
+            Function::StartWaitingJobs => {
+                let config = start_waiting_jobs::Config { results_bucket: results_bucket() };
+                answer(start_waiting_jobs::start_waiting_jobs(clients, &config, request(&payload))).await
+            }
             Function::StartDetection => {
                 let config = start_detection::Config {
                     results_bucket: results_bucket(),
@@ -178,16 +189,16 @@ impl Functions {
         }
     }
 
-    /// Invokes a function asynchronously: after a failure Lambda invokes it twice more. An event that it cannot deliver
-    /// returns to its queue for hours. The events of resume-execution that remain are dead letters.
+    /// Invokes a function asynchronously: after a failure Lambda may invoke it again. An event that it cannot deliver
+    /// returns to its queue. The events of resume-execution that remain are dead letters.
     pub(super) async fn invoke_asynchronously(&self, function: Function, event: Value) {
         let began = self.cloud.lock().now();
-        let (mut retries, mut pause) = (RETRIES.into_iter(), SECOND);
+        let (mut retries, mut pause) = (pauses(function).iter().copied(), SECOND);
         loop {
             let Err(failure) = self.invoke(function, event.clone()).await else { return };
             let wait = if REFUSALS.contains(&failure.error.as_str()) {
                 pause = MAX_PAUSE.min(2 * pause);
-                (self.cloud.lock().now() < began + MAX_EVENT_AGE).then_some(pause)
+                (self.cloud.lock().now() < began + max_event_age(function)).then_some(pause)
             } else {
                 retries.next()
             };
@@ -219,5 +230,33 @@ async fn answer<T: serde::Serialize, E: Into<Diagnostic> + Debug>(
             let Diagnostic { error_type, error_message } = error.into();
             Err(Failure { error: error_type, cause: error_message })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::schedule;
+
+    /// The number after `name` in a file of the module.
+    fn deployed(file: &str, name: &str) -> u64 {
+        let path = format!("{}/../../terraform/{file}", env!("CARGO_MANIFEST_DIR"));
+        let text = fs::read_to_string(path).unwrap();
+        let (_, rest) = text.split_once(name).unwrap_or_else(|| panic!("no {name} in {file}"));
+        let digits = rest.trim_start_matches([' ', '=', '(']).chars().take_while(char::is_ascii_digit);
+        digits.collect::<String>().parse().unwrap()
+    }
+
+    #[test]
+    fn events_are_delivered_as_terraform_deploys_it() {
+        for (function, file) in
+            [(Function::ResumeExecution, "completions.tf"), (Function::StartWaitingJobs, "waiting_jobs.tf")]
+        {
+            assert_eq!(deployed(file, "maximum_retry_attempts"), pauses(function).len() as u64, "{file}");
+            assert_eq!(deployed(file, "maximum_event_age_in_seconds") * SECOND, max_event_age(function), "{file}");
+        }
+        assert_eq!(deployed("waiting_jobs.tf", "= \"rate") * MINUTE, schedule::PERIOD);
     }
 }

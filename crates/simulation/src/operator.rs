@@ -110,7 +110,7 @@ impl Simulation {
             world.cover(&format!("new execution after {state}"));
             world.log(|| format!("{name} is replaced by a new execution"));
             drop(world);
-            let replacement = self.start(format!("{name}+"), input);
+            let replacement = self.start(replacement_of(&name), input);
             self.cloud.lock().executions[replacement].repairs = repairs;
         }
     }
@@ -123,4 +123,11 @@ impl Simulation {
             self.functions.invoke_asynchronously(Function::ResumeExecution, letter).await;
         }
     }
+}
+
+/// The name of the execution that replaces another one, as `facereel replay` gives it.
+fn replacement_of(name: &str) -> String {
+    let (base, position) = name.rsplit_once("-replay-").unwrap_or((name, "0"));
+    let position: u32 = position.parse().expect("a number that was given here");
+    format!("{base}-replay-{}", position + 1)
 }

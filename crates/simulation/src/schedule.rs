@@ -10,14 +10,12 @@ use crate::lambda::Functions;
 use crate::world::{Cloud, RESULTS, World};
 
 /// The rate of the schedule, as it is deployed.
-const PERIOD: Ms = 5 * MINUTE;
+pub(super) const PERIOD: Ms = 5 * MINUTE;
 
 /// Invokes the scheduled function asynchronously in each period in which the queue has an entry. Without entries the
 /// function would only list them and return, so that its invocation is left out.
 pub(super) async fn run(cloud: Cloud, functions: Functions, phase: Ms) {
-    let Some(function) = Function::ALL.iter().copied().find(|function| function.name() == "start-waiting-jobs") else {
-        return;
-    };
+    let function = Function::StartWaitingJobs;
     loop {
         wait_for_entry(&cloud).await;
         let now = cloud.lock().now();

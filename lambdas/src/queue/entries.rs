@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::start::MAX_ATTEMPTS;
-use crate::{aws::AwsError, job::Job, layout, pending_callbacks::PendingCallback, store::Store};
+use crate::{aws::AwsError, job::Job, layout, store::Store};
 
 /// Entries in one listing: about as many as an account has job slots.
 const ENTRIES_PER_LISTING: i32 = 20;
@@ -13,6 +12,9 @@ const ENTRIES_PER_LISTING: i32 = 20;
 pub struct QueueEntry {
     /// The name of the execution.
     pub execution_name: String,
+    /// The attempt of the task that made the entry: see
+    /// [`StartDetection`](crate::start_detection::StartDetection::task_attempt).
+    pub task_attempt: u32,
     /// When the execution started, in milliseconds since 1970: its position in the queue.
     pub started_ms: i64,
     /// When the execution was started or last redriven, in milliseconds since 1970. If an earlier job for the content
@@ -26,41 +28,46 @@ impl QueueEntry {
     /// The key of the entry in the results bucket. The keys sort by the start of the execution.
     #[must_use]
     pub fn object_key(&self) -> String {
-        layout::queue_entry(self.started_ms, &self.execution_name)
+        layout::queue_entry(self.started_ms, &self.execution_name, self.task_attempt)
     }
 }
 
 impl Store<'_> {
-    /// Puts an entry into the queue. It replaces the entry that an earlier attempt of the same task has made.
+    /// Puts an entry into the queue, and deletes those of earlier attempts of the same task.
     ///
     /// # Errors
-    /// [`AwsError`] of `s3:GetObject`, `s3:ListBucket`, `s3:DeleteObject` or `s3:PutObject`.
+    /// As [`delete_entries_before`](Self::delete_entries_before), and [`AwsError`] of `s3:PutObject`.
     pub async fn put_entry(self, entry: &QueueEntry) -> Result<(), AwsError> {
-        let key = entry.object_key();
-        let earlier = self.get(&key).await?;
-        if let Some(earlier) = earlier.and_then(|body| serde_json::from_slice::<QueueEntry>(&body).ok())
-            && earlier.job != entry.job
-        {
-            // The video was overwritten while it waited. The job for its earlier content may never start, and so its
-            // callbacks would never be sent.
-            for callback in self.callbacks_of_entry(&earlier).await? {
-                self.delete_callback(&callback).await?;
-            }
-        }
-        self.put_json(&key, entry).await
+        self.put_json(&entry.object_key(), entry).await?;
+        self.delete_entries_before(entry).await
     }
 
-    /// Reads the callbacks of an entry's execution, at the attempt of the job for which it waits now.
-    pub(super) async fn callbacks_of_entry(self, entry: &QueueEntry) -> Result<Vec<PendingCallback>, AwsError> {
-        let mut job = entry.job.clone();
-        while job.attempt() <= MAX_ATTEMPTS {
-            let callbacks = self.callbacks(job.idempotency_key(), Some(&entry.execution_name)).await?;
-            if !callbacks.is_empty() {
-                return Ok(callbacks);
+    /// Deletes the entries that earlier attempts of the same task have made, and their callbacks if they wait for another
+    /// job: a deployment has changed a parameter of the job since, and the job of those parameters may never start.
+    ///
+    /// # Errors
+    /// [`AwsError`] of `s3:ListBucket`, `s3:GetObject` or `s3:DeleteObject`.
+    pub async fn delete_entries_before(self, entry: &QueueEntry) -> Result<(), AwsError> {
+        let QueueEntry { execution_name, task_attempt, started_ms, job, .. } = entry;
+        for key in self.list(&layout::queue_entries(*started_ms, execution_name)).await? {
+            if layout::read_queue_entry(&key).is_some_and(|parts| parts.task_attempt >= *task_attempt) {
+                continue;
             }
-            job = job.next_attempt();
+            let earlier = self.get(&key).await?.and_then(|body| serde_json::from_slice::<QueueEntry>(&body).ok());
+            if let Some(earlier) = earlier.filter(|earlier| earlier.job != *job) {
+                self.delete_callbacks_before(earlier.job.idempotency_key(), execution_name, *task_attempt).await?;
+            }
+            self.delete(&key).await?;
         }
-        Ok(Vec::new())
+        Ok(())
+    }
+
+    /// Whether no execution waits for a job slot.
+    ///
+    /// # Errors
+    /// [`AwsError`] of `s3:ListBucket`.
+    pub async fn queue_is_empty(self) -> Result<bool, AwsError> {
+        Ok(self.list_first(layout::QUEUE_ENTRIES, 1).await?.is_empty())
     }
 
     /// The keys of the oldest entries, oldest first.

@@ -1,16 +1,27 @@
 //! The scheduler: starts the jobs of the queue's entries, oldest first.
 
+use std::{pin::pin, time::Duration};
+
+use futures_util::{StreamExt as _, stream};
+use tokio::time::{Instant, sleep};
+
 use super::{
-    entries::QueueEntry,
     lease::Lease,
-    start::{StartJobError, start_job},
+    pace::Pace,
+    start::{Prepared, Started},
 };
-use crate::{
-    aws::{AwsError, ErrorName as _},
-    callbacks::Outcome,
-    layout,
-    store::Store,
-};
+use crate::{aws::AwsError, layout, store::Store};
+
+/// How long one invocation starts jobs, at most. The functions have ten minutes, so that the job in hand comes to its end
+/// even if its calls are throttled. The next completed job or the schedule goes on.
+const DRAIN_LIMIT: Duration = Duration::from_mins(2);
+
+/// Entries that are read and checked while an earlier one is started.
+const PREPARED_AHEAD: usize = 2;
+
+/// The pauses before a freed slot is tried again. Nothing promises that a slot is free as soon as its job is reported as
+/// finished.
+const SLOT_PAUSES: [Duration; 3] = [Duration::from_secs(2), Duration::from_secs(4), Duration::from_secs(8)];
 
 impl Store<'_> {
     /// Notes that a job has ended, and starts the jobs that wait for its slot.
@@ -18,13 +29,22 @@ impl Store<'_> {
     /// # Errors
     /// As [`start_waiting_jobs`](Self::start_waiting_jobs).
     pub async fn on_job_finished(self, owner: &str) -> Result<(), AwsError> {
+        if self.queue_is_empty().await? {
+            return Ok(());
+        }
         // Written before the lease is asked for: its holder reads this after it has released the lease, and so no freed
         // slot is missed.
         self.put_json(layout::SLOT_FREED, &owner).await?;
+        for pause in SLOT_PAUSES {
+            match self.drain_queue(owner).await? {
+                QueueState::NoSlot { started: 0 } => sleep(pause).await,
+                _ => return Ok(()),
+            }
+        }
         self.start_waiting_jobs(owner).await
     }
 
-    /// Starts the jobs that wait for a slot, oldest first, until the slots or the entries are used up.
+    /// Starts the jobs that wait for a slot, oldest first, until the slots or the entries are used up, or for two minutes.
     ///
     /// If another invocation holds the lease, this returns immediately: the holder checks the queue again after it has
     /// released the lease. `owner` is the same in every attempt of one caller, so that a retry takes over the lease of an
@@ -33,24 +53,42 @@ impl Store<'_> {
     /// # Errors
     /// [`AwsError`] when the queue cannot be read or written. A failure of one entry is sent to that entry's execution.
     pub async fn start_waiting_jobs(self, owner: &str) -> Result<(), AwsError> {
+        self.drain_queue(owner).await.map(drop)
+    }
+
+    async fn drain_queue(self, owner: &str) -> Result<QueueState, AwsError> {
+        let deadline = Instant::now() + DRAIN_LIMIT;
+        let mut started = 0;
         while let Some(mut lease) = Lease::take(self, owner).await? {
             self.delete(layout::SLOT_FREED).await?;
-            let drained = drain(self, &mut lease).await;
+            let mut pace = Pace::default();
+            let drained = drain(self, &mut lease, &mut pace, deadline, &mut started).await;
             if !matches!(drained, Ok(Drained::LeaseLost)) {
+                // The next holder keeps the distance as well.
+                pace.rest().await;
                 lease.release().await?;
             }
             // An invocation that came while the lease was held has returned, so its entry or its slot is checked here.
             let check_again = match drained? {
-                Drained::NoEntry => !self.oldest_entries().await?.is_empty(),
-                Drained::NoSlot => self.get(layout::SLOT_FREED).await?.is_some(),
-                Drained::LeaseLost => false,
+                Drained::NoEntry => !self.queue_is_empty().await?,
+                Drained::NoSlot if self.get(layout::SLOT_FREED).await?.is_some() => true,
+                Drained::NoSlot => return Ok(QueueState::NoSlot { started }),
+                Drained::LeaseLost | Drained::HandedOver => false,
             };
             if !check_again {
                 break;
             }
         }
-        Ok(())
+        Ok(QueueState::Left)
     }
+}
+
+/// How an invocation leaves the queue.
+enum QueueState {
+    /// Every slot is taken; this many jobs were started before.
+    NoSlot { started: usize },
+    /// There is no entry, or others go on.
+    Left,
 }
 
 /// Why the scheduler stopped.
@@ -61,43 +99,39 @@ enum Drained {
     NoSlot,
     /// Another invocation holds the lease.
     LeaseLost,
+    /// The time is up, or Start calls are throttled. The next completed job or the schedule goes on.
+    HandedOver,
 }
 
-async fn drain(store: Store<'_>, lease: &mut Lease<'_>) -> Result<Drained, AwsError> {
+async fn drain(
+    store: Store<'_>,
+    lease: &mut Lease<'_>,
+    pace: &mut Pace,
+    deadline: Instant,
+    started: &mut usize,
+) -> Result<Drained, AwsError> {
     loop {
         let keys = store.oldest_entries().await?;
         if keys.is_empty() {
             return Ok(Drained::NoEntry);
         }
-        for key in keys {
+        // What is prepared ahead has no effect that must come to its end: it is dropped when the slots are used up.
+        let prepared = stream::iter(keys).map(|key| Prepared::of(store, key)).buffered(PREPARED_AHEAD);
+        let mut prepared = pin!(prepared);
+        while let Some(prepared) = prepared.next().await {
+            let Some(prepared) = prepared? else { continue };
+            if Instant::now() >= deadline {
+                return Ok(Drained::HandedOver);
+            }
             if !lease.renew().await? {
                 return Ok(Drained::LeaseLost);
             }
-            let Some(body) = store.get(&key).await? else { continue };
-            let entry: QueueEntry = match serde_json::from_slice(&body) {
-                Ok(entry) => entry,
-                Err(error) => {
-                    tracing::error!(key, %error, "deleted an object that is not a queue entry");
-                    store.delete(&key).await?;
-                    continue;
-                }
-            };
-            match start_job(store, &key, &entry).await {
-                Ok(()) => {}
-                Err(StartJobError::LimitExceeded(reason)) => {
-                    tracing::info!(execution_name = entry.execution_name, %reason, "the oldest entry waits for a slot");
-                    return Ok(Drained::NoSlot);
-                }
-                Err(error) => fail(store, &key, &entry, &error).await?,
+            match prepared.start(store, pace).await? {
+                Started::Job => *started += 1,
+                Started::Nothing => {}
+                Started::NoSlot => return Ok(Drained::NoSlot),
+                Started::Throttled => return Ok(Drained::HandedOver),
             }
         }
     }
-}
-
-/// Sends the failure to the execution of an entry. If a retry can help, the execution's Retry makes a new entry.
-async fn fail(store: Store<'_>, entry_key: &str, entry: &QueueEntry, error: &StartJobError) -> Result<(), AwsError> {
-    store.delete(entry_key).await?;
-    let outcome = Outcome::NotStarted { error: error.error_name(), cause: error.to_string() };
-    let callbacks = store.callbacks_of_entry(entry).await?;
-    store.notify_all("", &outcome, callbacks).await
 }

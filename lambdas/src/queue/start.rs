@@ -2,116 +2,131 @@
 
 use std::time::Duration;
 
-use super::entries::QueueEntry;
+use aws_sdk_rekognition::error::BoxError;
+
+use super::{
+    entries::QueueEntry,
+    pace::{Pace, START_INTERVAL},
+};
 use crate::{
-    aws::{AwsError, named_by_variant},
+    aws::{AwsError, ErrorName as _, named_by_variant},
     callbacks::{self, Outcome},
-    job::{self, Job, JobStatus, NotReady, StartError},
+    job::{Job, StartError},
+    known_job::KnownJob,
     metrics::{self, Metric},
     pending_callbacks::PendingCallback,
-    retry::while_throttled,
     store::Store,
     video::{InspectError, Location, Video},
 };
 
-/// The pause after each Start call: the quota is 5 calls a second in most Regions
-/// (<https://docs.aws.amazon.com/general/latest/gr/rekognition.html>).
-const START_INTERVAL: Duration = Duration::from_millis(250);
-
-/// The longest pause after a throttled Start call. After it, the execution's Retry takes over.
+/// The longest pause after a throttled Start call. After it, another invocation goes on.
 const MAX_START_PAUSE: Duration = Duration::from_secs(8);
-
-/// How long a job that has just been started is asked for until it is visible, counting the pauses alone. After it, the
-/// execution's Retry takes over.
-const VISIBLE_WITHIN: Duration = Duration::from_secs(30);
-
-/// How long ago, in milliseconds, a job's end must have been recorded for a job that is not found to count as expired.
-/// After an hour, a job is visible to every call of `GetFaceDetection`.
-const LONG_ENDED_MS: i64 = 60 * 60 * 1000;
-
-/// Jobs for one content after which it fails for good. Each of them is billed.
-pub(super) const MAX_ATTEMPTS: u32 = 20;
 
 /// Why the job of an entry does not run. The state machine sees the variant's name.
 #[derive(Debug, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
 pub(super) enum StartJobError {
     #[error("{0}")]
-    LimitExceeded(StartError),
-    #[error("{0}")]
-    VideoUnreadable(StartError),
+    VideoUnreadable(BoxError),
     #[error("{0}")]
     VideoTooLarge(StartError),
     #[error("{0}")]
     VideoNotFound(InspectError),
-    #[error(
-        "{MAX_ATTEMPTS} jobs failed for this content of the video, the last with: {reason}; upload the video again"
-    )]
-    JobFailed { reason: String },
+    #[error("{0}")]
+    VideoArchived(InspectError),
+    #[error("{0} was overwritten while it waited, so no job was started; the newer upload has a separate execution")]
+    VideoReplaced(Location),
     #[error(transparent)]
     Aws(#[from] AwsError),
 }
 named_by_variant!(StartJobError);
 
-/// Starts the job of an entry, or finds it again, and sends its callbacks if it has ended.
-///
-/// The entry is deleted before any callback is sent, because an execution that is resumed may put a new entry
-/// immediately. It is deleted by the key under which it was listed: the key that its content would give could be another
-/// one, and then the entry would be listed again and again.
-#[tracing::instrument(skip_all, fields(
-    execution_name = entry.execution_name, key = entry.job.video().key, idempotency_key = entry.job.idempotency_key()
-))]
-pub(super) async fn start_job(store: Store<'_>, entry_key: &str, entry: &QueueEntry) -> Result<(), StartJobError> {
-    let mut job = entry.job.clone();
-    let mut last_reason = String::new();
-    while job.attempt() < MAX_ATTEMPTS {
-        if !execution_waits(store, &job, &entry.execution_name).await? {
-            tracing::info!("no execution waits for the job any more, so it is not started");
-            return Ok(store.delete(entry_key).await?);
-        }
-        let job_id = match call_start(store, &job).await {
-            Ok(job_id) => job_id,
-            Err(error) => return Err(classify_start_error(store, job.video(), error).await),
-        };
-        // A job that was found again sends no second notification, so its status is asked for after every Start.
-        let status = status_after_start(store, job.idempotency_key(), &job_id).await?;
-        tracing::info!(job_id, attempt = job.attempt(), ?status, "the job for this content");
-        let outcome = match status {
-            StartedStatus::InProgress => {
-                #[expect(clippy::cast_precision_loss, reason = "milliseconds of days")]
-                let waited = (store.clients.now_ms() - entry.entered_ms) as f64 / 1000.0;
-                metrics::emit(store.clients, &[Metric::SecondsWaitedForSlot(waited)]);
-                return Ok(store.delete(entry_key).await?);
+/// What came of an entry.
+pub(super) enum Started {
+    /// Its job was started.
+    Job,
+    /// No job had to be started for it, or its failure was sent. The entry is deleted.
+    Nothing,
+    /// Every job slot is taken. The entry stays.
+    NoSlot,
+    /// Start calls are throttled. The entry stays.
+    Throttled,
+}
+
+/// An entry, with what must be known before its job is started.
+pub(super) struct Prepared {
+    /// The key under which the entry was listed. It is deleted by this key: the key that its content would give could be
+    /// another one, and then the entry would be listed again and again.
+    entry_key: String,
+    entry: QueueEntry,
+    check: Result<Check, StartJobError>,
+}
+
+enum Check {
+    /// No execution waits for the job.
+    NotWaiting,
+    Waiting(KnownJob),
+}
+
+impl Prepared {
+    /// Reads an entry and checks whether its job is to be started; `None` if the entry is gone or is not an entry.
+    ///
+    /// # Errors
+    /// [`AwsError`] of `s3:GetObject` or `s3:DeleteObject`. An error of the check is kept for the entry's execution.
+    pub(super) async fn of(store: Store<'_>, entry_key: String) -> Result<Option<Self>, AwsError> {
+        let Some(body) = store.get(&entry_key).await? else { return Ok(None) };
+        match serde_json::from_slice::<QueueEntry>(&body) {
+            Ok(entry) => {
+                let check = check(store, &entry).await.map_err(StartJobError::Aws);
+                Ok(Some(Self { entry_key, entry, check }))
             }
-            StartedStatus::Ended(outcome) => outcome,
-            StartedStatus::Expired => {
-                last_reason = "its results have expired".to_owned();
-                job = requeue_as_next_attempt(store, &entry.execution_name, &job).await?;
-                continue;
-            }
-        };
-        let completed = store.record_completed_job(job.idempotency_key(), &job_id).await?;
-        match outcome {
-            // An execution that was started or redriven after the failure wants a new job. Every other execution gets the
-            // failure first: whether another job is worth its price is for a person to decide.
-            Outcome::JobFailed { reason } if completed.precedes(entry.entered_ms) => {
-                last_reason = reason;
-                job = requeue_as_next_attempt(store, &entry.execution_name, &job).await?;
-            }
-            outcome => {
-                store.delete(entry_key).await?;
-                let callbacks = store.callbacks(job.idempotency_key(), None).await?;
-                return Ok(store.notify(&completed, &outcome, callbacks).await?);
+            Err(error) => {
+                tracing::error!(entry_key, %error, "deleted an object that is not a queue entry");
+                store.delete(&entry_key).await?;
+                Ok(None)
             }
         }
     }
-    Err(StartJobError::JobFailed { reason: last_reason })
+
+    /// Starts the job, or sends what is known about it. A failure is sent to the execution of the entry.
+    ///
+    /// # Errors
+    /// [`AwsError`] when the queue cannot be written.
+    #[tracing::instrument(skip_all, fields(
+        execution_name = self.entry.execution_name,
+        key = self.entry.job.video().key,
+        idempotency_key = self.entry.job.idempotency_key(),
+    ))]
+    pub(super) async fn start(self, store: Store<'_>, pace: &mut Pace) -> Result<Started, AwsError> {
+        let Self { entry_key, entry, check } = self;
+        let started = match check {
+            Ok(Check::NotWaiting) => {
+                tracing::info!("no execution waits for the job any more, so it is not started");
+                return store.delete(&entry_key).await.map(|()| Started::Nothing);
+            }
+            Ok(Check::Waiting(KnownJob::New)) => start_new(store, pace, &entry_key, &entry).await,
+            Ok(Check::Waiting(known)) => attach(store, &entry_key, &entry, known).await.map_err(StartJobError::Aws),
+            Err(error) => Err(error),
+        };
+        match started {
+            Ok(started) => Ok(started),
+            Err(error) => fail(store, &entry_key, &entry, &error).await,
+        }
+    }
+}
+
+async fn check(store: Store<'_>, entry: &QueueEntry) -> Result<Check, AwsError> {
+    if execution_waits(store, entry).await? {
+        Ok(Check::Waiting(store.known_job(&entry.job).await?))
+    } else {
+        Ok(Check::NotWaiting)
+    }
 }
 
 /// Whether the execution of an entry still waits for the job. If it does not, the result would be paid for and not read:
 /// the callback was sent meanwhile, or the execution was stopped or has timed out. The callbacks of closed tasks are deleted.
-async fn execution_waits(store: Store<'_>, job: &Job, execution_name: &str) -> Result<bool, AwsError> {
+async fn execution_waits(store: Store<'_>, entry: &QueueEntry) -> Result<bool, AwsError> {
     let mut waits = false;
-    for callback in store.callbacks(job.idempotency_key(), Some(execution_name)).await? {
+    for callback in store.callbacks(entry.job.idempotency_key(), Some(&entry.execution_name)).await? {
         if callbacks::is_waiting(store.clients, &callback.task_token).await? {
             waits = true;
         } else {
@@ -121,89 +136,140 @@ async fn execution_waits(store: Store<'_>, job: &Job, execution_name: &str) -> R
     Ok(waits)
 }
 
+async fn start_new(
+    store: Store<'_>,
+    pace: &mut Pace,
+    entry_key: &str,
+    entry: &QueueEntry,
+) -> Result<Started, StartJobError> {
+    let job = &entry.job;
+    confirm_content(store, job.video()).await?;
+    let job_id = match call_start(store, pace, job).await {
+        Ok(job_id) => job_id,
+        Err(StartError::LimitExceeded) => {
+            tracing::info!("the oldest entry waits for a slot: {}", StartError::LimitExceeded);
+            return Ok(Started::NoSlot);
+        }
+        Err(StartError::Aws(error @ AwsError::Throttled { .. })) => {
+            tracing::warn!(%error, "the oldest entry waits until Start calls are accepted");
+            return Ok(Started::Throttled);
+        }
+        Err(error) => return Err(classify_start_error(store, job.video(), error).await),
+    };
+    // From here on a retry asks for the status of this job, and needs neither a slot nor the object.
+    store.record_started_job(job.idempotency_key(), &job_id).await?;
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds of days")]
+    let waited = (store.clients.now_ms() - entry.entered_ms) as f64 / 1000.0;
+    metrics::emit(store.clients, &[Metric::SecondsWaitedForSlot(waited)]);
+    tracing::info!(job_id, attempt = job.attempt(), waited, "started the job");
+    store.delete(entry_key).await?;
+    Ok(Started::Job)
+}
+
+/// Looks again at an object whose content can change under its key, just before its analysis is paid for.
+async fn confirm_content(store: Store<'_>, video: &Video) -> Result<(), StartJobError> {
+    match video.is_unchanged(&store.clients.s3).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(StartJobError::VideoReplaced(video.location())),
+        Err(error) => Err(inspect_error(error)),
+    }
+}
+
+fn inspect_error(error: InspectError) -> StartJobError {
+    match error {
+        InspectError::Aws(error) => StartJobError::Aws(error),
+        InspectError::VideoNotFound(_) => StartJobError::VideoNotFound(error),
+        InspectError::VideoArchived(_) => StartJobError::VideoArchived(error),
+        _ => StartJobError::VideoUnreadable(error.into()),
+    }
+}
+
 /// Calls Start, with growing pauses while the call is throttled.
-async fn call_start(store: Store<'_>, job: &Job) -> Result<String, StartError> {
+async fn call_start(store: Store<'_>, pace: &mut Pace, job: &Job) -> Result<String, StartError> {
     let mut pause = START_INTERVAL;
     loop {
-        let started = job.start(&store.clients.rekognition).await;
-        // The pause is made under the lease, so that the next invocation keeps the distance as well.
-        tokio::time::sleep(pause).await;
-        match started {
-            Err(StartError::Aws(AwsError::Throttled { .. })) if pause < MAX_START_PAUSE => pause *= 2,
+        pace.call().await;
+        match job.start(&store.clients.rekognition).await {
+            Err(StartError::Aws(AwsError::Throttled { .. })) if pause < MAX_START_PAUSE => {
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
             started => return started,
         }
     }
 }
 
-/// The status of a job after Start has returned its id.
-#[derive(Debug)]
-enum StartedStatus {
-    /// It is queued or runs.
-    InProgress,
-    /// It has ended.
-    Ended(Outcome),
-    /// It ended long ago, and Rekognition no longer has its results.
-    Expired,
-}
-
-/// Asks for the status of a job after Start has returned its id: a new job, or one that was started before.
+/// Lets the execution of an entry wait for a job that runs, sends it the end of a job that has ended, or lets it wait for
+/// the next attempt.
 ///
-/// A job that is not found may be too new to be visible. It counts as expired only if its end was recorded long ago;
-/// otherwise a second job would be paid for.
-///
-/// # Errors
-/// [`AwsError`] of `rekognition:GetFaceDetection` or `s3:GetObject`; [`AwsError::ServiceUnavailable`] for a job that is
-/// not visible within [`VISIBLE_WITHIN`].
-async fn status_after_start(store: Store<'_>, idempotency_key: &str, job_id: &str) -> Result<StartedStatus, AwsError> {
-    let rekognition = &store.clients.rekognition;
-    // The job is paid for: a throttled status call must not fail its execution.
-    let mut status = while_throttled(async || job::report(rekognition, job_id).await).await?.status;
-    if status == JobStatus::NotFound {
-        let long_ago_ms = store.clients.now_ms() - LONG_ENDED_MS;
-        let completed = store.completed_job(idempotency_key).await?;
-        if completed.is_some_and(|completed| completed.job_id == job_id && completed.precedes(long_ago_ms)) {
-            return Ok(StartedStatus::Expired);
+/// The entry is deleted before any callback is sent, because an execution that is resumed may put a new entry immediately.
+async fn attach(store: Store<'_>, entry_key: &str, entry: &QueueEntry, known: KnownJob) -> Result<Started, AwsError> {
+    match known {
+        KnownJob::New | KnownJob::Running => store.delete(entry_key).await?,
+        KnownJob::Expired => requeue_as_next_attempt(store, entry_key, entry).await?,
+        // An execution that was started or redriven after the failure wants a new job. Every other execution gets the
+        // failure first: whether another job is worth its price is for a person to decide.
+        KnownJob::Ended(completed, Outcome::JobFailed { .. }) if completed.precedes(entry.entered_ms) => {
+            requeue_as_next_attempt(store, entry_key, entry).await?;
         }
-        let report = while_throttled(async || job::report_once_visible(rekognition, job_id, VISIBLE_WITHIN).await);
-        status = report.await?.status;
+        KnownJob::Ended(completed, outcome) => {
+            store.delete(entry_key).await?;
+            let callbacks = store.callbacks(entry.job.idempotency_key(), None).await?;
+            store.notify(&completed, &outcome, callbacks).await?;
+        }
     }
-    match status {
-        JobStatus::InProgress => Ok(StartedStatus::InProgress),
-        JobStatus::Succeeded(metadata) => Ok(StartedStatus::Ended(Outcome::Succeeded(metadata))),
-        JobStatus::Failed { reason } => Ok(StartedStatus::Ended(Outcome::JobFailed { reason })),
-        JobStatus::NotFound | JobStatus::InvalidId => Err(AwsError::ServiceUnavailable {
-            call: "rekognition:GetFaceDetection",
-            source: NotReady::JobNotVisible { job_id: job_id.to_owned() }.into(),
-        }),
-    }
+    Ok(Started::Nothing)
 }
 
-/// Lets an execution wait for the next attempt of a job, and returns that attempt.
+/// Lets an execution wait for the next attempt of its job. Its entry is replaced, so that it is at the same place in the queue.
 ///
-/// The callbacks are read again: the end of the job may have been sent to them since the job was started, and a callback
-/// that was sent is not moved.
-async fn requeue_as_next_attempt(store: Store<'_>, execution_name: &str, job: &Job) -> Result<Job, AwsError> {
-    let callbacks = store.callbacks(job.idempotency_key(), Some(execution_name)).await?;
-    let next = job.next_attempt();
-    for callback in callbacks {
-        store.put_callback(&PendingCallback { job: next.clone(), ..callback.clone() }).await?;
-        store.delete_callback(&callback).await?;
+/// The callbacks are read again: the end of the job may have been sent to them meanwhile, and a callback that was sent is not
+/// moved.
+async fn requeue_as_next_attempt(store: Store<'_>, entry_key: &str, entry: &QueueEntry) -> Result<(), AwsError> {
+    let callbacks = store.callbacks(entry.job.idempotency_key(), Some(&entry.execution_name)).await?;
+    let next = QueueEntry { job: entry.job.next_attempt(), ..entry.clone() };
+    for callback in &callbacks {
+        store.put_callback(&PendingCallback { job: next.job.clone(), ..callback.clone() }).await?;
     }
-    Ok(next)
+    store.put_entry(&next).await?;
+    if entry_key != next.object_key() {
+        store.delete(entry_key).await?;
+    }
+    for callback in &callbacks {
+        store.delete_callback(callback).await?;
+    }
+    Ok(())
 }
 
 /// Adds what S3 knows: Rekognition says only that it cannot read the object, S3 says whether the object still exists.
 async fn classify_start_error(store: Store<'_>, video: &Video, error: StartError) -> StartJobError {
     match error {
-        StartError::LimitExceeded => StartJobError::LimitExceeded(error),
         StartError::VideoTooLarge { .. } => StartJobError::VideoTooLarge(error),
         StartError::Aws(error) => StartJobError::Aws(error),
-        StartError::VideoUnreadable { .. } => {
-            let Video { bucket, key, version_id, .. } = video.clone();
-            match Video::inspect(&store.clients.s3, &Location { bucket, key, version_id }).await {
-                Err(gone @ InspectError::VideoNotFound(_)) => StartJobError::VideoNotFound(gone),
-                _ => StartJobError::VideoUnreadable(error),
+        StartError::LimitExceeded | StartError::VideoUnreadable { .. } => {
+            match Video::inspect(&store.clients.s3, &video.location()).await {
+                Err(known @ (InspectError::VideoNotFound(_) | InspectError::VideoArchived(_))) => inspect_error(known),
+                _ => StartJobError::VideoUnreadable(error.into()),
             }
         }
     }
+}
+
+/// Sends a failure to the execution of an entry, and deletes the entry. If a retry can help, the execution's Retry makes a
+/// new entry.
+///
+/// If the failure cannot be sent, the execution continues after its next heartbeat: the other entries do not wait for that.
+async fn fail(
+    store: Store<'_>,
+    entry_key: &str,
+    entry: &QueueEntry,
+    error: &StartJobError,
+) -> Result<Started, AwsError> {
+    store.delete(entry_key).await?;
+    let outcome = Outcome::NotStarted { error: error.error_name(), cause: error.to_string() };
+    let callbacks = store.callbacks(entry.job.idempotency_key(), Some(&entry.execution_name)).await?;
+    if let Err(unsent) = store.notify_all("", &outcome, callbacks).await {
+        tracing::error!(%unsent, error = error.error_name(), cause = %error, "a failure could not be sent");
+    }
+    Ok(Started::Nothing)
 }

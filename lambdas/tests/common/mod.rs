@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
+    time::SystemTime,
 };
 
 use aws_sdk_rekognition::{operation::get_face_detection::GetFaceDetectionOutput, types::VideoJobStatus};
@@ -24,6 +25,7 @@ use aws_sdk_sfn::operation::{
     send_task_failure::SendTaskFailureOutput, send_task_heartbeat::SendTaskHeartbeatOutput,
     send_task_success::SendTaskSuccessOutput,
 };
+use aws_smithy_async::time::{SharedTimeSource, TimeSource};
 use aws_smithy_mocks::{MockResponse, MockResponseInterceptor, Rule, RuleMode, create_mock_http_client, mock};
 use lambdas::aws::Clients;
 
@@ -43,6 +45,22 @@ macro_rules! client {
             .interceptor(interceptor);
         $sdk::Client::from_conf(config.build())
     }};
+}
+
+/// A clock that follows tokio's, which a test can pause.
+#[derive(Debug)]
+pub struct TokioClock(tokio::time::Instant);
+
+impl TokioClock {
+    pub fn shared() -> SharedTimeSource {
+        SharedTimeSource::new(Self(tokio::time::Instant::now()))
+    }
+}
+
+impl TimeSource for TokioClock {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + self.0.elapsed()
+    }
 }
 
 /// A bucket in memory.
@@ -151,7 +169,7 @@ pub fn clients_with_s3(first: &[Rule], store: &Store, rekognition: &[Rule], sfn:
         rekognition: client!(aws_sdk_rekognition, rekognition.iter().collect()),
         s3: client!(aws_sdk_s3, s3),
         sfn: client!(aws_sdk_sfn, sfn.iter().collect()),
-        clock: aws_smithy_async::time::SharedTimeSource::default(),
+        clock: SharedTimeSource::default(),
     }
 }
 

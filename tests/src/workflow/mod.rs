@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use face_detection::Detector;
+use lambdas::layout;
 use local_stack::{Dependencies, Execution, LambdaPackages, Silent, Workflow, WorkflowOptions, dependencies_dir};
 use serde_json::Value;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
@@ -174,6 +175,15 @@ impl Rig {
             assert!(Instant::now() < give_up, "not within {} s: {what}", LIMIT.as_secs());
             sleep(CHECK_EVERY).await;
         }
+    }
+
+    /// Waits until a job was started and recorded: its execution waits for the message of its end.
+    ///
+    /// # Panics
+    /// When that does not happen in time.
+    pub async fn until_a_job_is_recorded(&self) {
+        let recorded = async || !self.result_keys(layout::STARTED_JOBS).await.is_empty();
+        self.until("a job is recorded", recorded).await;
     }
 
     /// Waits until there is no pending callback, no queue entry and no lease.

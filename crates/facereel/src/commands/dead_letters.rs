@@ -261,6 +261,7 @@ impl UndeliveredUpload {
             etag: text("/detail/object/etag").unwrap_or_default().to_owned(),
             bytes: event.pointer("/detail/object/size").and_then(Value::as_u64).unwrap_or_default(),
             duration: None,
+            obstacle: None,
         };
         Ok(Self { id: id.to_owned(), bucket: bucket.to_owned(), video })
     }

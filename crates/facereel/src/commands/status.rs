@@ -63,9 +63,9 @@ pub struct WaitingExecution {
 impl WaitingExecution {
     /// Parses the key of a queue entry.
     fn of(key: &str) -> Option<Self> {
-        let (started_ms, execution) = layout::read_queue_entry(key)?;
-        let since = SystemTime::UNIX_EPOCH + Duration::from_millis(started_ms.try_into().ok()?);
-        Some(Self { execution: execution.to_owned(), since })
+        let entry = layout::read_queue_entry(key)?;
+        let since = SystemTime::UNIX_EPOCH + Duration::from_millis(entry.started_ms.try_into().ok()?);
+        Some(Self { execution: entry.execution_name.to_owned(), since })
     }
 }
 
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn the_key_of_a_queue_entry_contains_the_execution_and_its_start() {
         let started_ms = 1_764_000_000_123;
-        let key = layout::queue_entry(started_ms, "6d2a-9f_x");
+        let key = layout::queue_entry(started_ms, "6d2a-9f_x", 0);
         let since = SystemTime::UNIX_EPOCH + Duration::from_millis(1_764_000_000_123);
         assert_eq!(WaitingExecution::of(&key), Some(WaitingExecution { execution: "6d2a-9f_x".to_owned(), since }));
         assert_eq!(WaitingExecution::of(layout::LEASE), None);

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use aws_sdk_s3::types::{Object, ObjectStorageClass, OptionalObjectAttributes};
 use aws_sdk_sfn::types::{ExecutionListItem, ExecutionStatus};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use lambdas::{layout, results::Manifest};
+use lambdas::{layout, results::Manifest, video::MAX_BYTES};
 use sha2::{Digest, Sha256};
 
 use super::{duration, source::Source};
@@ -31,6 +32,34 @@ pub struct ListedVideo {
     pub bytes: u64,
     /// Its length, if its header contains it.
     pub duration: Option<std::time::Duration>,
+    /// Why an execution for it would fail, as far as the listing shows.
+    pub obstacle: Option<Obstacle>,
+}
+
+/// Why a video cannot be analysed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Obstacle {
+    /// It is in S3 Glacier or Deep Archive and is not restored.
+    Archived,
+    /// It has no bytes.
+    Empty,
+    /// It is larger than Rekognition accepts.
+    TooLarge,
+}
+
+impl Obstacle {
+    fn of(object: &Object, bytes: u64) -> Option<Self> {
+        let archived =
+            matches!(object.storage_class(), Some(ObjectStorageClass::Glacier | ObjectStorageClass::DeepArchive));
+        // A restored copy has a date on which it expires.
+        let restored = object.restore_status().is_some_and(|status| status.restore_expiry_date().is_some());
+        match bytes {
+            0 => Some(Self::Empty),
+            _ if bytes > MAX_BYTES => Some(Self::TooLarge),
+            _ if archived && !restored => Some(Self::Archived),
+            _ => None,
+        }
+    }
 }
 
 impl ListedVideo {
@@ -45,21 +74,30 @@ impl ListedVideo {
 /// All videos with the prefix of the source.
 pub(super) async fn videos(deployed: &Deployed, source: &Source) -> Result<Vec<ListedVideo>, Error> {
     let Source { bucket, prefix } = source;
-    let mut pages = deployed.s3.list_objects_v2().bucket(bucket).prefix(prefix).into_paginator().send();
+    // This attribute distinguishes archived objects that are restored from those that are not
+    // (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>).
+    let listing = deployed.s3.list_objects_v2().optional_object_attributes(OptionalObjectAttributes::RestoreStatus);
+    let mut pages = listing.bucket(bucket).prefix(prefix).into_paginator().send();
     let mut videos = Vec::new();
     while let Some(page) = pages.try_next().await.map_err(Error::aws("s3:ListBucket"))? {
-        videos.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| {
-            let key = object.key?;
-            let lower = key.to_ascii_lowercase();
-            SUFFIXES.iter().any(|suffix| lower.ends_with(suffix)).then(|| ListedVideo {
-                key,
-                etag: object.e_tag.unwrap_or_default().trim_matches('"').to_owned(),
-                bytes: object.size.and_then(|size| size.try_into().ok()).unwrap_or_default(),
-                duration: None,
-            })
-        }));
+        videos.extend(page.contents.unwrap_or_default().into_iter().filter_map(listed));
     }
     Ok(videos)
+}
+
+/// The video behind an object; `None` for an object with another suffix.
+fn listed(object: Object) -> Option<ListedVideo> {
+    let bytes = object.size.and_then(|size| size.try_into().ok()).unwrap_or_default();
+    let obstacle = Obstacle::of(&object, bytes);
+    let key = object.key?;
+    let lower = key.to_ascii_lowercase();
+    SUFFIXES.iter().any(|suffix| lower.ends_with(suffix)).then(|| ListedVideo {
+        key,
+        etag: object.e_tag.unwrap_or_default().trim_matches('"').to_owned(),
+        bytes,
+        duration: None,
+        obstacle,
+    })
 }
 
 /// The videos without a complete result for their current content.
@@ -190,6 +228,8 @@ async fn read(deployed: &Deployed, bucket: &str, key: &str, offset: u64) -> Opti
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_s3::{primitives::DateTime, types::RestoreStatus};
+
     use super::*;
 
     #[test]
@@ -203,7 +243,7 @@ mod tests {
 
     #[test]
     fn different_content_has_a_different_name() {
-        let video = ListedVideo { key: "k.mp4".into(), etag: "e".into(), bytes: 1, duration: None };
+        let video = ListedVideo { key: "k.mp4".into(), etag: "e".into(), bytes: 1, duration: None, obstacle: None };
         let name = video.name("b");
         assert_eq!(name, video.name("b"));
         for other in [
@@ -213,5 +253,28 @@ mod tests {
         ] {
             assert_ne!(name, other);
         }
+    }
+
+    #[test]
+    fn an_object_that_cannot_be_analysed_is_listed_with_its_obstacle() {
+        let object = |bytes: i64| Object::builder().key("in/a.MOV").size(bytes).e_tag("\"e\"");
+        let restored = RestoreStatus::builder().restore_expiry_date(DateTime::from_secs(1_900_000_000)).build();
+        let restoring = RestoreStatus::builder().is_restore_in_progress(true).build();
+        for (object, obstacle) in [
+            (object(7), None),
+            (object(0), Some(Obstacle::Empty)),
+            (object(10_737_418_240), None),
+            (object(10_737_418_241), Some(Obstacle::TooLarge)),
+            (object(7).storage_class(ObjectStorageClass::StandardIa), None),
+            (object(7).storage_class(ObjectStorageClass::GlacierIr), None),
+            (object(7).storage_class(ObjectStorageClass::Glacier), Some(Obstacle::Archived)),
+            (object(7).storage_class(ObjectStorageClass::DeepArchive), Some(Obstacle::Archived)),
+            (object(7).storage_class(ObjectStorageClass::Glacier).restore_status(restoring), Some(Obstacle::Archived)),
+            (object(7).storage_class(ObjectStorageClass::Glacier).restore_status(restored), None),
+        ] {
+            let object = object.build();
+            assert_eq!(listed(object.clone()).unwrap().obstacle, obstacle, "{object:?}");
+        }
+        assert_eq!(listed(Object::builder().key("notes.txt").build()), None);
     }
 }

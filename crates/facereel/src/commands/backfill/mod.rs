@@ -8,12 +8,14 @@ mod listing;
 mod report;
 mod source;
 
+use std::collections::BTreeMap;
+
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_sfn::types::ExecutionStatus;
 use serde_json::{Value, json};
 
-pub use listing::ListedVideo;
 pub(crate) use listing::has_result;
+pub use listing::{ListedVideo, Obstacle};
 pub use report::{BackfillOutcome, BackfillReport, Estimate};
 pub use source::Source;
 
@@ -81,9 +83,17 @@ impl Backfill {
         let videos = listed.len();
         let mut due = listing::without_result(deployed, &self.source, &results_bucket, listed).await?;
         let complete = videos - due.len();
+        let mut left_out = BTreeMap::new();
+        due.retain(|video| {
+            if let Some(obstacle) = video.obstacle {
+                *left_out.entry(obstacle).or_default() += 1;
+            }
+            video.obstacle.is_none()
+        });
+        let suitable = due.len();
         let names = listing::running(deployed).await?;
         due.retain(|video| !names.contains(&video.name(&self.source.bucket)));
-        let running = videos - complete - due.len();
+        let running = suitable - due.len();
         due.truncate(self.limit.unwrap_or(usize::MAX));
         if !due.is_empty() {
             progress.step("Reading the length of the videos");
@@ -97,6 +107,7 @@ impl Backfill {
             videos,
             complete,
             running,
+            left_out,
             due,
             outcome: BackfillOutcome::WouldStart,
             state_machine: deployed.state_machine.clone(),

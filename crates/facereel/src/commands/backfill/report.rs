@@ -1,8 +1,11 @@
 //! What a backfill has found and started.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
-use super::{listing::ListedVideo, source::Source};
+use super::{
+    listing::{ListedVideo, Obstacle},
+    source::Source,
+};
 use crate::deployed::StateMachineArn;
 use crate::terminal::{
     exit::{self, ExitStatus, FAILURE, SUCCESS},
@@ -24,6 +27,8 @@ pub struct BackfillReport {
     pub complete: usize,
     /// The number of videos whose execution, started by an earlier backfill, still runs.
     pub running: usize,
+    /// The number of videos without a result that cannot be analysed, for each obstacle.
+    pub left_out: BTreeMap<Obstacle, usize>,
     /// The videos to analyse.
     pub due: Vec<ListedVideo>,
     /// What was done about the due videos.
@@ -90,10 +95,23 @@ pub(super) struct Findings<'a>(pub(super) &'a BackfillReport);
 
 impl fmt::Display for Findings<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let BackfillReport { source, videos, complete, running, due, .. } = self.0;
+        let BackfillReport { source, videos, complete, running, left_out, due, .. } = self.0;
         write!(f, "{source}: {}, {complete} with a complete result", counted(*videos, "video"))?;
         if *running > 0 {
             write!(f, ", {running} running")?;
+        }
+        for (obstacle, count) in left_out {
+            let count = counted(*count, "video");
+            match obstacle {
+                Obstacle::Archived => {
+                    write!(
+                        f,
+                        "\nLeft out  {count} in S3 Glacier or Deep Archive; restore them with `aws s3api restore-object`"
+                    )?;
+                }
+                Obstacle::Empty => write!(f, "\nLeft out  {count} of 0 bytes; upload them again")?,
+                Obstacle::TooLarge => write!(f, "\nLeft out  {count} of more than 10 GB; split them")?,
+            }
         }
         if due.is_empty() {
             return Ok(());
@@ -157,6 +175,7 @@ mod tests {
             videos: 10,
             complete: 10 - due.len(),
             running: 0,
+            left_out: BTreeMap::new(),
             due,
             outcome: BackfillOutcome::WouldStart,
             state_machine: "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-analyze-video".parse().unwrap(),
@@ -165,7 +184,7 @@ mod tests {
 
     fn video(bytes: u64, minutes: Option<u64>) -> ListedVideo {
         let duration = minutes.map(Duration::from_mins);
-        ListedVideo { key: "k.mp4".into(), etag: "e".into(), bytes, duration }
+        ListedVideo { key: "k.mp4".into(), etag: "e".into(), bytes, duration, obstacle: None }
     }
 
     #[test]
@@ -182,6 +201,17 @@ mod tests {
         let text = report(vec![video(1_500_000_000, Some(90))]).to_string();
         for part in
             ["10 videos, 9 with a complete result", "Due       1 video, 1.50 GB, 90.0 minutes\n", "USD 9.00", "Dry run"]
+        {
+            assert!(text.contains(part), "{part} is not in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_report_counts_the_videos_that_are_left_out() {
+        let left_out = BTreeMap::from([(Obstacle::Archived, 2), (Obstacle::Empty, 1), (Obstacle::TooLarge, 1)]);
+        let text = BackfillReport { left_out, ..report(Vec::new()) }.to_string();
+        for part in
+            ["Left out  2 videos in S3 Glacier", "Left out  1 video of 0 bytes", "Left out  1 video of more than 10 GB"]
         {
             assert!(text.contains(part), "{part} is not in:\n{text}");
         }

@@ -177,7 +177,7 @@ async fn failed_step(deployed: &Deployed, arn: &str) -> Result<FailedStep, Error
             Some("ListPages" | "FetchPages" | "FetchPage") => in_pages = true,
             // No pages were listed.
             Some("StartDetection") if in_pages => break,
-            Some("StartDetection") => return Ok(FailedStep::Detection),
+            Some("StartDetection" | "InspectVideo") => return Ok(FailedStep::Detection),
             _ if listed_pages(&event) => {
                 return Ok(FailedStep::Pages { listed: event.timestamp.try_into().ok() });
             }

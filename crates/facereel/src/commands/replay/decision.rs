@@ -35,7 +35,7 @@ pub struct Decision {
 /// The step at which an execution failed, as far as it is relevant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailedStep {
-    /// The start of the job, or the wait for it.
+    /// The inspection of the video, the start of the job, or the wait for it.
     Detection,
     /// The listing or fetching of pages.
     Pages {

@@ -158,6 +158,11 @@ fn validate_input(video: &Path) -> Result<String, RunError> {
         }
         Err(error) => return rejected(format!("{shown} cannot be read: {error}")),
         Ok(metadata) if !metadata.is_file() => return rejected(format!("{shown} is not a file; name an .mp4 or .mov")),
+        Ok(metadata) if metadata.len() == 0 => {
+            return rejected(format!(
+                "{shown} is empty, and the upload of an empty file does not start the workflow; name a complete video"
+            ));
+        }
         Ok(_) => {}
     }
     // Opened here, so that a missing permission is reported before the set-up, which may take minutes.
@@ -333,10 +338,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let notes = dir.path().join("notes.txt");
         fs::write(&notes, "text").unwrap();
+        let empty = dir.path().join("empty.mp4");
+        fs::write(&empty, "").unwrap();
         for (path, says) in [
             (notes, "does not end with .mp4 or .mov"),
             (dir.path().join("gone.mp4"), "no file"),
             (dir.path().to_owned(), "not a file"),
+            (empty, "is empty"),
         ] {
             let error = validate_input(&path).unwrap_err();
             assert_eq!(error.exit_status(), 2);
