@@ -70,10 +70,16 @@ locals {
         Condition = { StringEquals = { "iam:PassedToService" = "rekognition.amazonaws.com" } }
       },
       {
-        Sid      = "ReadAndWriteCallbacksAndQueue"
+        Sid      = "ReadAndDeleteCallbacksAndQueue"
         Effect   = "Allow"
-        Action   = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
+        Action   = ["s3:DeleteObject", "s3:GetObject"]
         Resource = ["${local.results_bucket_arn}/callbacks/*", "${local.results_bucket_arn}/queue/*"]
+      },
+      {
+        Sid      = "WriteQueue"
+        Effect   = "Allow"
+        Action   = "s3:PutObject"
+        Resource = "${local.results_bucket_arn}/queue/*"
       },
       {
         # results/: before a job is started again, the function checks whether an earlier analysis wrote the result's folder.
@@ -104,7 +110,13 @@ locals {
 
   function_statements = merge({ for name in local.job_starters : name => local.start_jobs }, {
     inspect-video = local.read_videos
-    list-pages    = local.read_job
+    start-detection = concat(local.start_jobs, [{
+      Sid      = "StoreCallbacks"
+      Effect   = "Allow"
+      Action   = "s3:PutObject"
+      Resource = "${local.results_bucket_arn}/callbacks/*"
+    }])
+    list-pages = local.read_job
     fetch-page = concat(
       local.read_job,
       [{

@@ -82,6 +82,7 @@ async fn a_stack_from_apply_to_destroy() {
     let manifest = stack.a_video_becomes_a_result("holiday.mp4").await;
     stack.a_missing_page_is_reported(outputs["functions"]["summarize"].as_str().unwrap(), manifest).await;
     stack.every_path_of_the_functions(&gates[0]).await;
+    stack.the_schedule_starts_a_waiting_job(outputs["functions"]["start-waiting-jobs"].as_str().unwrap()).await;
     stack.running_executions_are_measured(&resources, &gates[1]).await;
     // All findings are reported together, because a run takes minutes.
     let mut findings = unexpected_changes(&terraform.plan().await);
@@ -103,6 +104,9 @@ async fn a_stack_from_apply_to_destroy() {
     let resources_moved = terraform.resources().await;
     let all = uses(&recorders);
 
+    // These functions start jobs with the same code, and so have the same grants for it.
+    let starting = ["start-detection", "resume-execution", "start-waiting-jobs"];
+    let uses_of_starting: BTreeSet<Use> = starting.iter().flat_map(|name| all[name].iter().cloned()).collect();
     for (name, uses) in &all {
         let policies = [policy_of(&resources, name), policy_of(&resources_moved, name)];
         let later: BTreeSet<Use> = uses.difference(&own[name]).cloned().collect();
@@ -110,6 +114,7 @@ async fn a_stack_from_apply_to_destroy() {
             findings.push(format!("{name} does something that its role does not allow on AWS: {used:?}"));
         }
         // Some grants are needed for only one of the two kinds of buckets.
+        let uses = if starting.contains(name) { &uses_of_starting } else { uses };
         let unused = &policies[0].unused(uses) & &policies[1].unused(uses);
         for grant in unused.iter().filter(|grant| !USED_BY_LAMBDA.contains(&grant.as_str())) {
             findings.push(format!("{name} does not use the grant {grant}"));
@@ -181,6 +186,10 @@ impl<'a> Stack<'a> {
         // The job has already ended: the callback is sent immediately.
         assert!(self.manual("holiday.mp4").await.has_succeeded());
         assert_fails(&self.manual("missing.mp4").await, "VideoNotFound");
+        let head = self.s3.head_object().bucket(&self.upload_bucket).key("holiday.mp4").send().await.unwrap();
+        let version = json!({ "bucket": self.upload_bucket, "key": "holiday.mp4", "version_id": head.version_id() });
+        let version = self.executions.start(&version).await.unwrap();
+        assert!(self.ended(&version).await.has_succeeded());
         let text = self.upload("text.mp4", b"This is not a video.".to_vec()).await;
         assert_fails(&self.ended(&text.arn).await, "NotAVideo");
         self.rekognition.faults().inject(Fault::JobFails { message: "the codec is not supported".to_owned() });
@@ -205,6 +214,17 @@ impl<'a> Stack<'a> {
         assert_fails(&self.ended(&deleted.arn).await, "VideoNotFound");
         let replayed = self.ended(&replay).await;
         assert!(replayed.has_succeeded(), "{replayed:#?}");
+    }
+
+    async fn the_schedule_starts_a_waiting_job(&self, function: &str) {
+        let upload = async || self.upload("scheduled.mp4", video("scheduled")).await;
+        let waiting = self.without_a_slot(1, upload).await;
+        let event = Blob::new(include_str!("fixtures/events/schedule.json"));
+        let lambda = aws_sdk_lambda::Client::new(self.emulator.aws());
+        let answer = lambda.invoke().function_name(function).payload(event).send().await.unwrap();
+        assert_eq!(answer.function_error, None);
+        let execution = self.ended(&waiting.arn).await;
+        assert!(execution.has_succeeded(), "{execution:#?}");
     }
 
     async fn a_completion_starts_the_next_job(&self, gate: &Gate) {

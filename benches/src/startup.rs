@@ -12,7 +12,15 @@ use crate::{
 };
 
 /// The functions of the workflow.
-const FUNCTIONS: [&str; 5] = ["start-detection", "resume-execution", "list-pages", "fetch-page", "summarize"];
+const FUNCTIONS: [&str; 7] = [
+    "inspect-video",
+    "start-detection",
+    "resume-execution",
+    "start-waiting-jobs",
+    "list-pages",
+    "fetch-page",
+    "summarize",
+];
 
 /// A program, and the measurements of its starts.
 struct Starts {

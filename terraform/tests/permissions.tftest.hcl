@@ -50,14 +50,15 @@ run "functions_can_access_only_their_own_prefixes" {
 
   assert {
     condition = alltrue([for name in ["start-detection", "resume-execution", "start-waiting-jobs"] :
-      { for statement in jsondecode(aws_iam_role_policy.function[name].policy).Statement : statement.Sid => [statement.Resource, try(statement.Condition, null)] if contains(["ReadVideos", "DetectMissingVideos", "PassPublishRole", "ReadAndWriteCallbacksAndQueue", "ListCallbacksQueueAndResults", "SendTaskResults"], statement.Sid) }
+      { for statement in jsondecode(aws_iam_role_policy.function[name].policy).Statement : statement.Sid => [statement.Resource, try(statement.Condition, null)] if contains(["ReadVideos", "DetectMissingVideos", "PassPublishRole", "ReadAndDeleteCallbacksAndQueue", "WriteQueue", "ListCallbacksQueueAndResults", "SendTaskResults"], statement.Sid) }
       == {
-        ReadVideos                    = ["arn:aws:s3:::facereel-uploads-123456789012-eu-west-1/in/*", null]
-        DetectMissingVideos           = ["arn:aws:s3:::facereel-uploads-123456789012-eu-west-1", { StringLikeIfExists = { "s3:prefix" = "in/*" } }]
-        PassPublishRole               = [aws_iam_role.publish.arn, { StringEquals = { "iam:PassedToService" = "rekognition.amazonaws.com" } }]
-        ReadAndWriteCallbacksAndQueue = [["arn:aws:s3:::facereel-results-123456789012-eu-west-1/callbacks/*", "arn:aws:s3:::facereel-results-123456789012-eu-west-1/queue/*"], null]
-        ListCallbacksQueueAndResults  = ["arn:aws:s3:::facereel-results-123456789012-eu-west-1", { StringLikeIfExists = { "s3:prefix" = ["callbacks/*", "queue/*", "results/*"] } }]
-        SendTaskResults               = ["arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-analyze-video", null]
+        ReadVideos                     = ["arn:aws:s3:::facereel-uploads-123456789012-eu-west-1/in/*", null]
+        DetectMissingVideos            = ["arn:aws:s3:::facereel-uploads-123456789012-eu-west-1", { StringLikeIfExists = { "s3:prefix" = "in/*" } }]
+        PassPublishRole                = [aws_iam_role.publish.arn, { StringEquals = { "iam:PassedToService" = "rekognition.amazonaws.com" } }]
+        ReadAndDeleteCallbacksAndQueue = [["arn:aws:s3:::facereel-results-123456789012-eu-west-1/callbacks/*", "arn:aws:s3:::facereel-results-123456789012-eu-west-1/queue/*"], null]
+        WriteQueue                     = ["arn:aws:s3:::facereel-results-123456789012-eu-west-1/queue/*", null]
+        ListCallbacksQueueAndResults   = ["arn:aws:s3:::facereel-results-123456789012-eu-west-1", { StringLikeIfExists = { "s3:prefix" = ["callbacks/*", "queue/*", "results/*"] } }]
+        SendTaskResults                = ["arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-analyze-video", null]
       }
     ])
     error_message = "The functions that start jobs must be limited to videos under the prefix, to callbacks/ and queue/, to the publish role and to the tasks of analyze-video."

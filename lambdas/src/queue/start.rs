@@ -14,7 +14,6 @@ use crate::{
     job::{Job, StartError},
     known_job::KnownJob,
     metrics::{self, Metric},
-    pending_callbacks::PendingCallback,
     store::Store,
     video::{InspectError, Location, Video},
 };
@@ -199,46 +198,22 @@ async fn call_start(store: Store<'_>, pace: &mut Pace, job: &Job) -> Result<Stri
     }
 }
 
-/// Lets the execution of an entry wait for a job that runs, sends it the end of a job that has ended, or lets it wait for
-/// the next attempt.
+/// Deletes the entry of a job that needs no start, and sends the end of the job if it has ended.
 ///
 /// The entry is deleted before any callback is sent, because an execution that is resumed may put a new entry immediately.
 async fn attach(store: Store<'_>, entry_key: &str, entry: &QueueEntry, known: KnownJob) -> Result<Started, AwsError> {
+    store.delete(entry_key).await?;
     match known {
-        KnownJob::New | KnownJob::Running => store.delete(entry_key).await?,
-        KnownJob::Expired => requeue_as_next_attempt(store, entry_key, entry).await?,
-        // An execution that was started or redriven after the failure wants a new job. Every other execution gets the
-        // failure first: whether another job is worth its price is for a person to decide.
-        KnownJob::Ended(completed, Outcome::JobFailed { .. }) if completed.precedes(entry.entered_ms) => {
-            requeue_as_next_attempt(store, entry_key, entry).await?;
-        }
+        KnownJob::New | KnownJob::Running => {}
+        // The execution found this attempt of the job when it made the entry, and now wants the next one. That happens only if
+        // clocks differ or if the entry is days old. It finds the next attempt after its heartbeat.
+        KnownJob::Expired => tracing::warn!("the job of the entry has expired"),
         KnownJob::Ended(completed, outcome) => {
-            store.delete(entry_key).await?;
             let callbacks = store.callbacks(entry.job.idempotency_key(), None).await?;
             store.notify(&completed, &outcome, callbacks).await?;
         }
     }
     Ok(Started::Nothing)
-}
-
-/// Lets an execution wait for the next attempt of its job. Its entry is replaced, so that it is at the same place in the queue.
-///
-/// The callbacks are read again: the end of the job may have been sent to them meanwhile, and a callback that was sent is not
-/// moved.
-async fn requeue_as_next_attempt(store: Store<'_>, entry_key: &str, entry: &QueueEntry) -> Result<(), AwsError> {
-    let callbacks = store.callbacks(entry.job.idempotency_key(), Some(&entry.execution_name)).await?;
-    let next = QueueEntry { job: entry.job.next_attempt(), ..entry.clone() };
-    for callback in &callbacks {
-        store.put_callback(&PendingCallback { job: next.job.clone(), ..callback.clone() }).await?;
-    }
-    store.put_entry(&next).await?;
-    if entry_key != next.object_key() {
-        store.delete(entry_key).await?;
-    }
-    for callback in &callbacks {
-        store.delete_callback(callback).await?;
-    }
-    Ok(())
 }
 
 /// Adds what S3 knows: Rekognition says only that it cannot read the object, S3 says whether the object still exists.
