@@ -51,7 +51,7 @@ pub(super) async fn run(scenario: &Scenario) -> Run {
     simulation.events_are_over.set(true);
     operator.await.expect("a task does not panic");
     simulation.all_ended().await;
-    let ends = |execution: &Execution| execution.first_ended.unwrap_or_default();
+    let ends = |execution: &Execution| execution.runs.first().map_or(0, |(_, until)| *until);
     let makespan = cloud.lock().executions.iter().map(ends).max().unwrap_or_default();
 
     // The last messages arrive, and the last functions end.
@@ -203,7 +203,8 @@ impl Simulation {
         for (delivery, after) in deliveries {
             sleep(after - passed).await;
             passed = after;
-            self.start(format!("event-{index}_{delivery}"), event.clone());
+            let execution = self.start(format!("event-{index}_{delivery}"), event.clone());
+            self.cloud.lock().executions[execution].requested = vec![at];
         }
     }
 

@@ -9,6 +9,10 @@ use crate::world::{PUBLISH_ROLE, UPLOADS};
 pub(super) const CALLBACKS: &str = "callbacks/";
 /// The prefix of the queue entries.
 pub(super) const QUEUE_ENTRIES: &str = "queue/entries/";
+/// The prefix of the records of started jobs.
+pub(super) const STARTED_JOBS: &str = "queue/started-jobs/";
+/// The prefix of the records of completed jobs.
+pub(super) const COMPLETED_JOBS: &str = "queue/completed-jobs/";
 /// The prefix of the results.
 pub(super) const RESULT_FOLDERS: &str = "results/";
 

@@ -40,7 +40,8 @@ impl World {
         *waiting = seen;
         let Some((entry, since)) = waiting.iter().min_by_key(|(_, since)| **since) else { return };
         let Some(free_since) = self.rekognition.slots.free_since(now) else { return };
-        let idle_since = free_since.max(*since).max(self.last_fault).max(self.rekognition.last_start);
+        let last_fault = self.fault_times.last().copied().unwrap_or_default();
+        let idle_since = free_since.max(*since).max(last_fault).max(self.rekognition.last_start);
         if now > idle_since + MAX_IDLE {
             let violation = format!("a slot was free and {entry} waited since {}", readable(idle_since));
             self.add_violation(violation);

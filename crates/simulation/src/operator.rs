@@ -5,7 +5,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::{DAY, Ms, sleep};
 use crate::driver::Simulation;
-use crate::machine::{Execution, Status};
+use crate::machine::{Execution, REPLAY, Status};
 use crate::scenario::Scenario;
 
 /// How often the operator repairs one execution after the faults have ended: more often than it can fail.
@@ -98,8 +98,10 @@ impl Simulation {
             _ => true,
         };
         let (name, state) = (execution.name.clone(), execution.state().to_owned());
+        execution.repaired.push(now);
         if redrive && redrivable && now < execution.started + REDRIVABLE {
             execution.redrives += 1;
+            execution.requested.push(now);
             world.cover(&format!("redrive of {state}"));
             world.log(|| format!("{name} is redriven"));
             drop(world);
@@ -127,7 +129,7 @@ impl Simulation {
 
 /// The name of the execution that replaces another one, as `facereel replay` gives it.
 fn replacement_of(name: &str) -> String {
-    let (base, position) = name.rsplit_once("-replay-").unwrap_or((name, "0"));
+    let (base, position) = name.rsplit_once(REPLAY).unwrap_or((name, "0"));
     let position: u32 = position.parse().expect("a number that was given here");
-    format!("{base}-replay-{}", position + 1)
+    format!("{base}{REPLAY}{}", position + 1)
 }

@@ -1,7 +1,7 @@
 //! The two calls of Rekognition, with its quotas, idempotency and expiry.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::ops::Range;
 
 use serde_json::{Value, json};
@@ -72,9 +72,28 @@ pub(super) enum JobOutcome {
     Fails(&'static str),
 }
 
+impl fmt::Display for SimulatedJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, idempotency_key, started, ends, .. } = self;
+        let (id, idempotency_key, started, ends) =
+            (&id[..8], &idempotency_key[..8], readable(*started), readable(*ends));
+        write!(f, "job {id}… with the idempotency key {idempotency_key}…, from {started} to {ends}")
+    }
+}
+
 impl SimulatedJob {
     pub(super) fn runs(&self, now: Ms) -> bool {
         now < self.ends
+    }
+
+    /// The version of the object, if the request named one.
+    pub(super) fn version(&self) -> Option<&str> {
+        self.request.pointer("/Video/S3Object/Version").and_then(Value::as_str)
+    }
+
+    /// Whether the job has found the faces of a content.
+    pub(super) fn has_analysed(&self, content: &Content) -> bool {
+        matches!(&self.outcome, JobOutcome::Succeeds(faces) if faces.content == *content)
     }
 
     /// Whether Rekognition no longer has the job's results.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::content::Kind;
-use crate::identity::{NULL_VERSION, QUEUE_ENTRIES, RESULT_FOLDERS};
+use crate::identity::{COMPLETED_JOBS, NULL_VERSION, QUEUE_ENTRIES, RESULT_FOLDERS, STARTED_JOBS};
 use crate::scenario::{InjectedBug, Scenario, Versioning};
 use crate::wire::{Answer, Call};
 use crate::world::{RESULTS, UPLOADS, World};
@@ -228,8 +228,13 @@ impl World {
         }
         let body = self.body_with_bug(call);
         let object = self.s3.put(&call.bucket, &call.key, &body, body.len() as u64);
+        if call.key.starts_with(STARTED_JOBS) || call.key.starts_with(COMPLETED_JOBS) {
+            let record: Value = serde_json::from_slice(&body).unwrap_or_default();
+            let id = record["job_id"].as_str().unwrap_or_default().to_owned();
+            self.recorded_jobs.push((self.now(), call.key.clone(), id));
+        }
         if call.key.starts_with(QUEUE_ENTRIES) {
-            self.entry_written.notify_one();
+            self.entry_written.send_replace(());
         }
         self.inject_bug_after_put(call);
         described(Answer::empty(200), &object)

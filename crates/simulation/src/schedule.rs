@@ -46,14 +46,14 @@ pub(super) async fn run(cloud: Cloud, functions: Functions, phase: Ms) {
 /// Returns when the queue has an entry.
 pub(super) async fn wait_for_entry(cloud: &Cloud) {
     loop {
-        let written = {
+        let mut written = {
             let world = cloud.lock();
             if world.has_queue_entry() {
                 return;
             }
-            world.entry_written.clone()
+            world.entry_written.subscribe()
         };
-        written.notified().await;
+        written.changed().await.expect("the world exists");
     }
 }
 

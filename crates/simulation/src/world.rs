@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
 
 use crate::clock::{Clock, HOUR, MINUTE, Ms, readable};
 use crate::content::Content;
@@ -60,14 +60,18 @@ pub(super) struct World {
     /// The topic of new jobs; a deployment changes it.
     pub(super) topic: String,
     pub(super) denied_key: Option<DeniedKey>,
+    /// By how much the clocks of the functions are early or late at most.
+    pub(super) clock_skew: Ms,
     /// The number of functions that run now.
     pub(super) running: usize,
     /// The account's quota of functions that run at the same time.
     pub(super) concurrency: usize,
-    /// When a fault of a service or a function occurred last.
-    pub(super) last_fault: Ms,
-    /// Notified when a queue entry is written.
-    pub(super) entry_written: Arc<Notify>,
+    /// When faults of services and functions occurred, in order.
+    pub(super) fault_times: Vec<Ms>,
+    /// The records of started and completed jobs: when each was written, its key, and the id of the job.
+    pub(super) recorded_jobs: Vec<(Ms, String, String)>,
+    /// Changes when a queue entry is written.
+    pub(super) entry_written: watch::Sender<()>,
     /// Events for which resume-execution has failed three times.
     pub(super) dead_letters: Vec<serde_json::Value>,
     /// The rules that were broken.
@@ -105,10 +109,12 @@ impl World {
             uploaded: Vec::new(),
             topic: "arn:aws:sns:us-east-1:123456789012:completions-1".to_owned(),
             denied_key: scenario.denied_key.clone(),
+            clock_skew: scenario.clock_skew,
             running: 0,
             concurrency: scenario.concurrency,
-            last_fault: 0,
-            entry_written: Arc::default(),
+            fault_times: Vec::new(),
+            recorded_jobs: Vec::new(),
+            entry_written: watch::Sender::new(()),
             dead_letters: Vec::new(),
             violations: Vec::new(),
             coverage: BTreeMap::new(),
@@ -184,7 +190,10 @@ impl World {
     /// Counts a fault of a service or of a function.
     pub(super) fn fault(&mut self, fault: &str) {
         self.cover(&format!("fault: {fault}"));
-        self.last_fault = self.now();
+        let now = self.now();
+        if self.fault_times.last() != Some(&now) {
+            self.fault_times.push(now);
+        }
     }
 
     /// Counts a call of an operation, or an invocation of a function.

@@ -41,6 +41,7 @@ pub(super) fn all(world: &mut World, scenario: &Scenario) -> usize {
         results::results_are_complete(world),
         results::results_do_not_change(world),
         payment::contents_are_paid_once(world),
+        payment::successes_have_results(world),
         callbacks_and_entries_are_removed(world, scenario),
     ];
     for violation in violations.into_iter().flatten() {

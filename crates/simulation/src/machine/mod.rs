@@ -28,6 +28,9 @@ use lambdas::functions::Function;
 /// (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>).
 pub(super) const MAX_EVENTS: u64 = 25_000;
 
+/// What is between the name of an execution and the number of its replacement, as `facereel replay` names it.
+pub(super) const REPLAY: &str = "-replay-";
+
 /// Why a state or an execution failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {
@@ -74,8 +77,12 @@ pub(super) struct Execution {
     pub(super) repairs: u32,
     /// The operator leaves it failed.
     pub(super) given_up: bool,
-    /// When it ended first, before the operator redrove it.
-    pub(super) first_ended: Option<Ms>,
+    /// When somebody asked for the analysis: the time of the event or of the start, and those of the redrives.
+    pub(super) requested: Vec<Ms>,
+    /// When it ran: one pair for its start and for each redrive.
+    pub(super) runs: Vec<(Ms, Ms)>,
+    /// When the operator redrove or replaced it.
+    pub(super) repaired: Vec<Ms>,
     pub(super) events: u64,
     /// The size of its largest payload, in bytes.
     pub(super) payload: usize,
@@ -105,7 +112,9 @@ impl Execution {
             redrives: 0,
             repairs: 0,
             given_up: false,
-            first_ended: None,
+            requested: vec![now],
+            runs: Vec::new(),
+            repaired: Vec::new(),
             events: 0,
             payload: 0,
             position: None,
@@ -115,6 +124,11 @@ impl Execution {
     /// The name of the state that it is in or has failed in; empty before it runs.
     pub(super) fn state(&self) -> &str {
         self.position.as_ref().map_or("", |position| &position.state)
+    }
+
+    /// The name of the execution that this one replaces, directly or through others; its name if it replaces none.
+    pub(super) fn original(&self) -> &str {
+        self.name.split_once(REPLAY).map_or(&self.name, |(original, _)| original)
     }
 
     /// The location of the video that its input names; `None` if the input is invalid.
@@ -461,16 +475,21 @@ impl Machine {
 
 impl World {
     /// Ends an execution.
-    pub(super) fn end(&mut self, execution: usize, status: &Status) {
+    pub(super) fn end(&mut self, index: usize, status: &Status) {
         let now = self.now();
-        let execution = &mut self.executions[execution];
+        let execution = &mut self.executions[index];
         execution.ended = now;
-        execution.first_ended.get_or_insert(now);
+        execution.runs.push((execution.entered, now));
         execution.events += 1;
         let (name, state) = (execution.name.clone(), execution.state().to_owned());
         execution.status = status.clone();
         if *status == Status::TimedOut {
             self.add_violation(format!("{name} waited forever in {state}: it has timed out"));
+        }
+        if let Status::Failed(failure) = status
+            && failure.error == "JobFailed"
+        {
+            self.check_failure(index, &failure.cause);
         }
         self.log(|| match status {
             Status::Succeeded(output) => format!("{name} SUCCEEDED: {output}"),
