@@ -10,12 +10,13 @@ use tokio::task::{JoinHandle, spawn_local};
 
 use crate::clock::{Ms, SECOND, rfc3339, sleep};
 use crate::content::{Content, Kind};
+use crate::identity::RESULT_FOLDERS;
 use crate::lambda::Functions;
-use crate::machine::{Execution, Machine, Status};
-use crate::scenario::{Scenario, Upload};
+use crate::machine::{self, Execution, Machine, Status};
+use crate::scenario::{Backfill, Scenario, Upload};
 use crate::slots::run_second_stack;
 use crate::world::{Cloud, RESULTS, UPLOADS, World, hash};
-use crate::{DEFINITION, ExecutionEnd, PaidJob, Run, check, monitor, schedule, sns};
+use crate::{BACKFILL, DEFINITION, ExecutionEnd, PaidJob, Run, check, monitor, schedule, sns};
 
 /// How long functions may still run after the last execution has ended.
 const LAST_FUNCTIONS: Ms = 600 * SECOND;
@@ -158,6 +159,10 @@ impl Simulation {
                 sns::deliver_forged(&this.cloud, &this.functions, message).await;
             }));
         }
+        if let Some(backfill) = scenario.backfill {
+            let this = Rc::clone(self);
+            tasks.push(spawn_local(async move { this.backfill(backfill).await }));
+        }
         if let Some(at) = scenario.deploy {
             tasks.push(self.spawn_at(at, |this| {
                 let mut world = this.cloud.lock();
@@ -206,6 +211,28 @@ impl Simulation {
             let execution = self.start(format!("event-{index}_{delivery}"), event.clone());
             self.cloud.lock().executions[execution].requested = vec![at];
         }
+    }
+
+    /// Starts the backfill, as `facereel backfill` does, and waits for its end.
+    async fn backfill(&self, Backfill { at, at_once }: Backfill) {
+        sleep(at).await;
+        let list = format!("backfill/{at}/videos.json");
+        {
+            let mut world = self.cloud.lock();
+            let results: Vec<_> = world.s3.keys(RESULTS, RESULT_FOLDERS).map(|(key, _)| key.to_owned()).collect();
+            let without_result = |key: &str| !results.iter().any(|result| result.contains(key));
+            let keys = world.s3.keys(UPLOADS, "").filter(|(key, _)| without_result(key));
+            let videos = keys.enumerate().map(|(number, (key, _))| {
+                json!({ "bucket": UPLOADS, "key": key, "name": format!("backfill-{number}-{at}") })
+            });
+            let videos = Value::from(videos.collect::<Vec<_>>()).to_string();
+            world.log(|| format!("a backfill of {videos} begins"));
+            world.s3.put(RESULTS, &list, videos.as_bytes(), videos.len() as u64);
+        }
+        let definition =
+            serde_json::from_str(&BACKFILL.replace("${partition}", "aws")).expect("the definition is JSON");
+        let machine = machine::Backfill::new(&self.cloud, definition);
+        machine.run(json!({ "videos": list, "at_once": at_once }), |name, input| self.start(name, input)).await;
     }
 
     /// Starts an execution; returns its index.

@@ -36,11 +36,14 @@ pub use clock::{DAY, HOUR, MINUTE, Ms, SECOND};
 pub use content::{Content, Kind};
 pub use faults::{FaultRates, Outage, Service};
 pub use scenario::{
-    DeniedKey, InjectedBug, OtherWorkload, Scenario, SecondStack, UnspecifiedBehaviour, Upload, Versioning,
+    Backfill, DeniedKey, InjectedBug, OtherWorkload, Scenario, SecondStack, UnspecifiedBehaviour, Upload, Versioning,
 };
 
-/// The state machine's definition.
+/// The definition of the state machine that analyses a video.
 const DEFINITION: &str = include_str!("../../../statemachine/analyze-video.asl.json");
+
+/// The definition of the state machine that starts an execution for each video of a list.
+const BACKFILL: &str = include_str!("../../../statemachine/backfill.asl.json");
 
 /// What happened in a run of a scenario.
 #[derive(Debug)]

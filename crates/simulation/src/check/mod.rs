@@ -13,7 +13,7 @@ use crate::content::Content;
 use crate::identity::{CALLBACKS, Location, QUEUE_ENTRIES};
 use crate::machine::{Execution, Status};
 use crate::s3::refusal;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Upload};
 use crate::world::{RESULTS, World};
 
 /// The errors of AWS that a state may fail with. Those of the functions are in the catalogue; any other one is a bug.
@@ -52,7 +52,9 @@ pub(super) fn all(world: &mut World, scenario: &Scenario) -> usize {
 
 /// Every execution ends in time, and either succeeds or fails with an error that the video itself causes.
 fn executions_end(world: &World, scenario: &Scenario) -> Vec<String> {
-    let work: Ms = scenario.uploads.iter().map(|upload| upload.content.work() * upload.events.len() as Ms).sum();
+    let backfills = usize::from(scenario.backfill.is_some());
+    let work = |upload: &Upload| upload.content.work() * (upload.events.len() + backfills) as Ms;
+    let work: Ms = scenario.uploads.iter().map(work).sum();
     let longest = scenario.uploads.iter().map(|upload| upload.content.work()).max().unwrap_or_default();
     let manual = scenario.manual.len() as Ms * longest;
     // After a fault, it may take the longest heartbeat interval until an execution asks for the status again.

@@ -2,15 +2,19 @@
 //!
 //! Only what the definition uses is simulated: any other field, type of state or resource causes a panic.
 
+mod backfill;
+mod execution;
 mod jsonata;
 mod retry;
 
-use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
+pub(super) use backfill::Backfill;
+pub(super) use execution::{Execution, Failure, REPLAY, Status};
+use execution::{MAX_EVENTS, Position};
 use futures_util::stream::{self, StreamExt as _};
 use jsonata::Scope;
 use retry::Retries;
@@ -18,128 +22,10 @@ use serde_json::{Map, Value, json};
 use tokio::select;
 
 use crate::clock::{Ms, SECOND, epoch, rfc3339, sleep};
-use crate::identity::{self, Location};
 use crate::lambda::{Functions, from_arn};
 use crate::tasks::{MAX_PAYLOAD_BYTES, Token};
-use crate::world::{Cloud, World};
+use crate::world::Cloud;
 use lambdas::functions::Function;
-
-/// The quota of Step Functions for the events of a history
-/// (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>).
-pub(super) const MAX_EVENTS: u64 = 25_000;
-
-/// What is between the name of an execution and the number of its replacement, as `facereel replay` names it.
-pub(super) const REPLAY: &str = "-replay-";
-
-/// Why a state or an execution failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Failure {
-    pub(super) error: String,
-    pub(super) cause: String,
-}
-
-impl Failure {
-    pub(super) fn new(error: &str, cause: String) -> Self {
-        Self { error: error.to_owned(), cause }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.error, self.cause)
-    }
-}
-
-/// The status of an execution.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Status {
-    Running,
-    Succeeded(Value),
-    Failed(Failure),
-    TimedOut,
-    Aborted,
-    /// It has failed, and the operator has started a new execution instead.
-    Replaced,
-}
-
-/// One execution.
-#[derive(Debug)]
-pub(super) struct Execution {
-    pub(super) name: String,
-    pub(super) input: Value,
-    pub(super) started: Ms,
-    /// When it was started or last redriven.
-    pub(super) entered: Ms,
-    pub(super) ended: Ms,
-    pub(super) status: Status,
-    pub(super) redrives: u64,
-    /// How often it was repaired after the faults had ended, or the execution that it replaces.
-    pub(super) repairs: u32,
-    /// The operator leaves it failed.
-    pub(super) given_up: bool,
-    /// When somebody asked for the analysis: the time of the event or of the start, and those of the redrives.
-    pub(super) requested: Vec<Ms>,
-    /// When it ran: one pair for its start and for each redrive.
-    pub(super) runs: Vec<(Ms, Ms)>,
-    /// When the operator redrove or replaced it.
-    pub(super) repaired: Vec<Ms>,
-    pub(super) events: u64,
-    /// The size of its largest payload, in bytes.
-    pub(super) payload: usize,
-    /// The state that it is in or has failed in: a redrive enters this state again.
-    position: Option<Position>,
-}
-
-/// A state that was entered, with everything that is needed to enter it again.
-#[derive(Debug, Clone)]
-struct Position {
-    state: String,
-    input: Value,
-    variables: Map<String, Value>,
-    /// The outputs of the iterations of a Map that have succeeded, by index.
-    done: Vec<Option<Value>>,
-}
-
-impl Execution {
-    pub(super) fn new(name: String, input: Value, now: Ms) -> Self {
-        Self {
-            name,
-            input,
-            started: now,
-            entered: now,
-            ended: 0,
-            status: Status::Running,
-            redrives: 0,
-            repairs: 0,
-            given_up: false,
-            requested: vec![now],
-            runs: Vec::new(),
-            repaired: Vec::new(),
-            events: 0,
-            payload: 0,
-            position: None,
-        }
-    }
-
-    /// The name of the state that it is in or has failed in; empty before it runs.
-    pub(super) fn state(&self) -> &str {
-        self.position.as_ref().map_or("", |position| &position.state)
-    }
-
-    /// The name of the execution that this one replaces, directly or through others; its name if it replaces none.
-    pub(super) fn original(&self) -> &str {
-        self.name.split_once(REPLAY).map_or(&self.name, |(original, _)| original)
-    }
-
-    /// The location of the video that its input names; `None` if the input is invalid.
-    pub(super) fn video(&self) -> Option<Location> {
-        identity::location(&self.input)
-    }
-
-    fn arn(&self) -> String {
-        format!("arn:aws:states:us-east-1:123456789012:execution:analyze-video:{}", self.name)
-    }
-}
 
 /// The state machine.
 #[derive(Debug)]
@@ -470,32 +356,6 @@ impl Machine {
             return Ok(());
         }
         Err(Failure::new("States.DataLimitExceeded", format!("a payload of {bytes} bytes")))
-    }
-}
-
-impl World {
-    /// Ends an execution.
-    pub(super) fn end(&mut self, index: usize, status: &Status) {
-        let now = self.now();
-        let execution = &mut self.executions[index];
-        execution.ended = now;
-        execution.runs.push((execution.entered, now));
-        execution.events += 1;
-        let (name, state) = (execution.name.clone(), execution.state().to_owned());
-        execution.status = status.clone();
-        if *status == Status::TimedOut {
-            self.add_violation(format!("{name} waited forever in {state}: it has timed out"));
-        }
-        if let Status::Failed(failure) = status
-            && failure.error == "JobFailed"
-        {
-            self.check_failure(index, &failure.cause);
-        }
-        self.log(|| match status {
-            Status::Succeeded(output) => format!("{name} SUCCEEDED: {output}"),
-            Status::Failed(failure) => format!("{name} FAILED in {state}: {failure}"),
-            other => format!("{name} {other:?} in {state}"),
-        });
     }
 }
 
