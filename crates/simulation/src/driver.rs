@@ -13,6 +13,7 @@ use crate::content::{Content, Kind};
 use crate::identity::RESULT_FOLDERS;
 use crate::lambda::Functions;
 use crate::machine::{self, Execution, Machine, Status};
+use crate::s3::run_lifecycle_rules;
 use crate::scenario::{Backfill, Scenario, Upload};
 use crate::slots::run_second_stack;
 use crate::world::{Cloud, RESULTS, UPLOADS, World, hash};
@@ -34,6 +35,7 @@ pub(super) async fn run(scenario: &Scenario) -> Run {
         }
     });
     let schedule = spawn_local(schedule::run(cloud.clone(), functions.clone(), scenario.schedule_phase));
+    let lifecycle = spawn_local(run_lifecycle_rules(cloud.clone()));
     let monitor = spawn_local(monitor::run(cloud.clone()));
     if let Some(stack) = scenario.second_stack {
         spawn_local(run_second_stack(cloud.clone(), stack));
@@ -70,6 +72,7 @@ pub(super) async fn run(scenario: &Scenario) -> Run {
     messages.abort();
     schedule.abort();
     monitor.abort();
+    lifecycle.abort();
 
     let left_to_expire = check::all(&mut cloud.lock(), scenario);
     result(&mut cloud.lock(), makespan, left_to_expire)

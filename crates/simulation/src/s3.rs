@@ -9,11 +9,27 @@ use std::sync::Arc;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::clock::{Clock, DAY, Ms, sleep};
 use crate::content::Kind;
 use crate::identity::{COMPLETED_JOBS, NULL_VERSION, QUEUE_ENTRIES, RESULT_FOLDERS, STARTED_JOBS};
 use crate::scenario::{InjectedBug, Scenario, Versioning};
 use crate::wire::{Answer, Call};
-use crate::world::{RESULTS, UPLOADS, World};
+use crate::world::{Cloud, RESULTS, UPLOADS, World};
+
+/// The prefixes of the results bucket whose objects expire, as terraform deploys it.
+const TEMPORARY: [&str; 3] = ["backfill/", "callbacks/", "queue/"];
+
+/// The age at which they expire.
+const EXPIRY: Ms = 15 * DAY;
+
+/// Runs the lifecycle rules once a day, as S3 does
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/intro-lifecycle-rules.html>).
+pub(super) async fn run_lifecycle_rules(cloud: Cloud) {
+    loop {
+        sleep(DAY).await;
+        cloud.lock().s3.expire();
+    }
+}
 
 /// A bucket in another Region.
 pub(super) const FAR_BUCKET: &str = "another-region";
@@ -21,6 +37,7 @@ pub(super) const FAR_BUCKET: &str = "another-region";
 /// All buckets.
 #[derive(Debug)]
 pub(super) struct S3 {
+    clock: Clock,
     buckets: BTreeMap<&'static str, Bucket>,
     /// The maximum number of keys on a page of a listing: small, so that listings have several pages.
     keys_per_listing: usize,
@@ -49,6 +66,8 @@ pub(super) struct Object {
     pub(super) size: u64,
     pub(super) etag: String,
     pub(super) version: Option<String>,
+    /// When it was written.
+    written: Ms,
 }
 
 impl Object {
@@ -68,15 +87,28 @@ pub(super) struct Write {
 }
 
 impl S3 {
-    pub(super) fn new(scenario: &Scenario) -> Self {
+    pub(super) fn new(scenario: &Scenario, clock: Clock) -> Self {
         let uploads = Bucket { versioning: scenario.versioning, ..Bucket::default() };
         let buckets = BTreeMap::from([(UPLOADS, uploads), (RESULTS, Bucket::default())]);
-        Self { buckets, keys_per_listing: scenario.keys_per_listing }
+        Self { clock, buckets, keys_per_listing: scenario.keys_per_listing }
     }
 
     /// Writes an object without a call, and so without faults.
     pub(super) fn put(&mut self, bucket: &str, key: &str, body: &[u8], size: u64) -> Object {
-        self.buckets.get_mut(bucket).expect("a bucket of the scenario").put(key, body, size)
+        let now = self.clock.now();
+        self.buckets.get_mut(bucket).expect("a bucket of the scenario").put(key, body, size, now)
+    }
+
+    /// Deletes what the lifecycle rules of the results bucket expire.
+    fn expire(&mut self) {
+        let now = self.clock.now();
+        let objects = &mut self.buckets.get_mut(RESULTS).expect("the bucket exists").objects;
+        objects.retain(|key, versions| {
+            let temporary = TEMPORARY.iter().any(|prefix| key.starts_with(prefix));
+            let expired =
+                |version: &Version| version.object.as_ref().is_none_or(|object| object.written + EXPIRY <= now);
+            !temporary || !versions.iter().all(expired)
+        });
     }
 
     pub(super) fn delete(&mut self, bucket: &str, key: &str) {
@@ -112,7 +144,7 @@ impl S3 {
 }
 
 impl Bucket {
-    fn put(&mut self, key: &str, body: &[u8], size: u64) -> Object {
+    fn put(&mut self, key: &str, body: &[u8], size: u64, now: Ms) -> Object {
         let etag = hex::encode(&Sha256::digest(body)[..16]);
         self.versions += 1;
         let version = match self.versioning {
@@ -120,7 +152,7 @@ impl Bucket {
             Versioning::Enabled => Some(format!("version-{}", self.versions)),
             Versioning::Suspended => Some(NULL_VERSION.to_owned()),
         };
-        let object = Object { body: body.into(), size, etag: etag.clone(), version: version.clone() };
+        let object = Object { body: body.into(), size, etag: etag.clone(), version: version.clone(), written: now };
         if key.starts_with(RESULT_FOLDERS) {
             self.writes.push(Write { key: key.to_owned(), etag, body: Arc::clone(&object.body) });
         }
@@ -351,4 +383,18 @@ fn part<'a>(body: &'a [u8], range: &str) -> &'a [u8] {
 
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn temporary_objects_expire_as_terraform_deploys_it() {
+        let read = |file| std::fs::read_to_string(format!("{}/../../terraform/{file}", env!("CARGO_MANIFEST_DIR")));
+        let days = format!("temporary_objects_expire_after_days = {}\n", EXPIRY / DAY);
+        assert!(read("main.tf").unwrap().contains(&days), "{days}");
+        let prefixes = format!("toset({:?})", TEMPORARY.map(|prefix| prefix.trim_end_matches('/')));
+        assert!(read("buckets.tf").unwrap().contains(&prefixes), "{prefixes}");
+    }
 }

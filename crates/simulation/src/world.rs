@@ -101,7 +101,7 @@ impl World {
             fault_free: scenario.is_fault_free(),
             injected_bug: scenario.injected_bug,
             get_ms: scenario.get_ms,
-            s3: S3::new(scenario),
+            s3: S3::new(scenario, clock),
             rekognition: Rekognition::new(scenario),
             tasks: Tasks::default(),
             executions: Vec::new(),

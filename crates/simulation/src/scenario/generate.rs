@@ -107,6 +107,12 @@ impl Scenario {
             let bucket = *rng.choice(&[FAR_BUCKET, "Malformed_Name"]).expect("some");
             self.manual.push((rng.u64(0..self.faults_end), json!({ "bucket": bucket, "key": "a.mp4" })));
         }
+        if rng.u8(0..16) == 0 {
+            // The results of Rekognition have expired, and perhaps the records of the workflow as well.
+            let at = *rng.choice(&[8 * DAY, 20 * DAY]).expect("some");
+            let key = rng.choice(&self.uploads).expect("some").key.clone();
+            self.manual.push((at, json!({ "bucket": UPLOADS, "key": key })));
+        }
         if rng.u8(0..8) == 0 {
             let execution = format!("event-{}_0", rng.usize(0..self.uploads.len()));
             let from = rng.u64(0..self.faults_end);
