@@ -122,6 +122,17 @@ impl Content {
 }
 
 impl World {
+    /// While a task waits and its function has returned, its callback is stored: only an older attempt of the task, which
+    /// still runs, could have removed it.
+    pub(super) fn check_callback_is_stored(&mut self, token: &str) {
+        let stored = self.s3.keys(RESULTS, CALLBACKS).any(|(_, object)| {
+            serde_json::from_slice::<Value>(&object.body).is_ok_and(|callback| callback["task_token"] == token)
+        });
+        if !stored {
+            self.add_violation(format!("the callback of {token} was removed while it waited"));
+        }
+    }
+
     /// Whether the operator has given up an execution for the key.
     pub(super) fn was_given_up(&self, key: &str) -> bool {
         let mut given_up = self.executions.iter().filter(|execution| execution.given_up);

@@ -286,6 +286,9 @@ impl Machine {
                 () = token.heartbeat.notified() => missed.set(sleep(heartbeat)),
                 () = &mut deadline => return Err(timed_out(timeout)),
                 () = &mut missed, if returned || unspecified.heartbeat_from_task_start => {
+                    if returned {
+                        self.cloud.lock().check_callback_is_stored(&token.name);
+                    }
                     let error =
                         if unspecified.heartbeat_is_timeout { "States.Timeout" } else { "States.HeartbeatTimeout" };
                     return Err(Failure::new(error, format!("no heartbeat or callback within {heartbeat} ms")));
