@@ -186,8 +186,8 @@ impl<'a> Stack<'a> {
         // The job has already ended: the callback is sent immediately.
         assert!(self.manual("holiday.mp4").await.has_succeeded());
         assert_fails(&self.manual("missing.mp4").await, "VideoNotFound");
-        let head = self.s3.head_object().bucket(&self.upload_bucket).key("holiday.mp4").send().await.unwrap();
-        let version = json!({ "bucket": self.upload_bucket, "key": "holiday.mp4", "version_id": head.version_id() });
+        let current = self.s3.head_object().bucket(&self.upload_bucket).key("holiday.mp4").send().await.unwrap();
+        let version = json!({ "bucket": self.upload_bucket, "key": "holiday.mp4", "version_id": current.version_id() });
         let version = self.executions.start(&version).await.unwrap();
         assert!(self.ended(&version).await.has_succeeded());
         let text = self.upload("text.mp4", b"This is not a video.".to_vec()).await;
