@@ -25,6 +25,8 @@ pub enum Kind {
     Video,
     /// A video in a codec that Rekognition does not support.
     UnknownCodec,
+    /// A video whose job fails with a reason of 40,000 characters.
+    Verbose,
     /// A video of more than 6 hours.
     TooLong,
     /// A video of more than 10 GB.
@@ -46,7 +48,7 @@ impl Kind {
     pub(super) fn errors(self) -> &'static [&'static str] {
         match self {
             Self::Video => &[],
-            Self::UnknownCodec => &["JobFailed"],
+            Self::UnknownCodec | Self::Verbose => &["JobFailed"],
             Self::TooLong | Self::TooLarge => &["VideoTooLarge"],
             Self::Forbidden => &["VideoUnreadable"],
             Self::Denied => &["AccessDenied"],

@@ -110,7 +110,7 @@ impl ExecutionEnd {
             Status::Succeeded(_) => (String::new(), String::new()),
             other => (format!("{other:?}"), String::new()),
         };
-        Self { execution: execution.name.clone(), error, cause }
+        Self { execution: execution.name.clone(), error, cause, ended: execution.ended }
     }
 }
 

@@ -95,6 +95,8 @@ pub struct ExecutionEnd {
     pub error: String,
     /// The error's cause; empty if there is none.
     pub cause: String,
+    /// When it ended last.
+    pub ended: Ms,
 }
 
 /// Runs a scenario to its end. Panics if the definition uses a field, a type of state or a resource that is not

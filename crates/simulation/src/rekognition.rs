@@ -69,7 +69,7 @@ pub(super) struct SimulatedJob {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum JobOutcome {
     Succeeds(Faces),
-    Fails(&'static str),
+    Fails(String),
 }
 
 impl fmt::Display for SimulatedJob {
@@ -262,8 +262,9 @@ impl World {
         let id: String = (0..64).map(|_| char::from(self.rng.choice(*b"0123456789abcdef").expect("some"))).collect();
         let outcome = match (content.kind, tried.checked_sub(content.failures + 1)) {
             (Kind::Video, Some(earlier)) => JobOutcome::Succeeds(Faces::found_by(&id, content, earlier)),
-            (Kind::Video, None) => JobOutcome::Fails("an internal error"),
-            _ => JobOutcome::Fails("unsupported codec/format"),
+            (Kind::Video, None) => JobOutcome::Fails("an internal error".to_owned()),
+            (Kind::Verbose, _) => JobOutcome::Fails("for reasons. ".repeat(40_000 / 13)),
+            _ => JobOutcome::Fails("unsupported codec/format".to_owned()),
         };
         // From the random id: another random value would change the runs of all seeds.
         let random = Ms::from_str_radix(&id[..8], 16).expect("hexadecimal digits");

@@ -16,6 +16,11 @@ use crate::world::{Cloud, World};
 /// (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>).
 pub(super) const MAX_PAYLOAD_BYTES: usize = 262_144;
 
+/// The limits of `SendTaskFailure`
+/// (<https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskFailure.html>).
+const MAX_ERROR_CHARS: usize = 256;
+const MAX_CAUSE_CHARS: usize = 32_768;
+
 /// Without faults, the completion message of the job resumes an execution: long before a heartbeat is missed.
 const MAX_RESUME_DELAY: Ms = 5 * MINUTE;
 
@@ -117,6 +122,10 @@ impl World {
             }
             "SendTaskFailure" => {
                 let text = |name: &str| request[name].as_str().unwrap_or_default().to_owned();
+                let (error, cause) = (text("error").chars().count(), text("cause").chars().count());
+                if error > MAX_ERROR_CHARS || cause > MAX_CAUSE_CHARS {
+                    self.add_violation(format!("{call} with an error of {error} and a cause of {cause} characters"));
+                }
                 Err(Failure { error: text("error"), cause: text("cause") })
             }
             _ => {

@@ -262,3 +262,67 @@ fn an_older_attempt_of_a_task_removes_nothing_of_a_newer_one() {
         assert_no_violation(&run);
     }
 }
+
+#[test]
+fn a_redrive_and_a_replacement_after_a_failure_are_paid() {
+    for seed in 0..6 {
+        let uploads = (0..3).map(|id| Content { failures: 1, ..video(id, 5, MINUTE) });
+        let uploads = uploads.enumerate().map(|(id, content)| upload(0, &format!("{id}.mp4"), content));
+        let run = run(&Scenario { uploads: uploads.collect(), ..Scenario::fault_free(seed) });
+        assert_no_violation(&run);
+        assert_eq!((run.jobs.len(), repairs(&run)), (2 * 3 + 1, 3), "{}", run.trace);
+    }
+}
+
+#[test]
+fn the_first_heartbeat_repairs_a_lost_message() {
+    for seed in 0..3 {
+        let run = run(&Scenario {
+            uploads: vec![upload(0, "a.mp4", video(1, 5, 5 * MINUTE))],
+            fault_rates: FaultRates { message_lost: 1.0, ..FaultRates::default() },
+            faults_end: DAY,
+            ..Scenario::fault_free(seed)
+        });
+        assert_no_violation(&run);
+        assert!(run.executions[0].ended < 17 * MINUTE, "{:?}", run.executions);
+    }
+}
+
+#[test]
+fn a_freed_slot_is_used_at_the_message_of_its_job() {
+    // Long before the schedule looks at the queue.
+    let uploads = (0..4).map(|id| upload(0, &format!("{id}.mp4"), video(id, 5, 20 * SECOND)));
+    let run = run(&Scenario { uploads: uploads.collect(), slots: 1, ..Scenario::fault_free(1) });
+    assert_no_violation(&run);
+    for (earlier, later) in run.jobs.iter().zip(&run.jobs[1..4]) {
+        let idle = later.started - (earlier.started + 20 * SECOND);
+        assert!(idle < 10 * SECOND, "{idle} ms before {later:?}\n{}", run.trace);
+    }
+}
+
+#[test]
+fn a_video_of_more_pages_than_one_window_is_complete() {
+    let uploads = vec![upload(0, "a.mp4", video(1, 250, MINUTE))];
+    let run = run(&Scenario { uploads, faces_per_page: 1, gets_per_second: 20.0, ..Scenario::fault_free(1) });
+    assert_no_violation(&run);
+}
+
+#[test]
+fn a_callback_that_is_refused_keeps_no_other_execution_waiting() {
+    // Two executions for one content, the first of which cannot be resumed for some minutes.
+    let uploads = vec![Upload { events: vec![SECOND, 2 * SECOND], ..upload(0, "a.mp4", video(1, 5, 5 * MINUTE)) }];
+    let denied_key = DeniedKey { execution: "event-0_0".to_owned(), from: MINUTE, until: 9 * MINUTE };
+    let run = run(&Scenario { uploads, denied_key: Some(denied_key), ..Scenario::fault_free(1) });
+    assert_no_violation(&run);
+    assert!(count(&run, "fault: KMS key denied") > 0, "{:?}", run.coverage);
+    assert!(run.executions[1].ended < 6 * MINUTE, "{:?}", run.executions);
+}
+
+#[test]
+fn a_long_reason_of_rekognition_is_cut() {
+    let content = Content { kind: Kind::Verbose, ..video(1, 0, MINUTE) };
+    let run = run(&Scenario { uploads: vec![upload(0, "a.mp4", content)], ..Scenario::fault_free(1) });
+    assert_no_violation(&run);
+    let end = &run.executions[0];
+    assert_eq!((end.error.as_str(), end.cause.chars().count()), ("JobFailed", 32_768));
+}
