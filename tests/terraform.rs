@@ -13,7 +13,7 @@ use face_detection::{Analysis, AnalyzeError, Continue, Detector};
 use lambdas::functions::Function;
 use lambdas::job::{FinishedJob, VideoMetadata};
 use lambdas::results::{JobFacts, Manifest};
-use local_stack::{Dependencies, Emulator, Execution, Executions, LambdaPackages, Objects, Silent, dependencies_dir};
+use local_stack::{Dependencies, Emulator, Execution, Executions, Installation, LambdaPackages, Objects, Silent};
 use rekognition_local::{Config, Fault, Server};
 use serde_json::{Value, json};
 use tests::terraform::{
@@ -66,8 +66,9 @@ const LIMIT: Duration = Duration::from_mins(3);
 #[tokio::test]
 #[ignore = "needs Terraform: scripts/check-terraform-apply runs it"]
 async fn a_stack_from_apply_to_destroy() {
-    let dependencies = Dependencies::prepare(&dependencies_dir().unwrap(), &Silent).await.unwrap();
-    let packages = LambdaPackages::build(&Silent).await.unwrap();
+    let installation = Installation::find().unwrap();
+    let dependencies = Dependencies::prepare(&installation.dependencies_dir().unwrap(), &Silent).await.unwrap();
+    let packages = LambdaPackages::prepare(&installation, &Silent).await.unwrap();
     let emulator = Emulator::start(&dependencies).await.unwrap();
     let (gates, detector) = HeldBack::new();
     let rekognition = Server::start(Config::new(emulator.url(), Arc::new(detector))).await.unwrap();
