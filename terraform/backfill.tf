@@ -81,7 +81,8 @@ resource "aws_iam_role_policy" "backfill" {
       ],
       local.deliver_logs,
       local.key_statements.objects,
-      local.key_statements.executions,
+      local.key_statements["backfill"],
+      local.key_statements.describe_video,
       local.key_statements.log_delivery,
     )
   })

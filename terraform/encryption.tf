@@ -40,40 +40,58 @@ locals {
       ] } }
     },
     {
-      # Step Functions encrypts its logs before it delivers them to CloudWatch Logs.
+      # Step Functions encrypts its logs before it delivers them to CloudWatch Logs. AWS's statement has no condition, and
+      # service principals do not always send aws:SourceAccount. The encryption context is always sent, because the data key
+      # was generated with it: https://docs.aws.amazon.com/step-functions/latest/dg/encryption-at-rest.html (step 3)
       Sid       = "LogDelivery"
       Effect    = "Allow"
       Principal = { Service = "delivery.logs.amazonaws.com" }
-      Action    = "kms:Decrypt*"
+      Action    = "kms:Decrypt"
       Resource  = "*"
-      Condition = { StringEquals = { "aws:SourceAccount" = local.account } }
+      Condition = { StringLike = { "kms:EncryptionContext:SourceArn" = local.log_delivery_source } }
     },
     {
+      # SNS does not support aws:SourceAccount for EventBridge in the policy of a key, and AWS's statement for queues has no
+      # condition either. SQS always sends the ARN of the queue as encryption context:
+      # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
+      # https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
       Sid       = "DeadLetters"
       Effect    = "Allow"
       Principal = { Service = ["events.amazonaws.com", "sns.amazonaws.com"] }
       Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
       Resource  = "*"
-      Condition = { StringEquals = { "aws:SourceAccount" = local.account } }
+      Condition = { StringLike = { "kms:EncryptionContext:aws:sqs:arn" = "arn:${local.partition}:sqs:${var.region}:${local.account}:${var.name}-undelivered-*" } }
     },
   ]
 
-  # The statements that a role's policy needs to use the key, by what is encrypted.
+  log_delivery_source = "arn:${local.partition}:logs:${var.region}:${local.account}:*"
+
+  # The statements that a role's policy needs to use the key, by purpose. Callers of StartExecution, RedriveExecution and
+  # SendTask* need no permission to use the key; callers of DescribeExecution need kms:Decrypt:
+  # https://docs.aws.amazon.com/step-functions/latest/dg/encryption-at-rest.html#using-api-with-encryption-required-permissions
   key_statements = {
-    for purpose, condition in {
-      objects      = local.via.s3
-      queues       = local.via.sqs
-      topic        = local.via.sns
-      executions   = { StringEquals = { "kms:EncryptionContext:aws:states:stateMachineArn" = values(local.state_machine_arns) } }
-      log_delivery = { StringLike = { "kms:EncryptionContext:SourceArn" = "arn:${local.partition}:logs:${var.region}:${local.account}:*" } }
-      environment  = { StringLike = { "kms:EncryptionContext:aws:lambda:FunctionArn" = "arn:${local.partition}:lambda:${var.region}:${local.account}:function:${var.name}-*" } }
-    } :
+    for purpose, use in merge(
+      {
+        read_objects   = { actions = ["kms:Decrypt"], condition = local.via.s3 }
+        write_objects  = { actions = ["kms:GenerateDataKey"], condition = local.via.s3 }
+        objects        = { actions = ["kms:Decrypt", "kms:GenerateDataKey"], condition = local.via.s3 }
+        queues         = { actions = ["kms:Decrypt", "kms:GenerateDataKey"], condition = local.via.sqs }
+        topic          = { actions = ["kms:Decrypt", "kms:GenerateDataKey"], condition = local.via.sns }
+        log_delivery   = { actions = ["kms:GenerateDataKey"], condition = { StringLike = { "kms:EncryptionContext:SourceArn" = local.log_delivery_source } } }
+        environment    = { actions = ["kms:Decrypt"], condition = { StringLike = { "kms:EncryptionContext:aws:lambda:FunctionArn" = "arn:${local.partition}:lambda:${var.region}:${local.account}:function:${var.name}-*" } } }
+        describe_video = { actions = ["kms:Decrypt"], condition = { StringEquals = { "kms:EncryptionContext:aws:states:stateMachineArn" = local.state_machine_arn } } }
+      },
+      # The executions of each state machine, for its own role.
+      { for name, sources in local.state_machine_sources :
+        name => { actions = ["kms:Decrypt", "kms:GenerateDataKey"], condition = { StringLike = { "kms:EncryptionContext:aws:states:stateMachineArn" = sources } } }
+      },
+    ) :
     purpose => [for key in local.key_arn[*] : {
-      Sid       = "UseKeyFor${replace(title(replace(purpose, "_", " ")), " ", "")}"
+      Sid       = "UseKeyFor${replace(title(replace(purpose, "/[-_]/", " ")), " ", "")}"
       Effect    = "Allow"
-      Action    = purpose == "environment" ? ["kms:Decrypt"] : ["kms:Decrypt", "kms:GenerateDataKey"]
+      Action    = use.actions
       Resource  = key
-      Condition = condition
+      Condition = use.condition
     }]
   }
 

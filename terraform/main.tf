@@ -44,7 +44,13 @@ locals {
     name => "arn:${local.partition}:states:${var.region}:${local.account}:stateMachine:${var.name}-${name}"
   }
   state_machine_arn = local.state_machine_arns["analyze-video"]
-  executions_arn    = "arn:${local.partition}:states:${var.region}:${local.account}:execution"
+
+  # The ARNs with which a state machine assumes its role and uses the key. The child executions of a distributed Map belong to
+  # a state machine `<name>/<label>`. AWS does not document which of the two ARNs they send, so both are allowed.
+  state_machine_sources = {
+    for name, arn in local.state_machine_arns : name => name == "backfill" ? [arn, "${arn}/*"] : [arn]
+  }
+  executions_arn = "arn:${local.partition}:states:${var.region}:${local.account}:execution"
 
   # Longer than a task can wait (7 days) and longer than an execution can be redriven (14 days).
   temporary_objects_expire_after_days = 15

@@ -47,7 +47,6 @@ locals {
         Condition = { StringLikeIfExists = { "s3:prefix" = "${var.upload_prefix}*" } }
       },
     ],
-    local.key_statements.objects,
     local.read_encrypted_videos,
   )
 
@@ -91,7 +90,7 @@ locals {
         Resource = local.state_machine_arn
       },
     ],
-    local.key_statements.executions,
+    local.key_statements.objects,
   )
 
   read_job = [{
@@ -103,7 +102,7 @@ locals {
   }]
 
   function_statements = merge({ for name in local.job_starters : name => local.start_jobs }, {
-    inspect-video = local.read_videos
+    inspect-video = concat(local.read_videos, local.key_statements.read_objects)
     list-pages    = local.read_job
     fetch-page = concat(
       local.read_job,
@@ -113,7 +112,7 @@ locals {
         Action   = "s3:PutObject"
         Resource = "${local.results_bucket_arn}/results/*"
       }],
-      local.key_statements.objects,
+      local.key_statements.write_objects,
     )
     summarize = concat(
       [

@@ -78,7 +78,7 @@ resource "aws_iam_role_policy" "running_executions" {
         },
       ],
       local.deliver_logs,
-      local.key_statements.executions,
+      local.key_statements["running-executions"],
       local.key_statements.log_delivery,
     )
   })

@@ -57,7 +57,7 @@ resource "aws_iam_role_policy" "state_machine" {
       }],
       local.deliver_logs,
       local.trace_executions,
-      local.key_statements.executions,
+      local.key_statements["analyze-video"],
       local.key_statements.log_delivery,
     )
   })
@@ -91,7 +91,7 @@ resource "aws_iam_role" "state_machine" {
       Action    = "sts:AssumeRole"
       Condition = {
         StringEquals = { "aws:SourceAccount" = local.account }
-        ArnEquals    = { "aws:SourceArn" = each.value }
+        ArnLike      = { "aws:SourceArn" = local.state_machine_sources[each.key] }
       }
     }]
   })

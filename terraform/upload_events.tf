@@ -76,15 +76,12 @@ resource "aws_iam_role_policy" "events" {
 
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = concat(
-      [{
-        Sid      = "StartExecutions"
-        Effect   = "Allow"
-        Action   = "states:StartExecution"
-        Resource = [aws_sfn_state_machine.analyze_video.arn, aws_sfn_state_machine.running_executions.arn]
-      }],
-      local.key_statements.executions,
-    )
+    Statement = [{
+      Sid      = "StartExecutions"
+      Effect   = "Allow"
+      Action   = "states:StartExecution"
+      Resource = [aws_sfn_state_machine.analyze_video.arn, aws_sfn_state_machine.running_executions.arn]
+    }]
   })
 }
 

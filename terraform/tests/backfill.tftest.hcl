@@ -46,8 +46,8 @@ run "the_role_allows_only_what_the_backfill_does" {
     error_message = "Actions must not contain wildcards."
   }
   assert {
-    condition     = jsondecode(aws_iam_role.state_machine["backfill"].assume_role_policy).Statement[0].Condition == { ArnEquals = { "aws:SourceArn" = "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-backfill" }, StringEquals = { "aws:SourceAccount" = "123456789012" } }
-    error_message = "Only the state machine backfill may assume its role."
+    condition     = jsondecode(aws_iam_role.state_machine["backfill"].assume_role_policy).Statement[0].Condition == { ArnLike = { "aws:SourceArn" = ["arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-backfill", "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-backfill/*"] }, StringEquals = { "aws:SourceAccount" = "123456789012" } }
+    error_message = "Only the state machine backfill and its distributed Map may assume its role."
   }
 }
 
@@ -62,9 +62,10 @@ run "a_customer_managed_key_encrypts_the_backfill" {
     condition = {
       for statement in jsondecode(aws_iam_role_policy.backfill.policy).Statement : statement.Sid => statement.Condition if startswith(statement.Sid, "UseKeyFor")
       } == {
-      UseKeyForExecutions  = { StringEquals = { "kms:EncryptionContext:aws:states:stateMachineArn" = ["arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-analyze-video", "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-backfill", "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-running-executions"] } }
-      UseKeyForLogDelivery = { StringLike = { "kms:EncryptionContext:SourceArn" = "arn:aws:logs:eu-west-1:123456789012:*" } }
-      UseKeyForObjects     = { StringEquals = { "kms:ViaService" = "s3.eu-west-1.amazonaws.com" } }
+      UseKeyForBackfill      = { StringLike = { "kms:EncryptionContext:aws:states:stateMachineArn" = ["arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-backfill", "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-backfill/*"] } }
+      UseKeyForDescribeVideo = { StringEquals = { "kms:EncryptionContext:aws:states:stateMachineArn" = "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-analyze-video" } }
+      UseKeyForLogDelivery   = { StringLike = { "kms:EncryptionContext:SourceArn" = "arn:aws:logs:eu-west-1:123456789012:*" } }
+      UseKeyForObjects       = { StringEquals = { "kms:ViaService" = "s3.eu-west-1.amazonaws.com" } }
     }
     error_message = "The role lacks a permission to use the key, or has one that it does not need."
   }

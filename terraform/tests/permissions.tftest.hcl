@@ -90,7 +90,7 @@ run "only_the_intended_principal_can_assume_a_role" {
     error_message = "A service may assume a role on behalf of this account only."
   }
   assert {
-    condition     = alltrue([for name, role in aws_iam_role.state_machine : jsondecode(role.assume_role_policy).Statement[0].Condition.ArnEquals["aws:SourceArn"] == "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-${name}"])
+    condition     = alltrue([for name, role in aws_iam_role.state_machine : jsondecode(role.assume_role_policy).Statement[0].Condition.ArnLike["aws:SourceArn"][0] == "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-${name}" && (name == "backfill" || length(jsondecode(role.assume_role_policy).Statement[0].Condition.ArnLike["aws:SourceArn"]) == 1)])
     error_message = "Only its own state machine may assume a role."
   }
   assert {
@@ -133,19 +133,35 @@ run "a_customer_managed_key_encrypts_everything" {
       for name, policy in merge(aws_iam_role_policy.function, { events = aws_iam_role_policy.events, state-machine = aws_iam_role_policy.state_machine, running-executions = aws_iam_role_policy.running_executions, publish = aws_iam_role_policy.publish }) :
       name => sort([for statement in jsondecode(policy.policy).Statement : statement.Sid if startswith(statement.Sid, "UseKeyFor")])
       }) == jsonencode({
-      inspect-video      = ["UseKeyForEnvironment", "UseKeyForObjects"]
-      start-detection    = ["UseKeyForEnvironment", "UseKeyForExecutions", "UseKeyForObjects"]
-      start-waiting-jobs = ["UseKeyForEnvironment", "UseKeyForExecutions", "UseKeyForObjects"]
-      resume-execution   = ["UseKeyForEnvironment", "UseKeyForExecutions", "UseKeyForObjects", "UseKeyForQueues"]
+      inspect-video      = ["UseKeyForEnvironment", "UseKeyForReadObjects"]
+      start-detection    = ["UseKeyForEnvironment", "UseKeyForObjects"]
+      start-waiting-jobs = ["UseKeyForEnvironment", "UseKeyForObjects"]
+      resume-execution   = ["UseKeyForEnvironment", "UseKeyForObjects", "UseKeyForQueues"]
       list-pages         = ["UseKeyForEnvironment"]
-      fetch-page         = ["UseKeyForEnvironment", "UseKeyForObjects"]
+      fetch-page         = ["UseKeyForEnvironment", "UseKeyForWriteObjects"]
       summarize          = ["UseKeyForEnvironment", "UseKeyForObjects"]
-      events             = ["UseKeyForExecutions"]
-      state-machine      = ["UseKeyForExecutions", "UseKeyForLogDelivery"]
-      running-executions = ["UseKeyForExecutions", "UseKeyForLogDelivery"]
+      events             = []
+      state-machine      = ["UseKeyForAnalyzeVideo", "UseKeyForLogDelivery"]
+      running-executions = ["UseKeyForLogDelivery", "UseKeyForRunningExecutions"]
       publish            = ["UseKeyForTopic"]
     })
     error_message = "A role lacks a permission to use the key, or has one that it does not need."
+  }
+}
+
+run "the_key_allows_each_service_only_what_it_encrypts" {
+  variables { customer_managed_key = true }
+
+  assert {
+    condition = { for statement in jsondecode(aws_kms_key.key[0].policy).Statement : statement.Sid => statement.Condition if statement.Sid != "Account" } == {
+      LogGroups = { ArnLike = { "kms:EncryptionContext:aws:logs:arn" = [
+        "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/facereel-*",
+        "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/vendedlogs/states/facereel-*",
+      ] } }
+      LogDelivery = { StringLike = { "kms:EncryptionContext:SourceArn" = "arn:aws:logs:eu-west-1:123456789012:*" } }
+      DeadLetters = { StringLike = { "kms:EncryptionContext:aws:sqs:arn" = "arn:aws:sqs:eu-west-1:123456789012:facereel-undelivered-*" } }
+    }
+    error_message = "Each service must be limited by the encryption context. Conditions on aws:SourceAccount deny services that do not send it."
   }
 }
 
