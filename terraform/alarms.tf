@@ -79,6 +79,7 @@ resource "aws_cloudwatch_metric_alarm" "alarm" {
   alarm_actions             = var.alarm_topic_arn[*]
   ok_actions                = var.alarm_topic_arn[*]
   insufficient_data_actions = each.value.missing == "missing" ? var.alarm_topic_arn[*] : []
+  tags                      = var.tags
 }
 
 # An alarm can read at most 10 metrics, and this one reads 10:
@@ -93,6 +94,7 @@ resource "aws_cloudwatch_metric_alarm" "throttled" {
   treat_missing_data  = "notBreaching"
   alarm_actions       = var.alarm_topic_arn[*]
   ok_actions          = var.alarm_topic_arn[*]
+  tags                = var.tags
 
   metric_query {
     id          = "throttled"

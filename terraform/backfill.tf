@@ -7,6 +7,7 @@ resource "aws_sfn_state_machine" "backfill" {
   #checkov:skip=CKV_AWS_285:The executions that it starts are logged, and its list in S3 names their videos.
   name     = "${var.name}-backfill"
   role_arn = aws_iam_role.state_machine["backfill"].arn
+  tags     = var.tags
 
   definition = templatefile("${path.module}/../statemachine/backfill.asl.json", {
     partition         = local.partition
@@ -70,7 +71,7 @@ resource "aws_iam_role_policy" "backfill" {
           Sid      = "ManageExecutionEventsRule"
           Effect   = "Allow"
           Action   = ["events:DescribeRule", "events:PutRule", "events:PutTargets"]
-          Resource = "arn:${local.partition}:events:${var.region}:${local.account}:rule/StepFunctionsGetEventsForStepFunctionsExecutionRule"
+          Resource = "arn:${local.partition}:events:${local.region}:${local.account}:rule/StepFunctionsGetEventsForStepFunctionsExecutionRule"
         },
         {
           Sid      = "ReadListAndWriteResults"

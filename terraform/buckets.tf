@@ -10,8 +10,8 @@ data "aws_s3_bucket" "upload_bucket_in_this_region" {
   lifecycle {
     postcondition {
       # The bucket's own attribute for the Region has different names in provider versions 5 and 6.
-      condition     = strcontains(self.bucket_regional_domain_name, ".${var.region}.")
-      error_message = "The bucket ${var.upload_bucket} is not in the Region ${var.region}: its endpoint is ${self.bucket_regional_domain_name}. Rekognition reads videos in its own Region only. Set region to the Region of the bucket, or copy the videos to a bucket in ${var.region}."
+      condition     = strcontains(self.bucket_regional_domain_name, ".${local.region}.")
+      error_message = "The bucket ${var.upload_bucket} is not in the Region ${local.region}: its endpoint is ${self.bucket_regional_domain_name}. Rekognition reads videos in its own Region only. Deploy in the Region of the bucket (set AWS_REGION or the region of the provider), or copy the videos to a bucket in ${local.region}."
     }
   }
 }
@@ -23,6 +23,7 @@ resource "aws_s3_bucket" "upload" {
   count         = var.upload_bucket == null ? 1 : 0
   bucket        = local.upload_bucket
   force_destroy = var.force_destroy
+  tags          = var.tags
 
   # Terraform destroys a resource before the resources that it depends on. S3 does not delete a bucket that has objects, and
   # Terraform then keeps the dependencies of the bucket. Without this dependency, Terraform would still schedule the
@@ -80,6 +81,7 @@ resource "aws_s3_bucket" "results" {
   #checkov:skip=CKV_AWS_145:With customer_managed_key the objects are encrypted with KMS, otherwise with the key of S3.
   bucket        = local.results_bucket
   force_destroy = var.force_destroy
+  tags          = var.tags
 
   # Terraform deletes the key after the bucket, for the reason given at the upload bucket.
   depends_on = [aws_kms_key.key, aws_kms_alias.key]

@@ -5,6 +5,7 @@ resource "aws_sns_topic" "completions" {
   name = "${var.name}-completions"
   # Other services cannot use the AWS managed key of SNS.
   kms_master_key_id = local.key_arn
+  tags              = var.tags
 }
 
 resource "aws_sns_topic_policy" "completions" {
@@ -60,6 +61,7 @@ resource "aws_lambda_function_event_invoke_config" "resume_execution" {
 resource "aws_iam_role" "publish" {
   name        = "${var.name}-publish${local.role_suffix}"
   description = "Rekognition assumes this role to publish completion messages"
+  tags        = var.tags
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"

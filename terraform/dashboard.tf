@@ -1,7 +1,7 @@
 # Throughput, queueing and errors of the stack, in widgets of 5-minute periods.
 
 resource "aws_cloudwatch_dashboard" "dashboard" {
-  dashboard_name = "${var.name}-${var.region}"
+  dashboard_name = "${var.name}-${local.region}"
   dashboard_body = jsonencode({ widgets = [for index, widget in local.widgets : {
     type   = "metric"
     x      = index % 2 * 12
@@ -9,7 +9,7 @@ resource "aws_cloudwatch_dashboard" "dashboard" {
     width  = 12
     height = 6
     properties = merge({
-      region = var.region
+      region = local.region
       view   = "timeSeries"
       period = 300
       stat   = "Sum"

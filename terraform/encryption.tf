@@ -7,6 +7,7 @@ resource "aws_kms_key" "key" {
   description         = "Encrypts all data of the stack ${var.name}"
   enable_key_rotation = true
   policy              = jsonencode({ Version = "2012-10-17", Statement = local.key_policy_statements })
+  tags                = var.tags
 }
 
 resource "aws_kms_alias" "key" {
@@ -31,12 +32,12 @@ locals {
     {
       Sid       = "LogGroups"
       Effect    = "Allow"
-      Principal = { Service = "logs.${var.region}.amazonaws.com" }
+      Principal = { Service = "logs.${local.region}.amazonaws.com" }
       Action    = ["kms:Decrypt*", "kms:Describe*", "kms:Encrypt*", "kms:GenerateDataKey*", "kms:ReEncrypt*"]
       Resource  = "*"
       Condition = { ArnLike = { "kms:EncryptionContext:aws:logs:arn" = [
-        "arn:${local.partition}:logs:${var.region}:${local.account}:log-group:/aws/lambda/${var.name}-*",
-        "arn:${local.partition}:logs:${var.region}:${local.account}:log-group:/aws/vendedlogs/states/${var.name}-*",
+        "arn:${local.partition}:logs:${local.region}:${local.account}:log-group:/aws/lambda/${var.name}-*",
+        "arn:${local.partition}:logs:${local.region}:${local.account}:log-group:/aws/vendedlogs/states/${var.name}-*",
       ] } }
     },
     {
@@ -60,11 +61,11 @@ locals {
       Principal = { Service = ["events.amazonaws.com", "sns.amazonaws.com"] }
       Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
       Resource  = "*"
-      Condition = { StringLike = { "kms:EncryptionContext:aws:sqs:arn" = "arn:${local.partition}:sqs:${var.region}:${local.account}:${var.name}-undelivered-*" } }
+      Condition = { StringLike = { "kms:EncryptionContext:aws:sqs:arn" = "arn:${local.partition}:sqs:${local.region}:${local.account}:${var.name}-undelivered-*" } }
     },
   ]
 
-  log_delivery_source = "arn:${local.partition}:logs:${var.region}:${local.account}:*"
+  log_delivery_source = "arn:${local.partition}:logs:${local.region}:${local.account}:*"
 
   # The statements that a role's policy needs to use the key, by purpose. Callers of StartExecution, RedriveExecution and
   # SendTask* need no permission to use the key; callers of DescribeExecution need kms:Decrypt:
@@ -78,7 +79,7 @@ locals {
         queues         = { actions = ["kms:Decrypt", "kms:GenerateDataKey"], condition = local.via.sqs }
         topic          = { actions = ["kms:Decrypt", "kms:GenerateDataKey"], condition = local.via.sns }
         log_delivery   = { actions = ["kms:GenerateDataKey"], condition = { StringLike = { "kms:EncryptionContext:SourceArn" = local.log_delivery_source } } }
-        environment    = { actions = ["kms:Decrypt"], condition = { StringLike = { "kms:EncryptionContext:aws:lambda:FunctionArn" = "arn:${local.partition}:lambda:${var.region}:${local.account}:function:${var.name}-*" } } }
+        environment    = { actions = ["kms:Decrypt"], condition = { StringLike = { "kms:EncryptionContext:aws:lambda:FunctionArn" = "arn:${local.partition}:lambda:${local.region}:${local.account}:function:${var.name}-*" } } }
         describe_video = { actions = ["kms:Decrypt"], condition = { StringEquals = { "kms:EncryptionContext:aws:states:stateMachineArn" = local.state_machine_arn } } }
       },
       # The executions of each state machine, for its own role.
@@ -96,7 +97,7 @@ locals {
   }
 
   via = { for service in ["s3", "sns", "sqs"] :
-    service => { StringEquals = { "kms:ViaService" = "${service}.${var.region}.amazonaws.com" } }
+    service => { StringEquals = { "kms:ViaService" = "${service}.${local.region}.amazonaws.com" } }
   }
 
   read_encrypted_videos = [for key in var.upload_bucket_kms_key_arn[*] : {

@@ -77,6 +77,7 @@ resource "aws_lambda_function" "function" {
   timeout          = each.value.timeout
   memory_size      = each.value.memory
   kms_key_arn      = local.key_arn
+  tags             = var.tags
 
   environment {
     variables = each.value.environment
@@ -108,4 +109,5 @@ resource "aws_cloudwatch_log_group" "function" {
   name              = "/aws/lambda/${var.name}-${each.key}"
   retention_in_days = var.log_retention_days
   kms_key_id        = local.key_arn
+  tags              = var.tags
 }

@@ -13,11 +13,15 @@
 #   alarms.tf              the alarms
 #   dashboard.tf           the dashboard
 
-provider "aws" {
-  region = var.region
+# The module has no provider block, so that it can be used with count, for_each and the caller's provider. As a root module it
+# uses the Region and the credentials of the environment (AWS_REGION, AWS_PROFILE).
 
-  default_tags {
-    tags = var.tags
+data "aws_region" "current" {
+  lifecycle {
+    postcondition {
+      condition     = contains(local.rekognition_regions, self.id)
+      error_message = "Amazon Rekognition is not available in ${self.id}. Select another Region with AWS_REGION or in the provider. If https://docs.aws.amazon.com/general/latest/gr/rekognition.html lists the Region, add it to rekognition_regions in main.tf of this module."
+    }
   }
 }
 
@@ -26,13 +30,23 @@ data "aws_caller_identity" "current" {}
 data "aws_partition" "current" {}
 
 locals {
+  # The Regions of the Rekognition API in November 2026:
+  # https://docs.aws.amazon.com/general/latest/gr/rekognition.html
+  rekognition_regions = [
+    "ap-northeast-1", "ap-northeast-2", "ap-south-1", "ap-southeast-1", "ap-southeast-2", "ap-southeast-5", "ap-southeast-7",
+    "ca-central-1", "eu-central-1", "eu-south-2", "eu-west-1", "eu-west-2", "il-central-1", "sa-east-1",
+    "us-east-1", "us-east-2", "us-gov-west-1", "us-west-1", "us-west-2",
+  ]
+
+  region = data.aws_region.current.id
+
   account   = data.aws_caller_identity.current.account_id
   partition = data.aws_partition.current.partition
 
   # Role names and bucket names are not scoped to a Region, so they contain it.
-  role_suffix    = "-${var.region}"
-  upload_bucket  = coalesce(var.upload_bucket, "${var.name}-uploads-${local.account}-${var.region}")
-  results_bucket = coalesce(var.results_bucket, "${var.name}-results-${local.account}-${var.region}")
+  role_suffix    = "-${local.region}"
+  upload_bucket  = coalesce(var.upload_bucket, "${var.name}-uploads-${local.account}-${local.region}")
+  results_bucket = coalesce(var.results_bucket, "${var.name}-results-${local.account}-${local.region}")
 
   upload_bucket_arn  = "arn:${local.partition}:s3:::${local.upload_bucket}"
   results_bucket_arn = "arn:${local.partition}:s3:::${local.results_bucket}"
@@ -41,7 +55,7 @@ locals {
   # the state machine's ARN, so references would form a cycle.
   state_machine_arns = {
     for name in ["analyze-video", "backfill", "running-executions"] :
-    name => "arn:${local.partition}:states:${var.region}:${local.account}:stateMachine:${var.name}-${name}"
+    name => "arn:${local.partition}:states:${local.region}:${local.account}:stateMachine:${var.name}-${name}"
   }
   state_machine_arn = local.state_machine_arns["analyze-video"]
 
@@ -50,7 +64,7 @@ locals {
   state_machine_sources = {
     for name, arn in local.state_machine_arns : name => name == "backfill" ? [arn, "${arn}/*"] : [arn]
   }
-  executions_arn = "arn:${local.partition}:states:${var.region}:${local.account}:execution"
+  executions_arn = "arn:${local.partition}:states:${local.region}:${local.account}:execution"
 
   # Longer than a task can wait (7 days) and longer than an execution can be redriven (14 days).
   temporary_objects_expire_after_days = 15

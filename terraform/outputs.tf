@@ -1,11 +1,11 @@
 output "upload_command" {
   description = "The command that uploads a video, which starts its analysis."
-  value       = "aws s3 cp VIDEO.mp4 s3://${local.upload_bucket}/${var.upload_prefix} --region ${var.region}"
+  value       = "aws s3 cp VIDEO.mp4 s3://${local.upload_bucket}/${var.upload_prefix} --region ${local.region}"
 }
 
 output "results_command" {
   description = "The command that lists the results of all videos. A result with a `manifest.json` is complete."
-  value       = "aws s3 ls --recursive s3://${local.results_bucket}/results/ --region ${var.region}"
+  value       = "aws s3 ls --recursive s3://${local.results_bucket}/results/ --region ${local.region}"
 }
 
 output "upload_bucket" {
@@ -25,7 +25,7 @@ output "state_machine_arn" {
 
 output "state_machine_url" {
   description = "The URL of the state machine in the console, with its executions, their graphs and *Redrive*."
-  value       = "https://${var.region}.${local.console}/states/home?region=${var.region}#/statemachines/view/${urlencode(aws_sfn_state_machine.analyze_video.arn)}"
+  value       = "https://${local.region}.${local.console}/states/home?region=${local.region}#/statemachines/view/${urlencode(aws_sfn_state_machine.analyze_video.arn)}"
 }
 
 output "backfill_command" {
@@ -35,7 +35,7 @@ output "backfill_command" {
 
 output "dashboard_url" {
   description = "The URL of the dashboard in the console."
-  value       = "https://${var.region}.${local.console}/cloudwatch/home?region=${var.region}#dashboards/dashboard/${aws_cloudwatch_dashboard.dashboard.dashboard_name}"
+  value       = "https://${local.region}.${local.console}/cloudwatch/home?region=${local.region}#dashboards/dashboard/${aws_cloudwatch_dashboard.dashboard.dashboard_name}"
 }
 
 output "undelivered_queues" {

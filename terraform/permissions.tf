@@ -6,6 +6,7 @@ resource "aws_iam_role" "function" {
 
   name        = "${var.name}-${each.key}${local.role_suffix}"
   description = "The role of the function ${var.name}-${each.key}"
+  tags        = var.tags
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"

@@ -12,6 +12,7 @@ resource "aws_sfn_state_machine" "running_executions" {
   name     = "${var.name}-running-executions"
   type     = "EXPRESS"
   role_arn = aws_iam_role.state_machine["running-executions"].arn
+  tags     = var.tags
 
   definition = templatefile("${path.module}/../statemachine/running-executions.asl.json", {
     partition         = local.partition
@@ -42,6 +43,7 @@ resource "aws_cloudwatch_event_rule" "running_executions" {
   name                = "${var.name}-running-executions"
   description         = "Publishes the number and the age of the running executions of ${var.name}-analyze-video"
   schedule_expression = "rate(5 minutes)"
+  tags                = var.tags
 }
 
 # No dead-letter queue: the next invocation, five minutes later, measures again.

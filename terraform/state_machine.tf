@@ -10,6 +10,7 @@ resource "aws_sfn_state_machine" "analyze_video" {
   #checkov:skip=CKV_AWS_285:Execution data contains task tokens; log_execution_data switches its logging on.
   name     = "${var.name}-analyze-video"
   role_arn = aws_iam_role.state_machine["analyze-video"].arn
+  tags     = var.tags
 
   definition = templatefile("${path.module}/../statemachine/analyze-video.asl.json", merge(
     { partition = local.partition },
@@ -75,6 +76,7 @@ resource "aws_cloudwatch_log_group" "state_machine" {
   name              = "/aws/vendedlogs/states/${var.name}-${each.key}"
   retention_in_days = var.log_retention_days
   kms_key_id        = local.key_arn
+  tags              = var.tags
 }
 
 resource "aws_iam_role" "state_machine" {
@@ -82,6 +84,7 @@ resource "aws_iam_role" "state_machine" {
 
   name        = "${var.name}-${each.key}${local.role_suffix}"
   description = "The role of the state machine ${var.name}-${each.key}"
+  tags        = var.tags
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"

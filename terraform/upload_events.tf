@@ -18,6 +18,7 @@ locals {
 resource "aws_cloudwatch_event_rule" "uploads" {
   name        = "${var.name}-uploads"
   description = "Videos that are uploaded to ${local.upload_bucket}"
+  tags        = var.tags
 
   event_pattern = jsonencode({
     source      = ["aws.s3"]
@@ -55,6 +56,7 @@ resource "aws_cloudwatch_event_target" "uploads" {
 resource "aws_iam_role" "events" {
   name        = "${var.name}-events${local.role_suffix}"
   description = "EventBridge assumes this role to start executions"
+  tags        = var.tags
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -95,6 +97,7 @@ resource "aws_sqs_queue" "undelivered" {
   message_retention_seconds = 14 * 86400
   sqs_managed_sse_enabled   = var.customer_managed_key ? null : true
   kms_master_key_id         = local.key_arn
+  tags                      = var.tags
 }
 
 locals {

@@ -1,14 +1,3 @@
-variable "region" {
-  description = "The Region of all resources, for example `eu-west-1`. Rekognition Video must be available there."
-  type        = string
-  nullable    = false
-
-  validation {
-    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
-    error_message = "region must be the code of a Region, such as eu-west-1."
-  }
-}
-
 variable "name" {
   description = "The prefix of all resource names. Two stacks in the same account and Region need different names."
   type        = string

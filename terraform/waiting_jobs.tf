@@ -6,6 +6,7 @@ resource "aws_cloudwatch_event_rule" "waiting_jobs" {
   name                = "${var.name}-start-waiting-jobs"
   description         = "Starts the jobs of videos that wait for a job slot"
   schedule_expression = "rate(5 minutes)"
+  tags                = var.tags
 }
 
 # No dead-letter queue: the next invocation, five minutes later, does the same.

@@ -4,6 +4,10 @@
 mock_provider "aws" {
   source = "./tests/mocks"
 
+  mock_data "aws_region" {
+    defaults = { id = "us-gov-west-1" }
+  }
+
   mock_data "aws_partition" {
     defaults = { partition = "aws-us-gov" }
   }
@@ -45,7 +49,6 @@ mock_provider "aws" {
 }
 
 variables {
-  region               = "us-gov-west-1"
   zips_directory       = "tests/zips"
   customer_managed_key = true
 }

@@ -5,7 +5,6 @@ mock_provider "aws" {
 }
 
 variables {
-  region         = "eu-west-1"
   zips_directory = "tests/zips"
 }
 

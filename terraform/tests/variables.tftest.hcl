@@ -5,18 +5,11 @@ mock_provider "aws" {
 }
 
 variables {
-  region         = "eu-west-1"
   zips_directory = "tests/zips"
 }
 
-run "a_region_alone_is_a_valid_configuration" {
+run "no_variable_is_required" {
   command = plan
-}
-
-run "a_region_that_is_not_a_code_is_rejected" {
-  command = plan
-  variables { region = "Ireland" }
-  expect_failures = [var.region]
 }
 
 run "a_name_with_capitals_is_rejected" {
@@ -33,9 +26,10 @@ run "a_name_of_21_characters_is_rejected" {
 
 run "names_of_buckets_and_roles_fit_the_longest_name_and_region" {
   command = plan
-  variables {
-    name   = "abcdefghijklmnopqrst"
-    region = "ap-southeast-1"
+  variables { name = "abcdefghijklmnopqrst" }
+  override_data {
+    target = data.aws_region.current
+    values = { id = "ap-southeast-1" }
   }
 
   assert {
