@@ -1,13 +1,24 @@
-# With customer_managed_key, one KMS key encrypts all data of the stack. The roles' own policies grant its use to the roles.
-# The policy of the key grants it only to the services that use the key without a role.
+# With customer_managed_key or kms_key_arn, one KMS key encrypts all data of the stack. The roles' own policies grant its use to
+# the roles. The policy of the key grants it only to the services that use the key without a role.
 
 resource "aws_kms_key" "key" {
   count = var.customer_managed_key ? 1 : 0
 
   description         = "Encrypts all data of the stack ${var.name}"
   enable_key_rotation = true
-  policy              = jsonencode({ Version = "2012-10-17", Statement = local.key_policy_statements })
-  tags                = var.tags
+
+  policy = jsonencode({ Version = "2012-10-17", Statement = concat(
+    [{
+      # Lets the account's IAM policies grant access to the key. Without this statement no principal could manage the key.
+      Sid       = "Account"
+      Effect    = "Allow"
+      Principal = { AWS = "arn:${local.partition}:iam::${local.account}:root" }
+      Action    = "kms:*"
+      Resource  = "*"
+    }],
+    local.key_policy_statements,
+  ) })
+  tags = var.tags
 }
 
 resource "aws_kms_alias" "key" {
@@ -18,17 +29,9 @@ resource "aws_kms_alias" "key" {
 }
 
 locals {
-  key_arn = one(aws_kms_key.key[*].arn)
+  key_arn = one(concat(aws_kms_key.key[*].arn, var.kms_key_arn[*]))
 
   key_policy_statements = [
-    {
-      # Lets the account's IAM policies grant access to the key. Without this statement no principal could manage the key.
-      Sid       = "Account"
-      Effect    = "Allow"
-      Principal = { AWS = "arn:${local.partition}:iam::${local.account}:root" }
-      Action    = "kms:*"
-      Resource  = "*"
-    },
     {
       Sid       = "LogGroups"
       Effect    = "Allow"

@@ -76,11 +76,17 @@ resource "aws_lambda_function" "function" {
   source_code_hash = filebase64sha256("${local.zips_directory}/${each.key}.zip")
   timeout          = each.value.timeout
   memory_size      = each.value.memory
-  kms_key_arn      = local.key_arn
-  tags             = var.tags
+  # Lambda does not keep the key of a function without an environment, so that every plan would set it again:
+  # https://registry.terraform.io/providers/hashicorp/aws/5.100.0/docs/resources/lambda_function#kms_key_arn-1
+  kms_key_arn = length(each.value.environment) == 0 ? null : local.key_arn
+  tags        = var.tags
 
-  environment {
-    variables = each.value.environment
+  dynamic "environment" {
+    for_each = length(each.value.environment) == 0 ? [] : [each.value.environment]
+
+    content {
+      variables = environment.value
+    }
   }
 
   logging_config {

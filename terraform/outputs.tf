@@ -54,8 +54,13 @@ output "functions" {
 }
 
 output "key_arn" {
-  description = "The ARN of the customer-managed key; null without `customer_managed_key`."
+  description = "The ARN of the key that encrypts the data of the stack; null without `customer_managed_key` and `kms_key_arn`."
   value       = local.key_arn
+}
+
+output "key_policy_statements" {
+  description = "The statements that the policy of an existing key (`kms_key_arn`) needs for the services of the stack. They do not depend on the key."
+  value       = local.key_policy_statements
 }
 
 locals {

@@ -159,7 +159,7 @@ locals {
       Action   = "sqs:SendMessage"
       Resource = queue
     } if name == "resume-execution"],
-    local.key_statements.environment,
+    length(local.functions[name].environment) == 0 ? [] : local.key_statements.environment,
     name == "resume-execution" ? local.key_statements.queues : [],
   ) }
 }

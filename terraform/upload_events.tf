@@ -95,7 +95,7 @@ resource "aws_sqs_queue" "undelivered" {
 
   name                      = "${var.name}-undelivered-${each.key}"
   message_retention_seconds = 14 * 86400
-  sqs_managed_sse_enabled   = var.customer_managed_key ? null : true
+  sqs_managed_sse_enabled   = local.key_arn == null ? true : null
   kms_master_key_id         = local.key_arn
   tags                      = var.tags
 }

@@ -168,6 +168,22 @@ variable "customer_managed_key" {
   nullable    = false
 }
 
+variable "kms_key_arn" {
+  description = "The ARN of an existing key that encrypts what `customer_managed_key` would encrypt. Its policy needs the statements of the output `key_policy_statements`."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.kms_key_arn == null || can(regex("^arn:[^:]+:kms:${local.region}:[0-9]{12}:key/", var.kms_key_arn))
+    error_message = "kms_key_arn must be the ARN of a key in the Region of the stack, not of an alias, and not in another Region."
+  }
+
+  validation {
+    condition     = var.kms_key_arn == null || !var.customer_managed_key
+    error_message = "Set either kms_key_arn, to use an existing key, or customer_managed_key, to create one."
+  }
+}
+
 variable "alarm_topic_arn" {
   description = "The ARN of the SNS topic to which alarms are published. Without it, alarms are visible only in the console."
   type        = string

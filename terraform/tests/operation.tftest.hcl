@@ -18,7 +18,7 @@ run "functions_have_runtime_environment_and_log_retention" {
     error_message = "Every function must run a bootstrap on provided.al2023 (arm64) and log JSON."
   }
   assert {
-    condition = jsonencode({ for name, function in aws_lambda_function.function : name => keys(function.environment[0].variables) if length(function.environment[0].variables) > 0 }) == jsonencode({
+    condition = jsonencode({ for name, function in aws_lambda_function.function : name => keys(function.environment[0].variables) if length(function.environment) > 0 }) == jsonencode({
       start-detection    = ["COMPLETION_TOPIC_ARN", "FACE_ATTRIBUTES", "PUBLISH_ROLE_ARN", "RESULTS_BUCKET"]
       resume-execution   = ["RESULTS_BUCKET"]
       start-waiting-jobs = ["RESULTS_BUCKET"]

@@ -121,7 +121,7 @@ run "a_customer_managed_key_encrypts_everything" {
       [for bucket in aws_s3_bucket_server_side_encryption_configuration.created : one(bucket.rule).apply_server_side_encryption_by_default[0].kms_master_key_id == aws_kms_key.key[0].arn],
       [for queue in aws_sqs_queue.undelivered : queue.kms_master_key_id == aws_kms_key.key[0].arn],
       [for group in concat(values(aws_cloudwatch_log_group.function), values(aws_cloudwatch_log_group.state_machine)) : group.kms_key_id == aws_kms_key.key[0].arn],
-      [for function in aws_lambda_function.function : function.kms_key_arn == aws_kms_key.key[0].arn],
+      [for name, function in aws_lambda_function.function : function.kms_key_arn == (contains(["inspect-video", "list-pages"], name) ? null : aws_kms_key.key[0].arn)],
       [for machine in [aws_sfn_state_machine.analyze_video, aws_sfn_state_machine.running_executions] : machine.encryption_configuration[0].kms_key_id == aws_kms_key.key[0].arn],
       [aws_sns_topic.completions.kms_master_key_id == aws_kms_key.key[0].arn, aws_kms_key.key[0].enable_key_rotation],
     ))
@@ -132,11 +132,11 @@ run "a_customer_managed_key_encrypts_everything" {
       for name, policy in merge(aws_iam_role_policy.function, { events = aws_iam_role_policy.events, state-machine = aws_iam_role_policy.state_machine, running-executions = aws_iam_role_policy.running_executions, publish = aws_iam_role_policy.publish }) :
       name => sort([for statement in jsondecode(policy.policy).Statement : statement.Sid if startswith(statement.Sid, "UseKeyFor")])
       }) == jsonencode({
-      inspect-video      = ["UseKeyForEnvironment", "UseKeyForReadObjects"]
+      inspect-video      = ["UseKeyForReadObjects"]
       start-detection    = ["UseKeyForEnvironment", "UseKeyForObjects"]
       start-waiting-jobs = ["UseKeyForEnvironment", "UseKeyForObjects"]
       resume-execution   = ["UseKeyForEnvironment", "UseKeyForObjects", "UseKeyForQueues"]
-      list-pages         = ["UseKeyForEnvironment"]
+      list-pages         = []
       fetch-page         = ["UseKeyForEnvironment", "UseKeyForWriteObjects"]
       summarize          = ["UseKeyForEnvironment", "UseKeyForObjects"]
       events             = []

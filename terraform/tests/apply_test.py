@@ -1,0 +1,247 @@
+#!/usr/bin/env python3
+"""Applies, plans and destroys the module on the local emulator, with the real provider, in the modes that the mocked provider
+cannot show. The functions are placeholders: tests/terraform.rs runs the real ones.
+
+scripts/check-terraform-apply installs the emulator and runs this file with its interpreter."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
+
+import botocore.session
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULE = ROOT / "terraform"
+REGION = "us-east-1"
+FUNCTIONS = [zip_file.stem for zip_file in (MODULE / "tests" / "zips").glob("*.zip")]
+
+# Attributes that the emulator (ministack 1.5.33) does not return as they were set, as in tests/terraform.rs.
+EMULATOR_GAPS = {
+    "aws_cloudwatch_metric_alarm": {"actions_enabled", "alarm_description", "dimensions", "period", "statistic", "treat_missing_data"},
+    "aws_sfn_state_machine": {"tracing_configuration"},
+}
+
+INITIALISING = Lock()
+
+
+class Emulator:
+    """The emulator on a free port. Its launcher ends when its standard input is closed."""
+
+    def __enter__(self):
+        self.temporary = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        directory = Path(self.temporary.name)
+        self.log = open(directory / "emulator.log", "w+b")
+        (directory / "tmp").mkdir()
+        self.process = subprocess.Popen(
+            [sys.executable, ROOT / "crates" / "local-stack" / "src" / "launcher.py"],
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(directory),
+                "TMPDIR": str(directory / "tmp"),
+                "AWS_ACCESS_KEY_ID": "test",
+                "AWS_SECRET_ACCESS_KEY": "test",
+                "AWS_DEFAULT_REGION": REGION,
+                "MINISTACK_REGION": REGION,
+                "IOT_MTLS_ENABLED": "0",
+                "SFTP_ENABLED": "0",
+            },
+            cwd=directory,
+            start_new_session=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+        )
+        self.url = self.process.stdout.readline().decode().strip()
+        if not self.url:
+            self.log.seek(0)
+            sys.exit(f"The emulator did not start:\n{self.log.read().decode()}")
+        return self
+
+    def client(self, service):
+        return botocore.session.get_session().create_client(
+            service, region_name=REGION, endpoint_url=self.url, aws_access_key_id="test", aws_secret_access_key="test"
+        )
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+        self.log.close()
+        self.temporary.cleanup()
+
+
+class Terraform:
+    """A configuration and its state."""
+
+    def __init__(self, directory, variables):
+        self.directory = directory
+        self.variables = [f"-var={variable}" for variable in variables]
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        self.environment = inherited | {
+            "AWS_ENDPOINT_URL": EMULATOR.url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "TF_IN_AUTOMATION": "1",
+            "TF_INPUT": "0",
+        }
+        # Terraform's plugin cache is not safe for concurrent use.
+        with INITIALISING:
+            status, output = self.execute(str(ROOT / "scripts" / "terraform-init"), str(directory))
+        if status != 0:
+            raise AssertionError(output)
+
+    def execute(self, *command):
+        """The exit status and the output of a command."""
+        done = subprocess.run(
+            command, cwd=self.directory, env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        )
+        return done.returncode, done.stdout
+
+    def run(self, command, *options):
+        return self.execute("terraform", command, "-no-color", *self.variables, *options)
+
+    def succeed(self, command, *options):
+        status, output = self.run(command, *options)
+        if status != 0:
+            raise AssertionError(output)
+
+    def apply(self, *options):
+        self.succeed("apply", "-auto-approve", *options)
+
+    def destroy(self, *options):
+        self.succeed("destroy", "-auto-approve", *options)
+
+    def json(self, *arguments):
+        done = subprocess.run(["terraform", *arguments], cwd=self.directory, env=self.environment, check=True, stdout=subprocess.PIPE)
+        return json.loads(done.stdout)
+
+    def unexpected_changes(self):
+        """The attributes that a second plan changes, without the gaps of the emulator."""
+        self.succeed("plan", "-out=again.tfplan")
+        found = set()
+        for resource in self.json("show", "-json", "again.tfplan")["resource_changes"]:
+            change = resource["change"]
+            if resource["mode"] != "managed" or change["actions"] == ["no-op"]:
+                continue
+            if change["actions"] != ["update"]:
+                found.add(f"{resource['address']}: {change['actions']}")
+                continue
+            changed = {name for name, value in change["after"].items() if change["before"].get(name) != value}
+            found |= {f"{resource['address']}.{name}" for name in changed - EMULATOR_GAPS.get(resource["type"], set())}
+        return found
+
+
+class Apply(unittest.TestCase):
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        self.directory = Path(temporary.name)
+        zips = self.directory / "zips"
+        zips.mkdir()
+        for function in FUNCTIONS:
+            with zipfile.ZipFile(zips / f"{function}.zip", "w") as package:
+                package.writestr("bootstrap", "placeholder")
+        self.zips = f"zips_directory={zips}"
+        for part in ("terraform", "statemachine"):
+            ignored = shutil.ignore_patterns(".terraform", "*.tfstate*", "*.tfvars", "tests")
+            shutil.copytree(ROOT / part, self.directory / part, ignore=ignored)
+
+    def module(self, *variables):
+        """The module as a root module."""
+        return Terraform(self.directory / "terraform", (self.zips, *variables))
+
+    def buckets(self, prefix):
+        return [bucket["Name"] for bucket in EMULATOR.client("s3").list_buckets()["Buckets"] if bucket["Name"].startswith(prefix)]
+
+    def key_state(self, key):
+        return EMULATOR.client("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyState"]
+
+    def test_default(self):
+        stack = self.module("name=default")
+        stack.apply()
+        self.assertEqual(stack.unexpected_changes(), set())
+        stack.destroy()
+        self.assertEqual(self.buckets("default"), [])
+
+    def test_existing_bucket_with_a_prefix(self):
+        EMULATOR.client("s3").create_bucket(Bucket="company-videos")
+        stack = self.module(
+            "name=existing", "upload_bucket=company-videos", "upload_bucket_take_notifications=true", "upload_prefix=interviews/"
+        )
+        stack.apply()
+        self.assertEqual(stack.unexpected_changes(), set())
+        stack.destroy()
+        self.assertEqual(self.buckets("company-videos"), ["company-videos"])
+        self.assertEqual(self.buckets("existing"), [])
+
+    def test_customer_managed_key(self):
+        stack = self.module("name=with-key", "customer_managed_key=true")
+        stack.apply()
+        self.assertEqual(stack.unexpected_changes(), set())
+        key = stack.json("output", "-json")["key_arn"]["value"]
+        [bucket] = self.buckets("with-key-results")
+        EMULATOR.client("s3").put_object(Bucket=bucket, Key="results/a/manifest.json", Body=b"{}")
+
+        # Of two values of a variable, Terraform uses the last.
+        status, output = stack.run("plan", "-var=customer_managed_key=false")
+        self.assertNotEqual(status, 0, output)
+        self.assertIn(key, "".join(output.split()))
+        status, output = stack.run("destroy", "-auto-approve")
+        self.assertNotEqual(status, 0, output)
+        self.assertIn("BucketNotEmpty", output)
+        self.assertEqual(self.key_state(key), "Enabled")
+        stack.apply("-var=force_destroy=true")
+        stack.destroy("-var=force_destroy=true")
+        self.assertEqual(self.key_state(key), "PendingDeletion")
+        self.assertEqual(self.buckets("with-key"), [])
+
+    def test_two_stacks_of_one_caller(self):
+        caller = self.directory / "caller"
+        caller.mkdir()
+        shutil.copy(MODULE / ".terraform.lock.hcl", caller)
+        (caller / "main.tf").write_text(
+            """
+            variable "zips_directory" {}
+
+            module "facereel" {
+              source         = "../terraform"
+              for_each       = toset(["first", "second"])
+              name           = each.key
+              zips_directory = var.zips_directory
+            }
+            """
+        )
+        stack = Terraform(caller, (self.zips,))
+        stack.apply()
+        self.assertEqual(stack.unexpected_changes(), set())
+        stack.destroy()
+        self.assertEqual(self.buckets("first") + self.buckets("second"), [])
+
+
+def run(test):
+    result = unittest.TestResult()
+    begin = time.monotonic()
+    test.run(result)
+    seconds = time.monotonic() - begin
+    problems = [text for _, text in result.failures + result.errors]
+    print(f"{test.id()}: {'failed' if problems else 'passed'} in {seconds:.0f} s", *problems, sep="\n", flush=True)
+    return not problems
+
+
+if __name__ == "__main__":
+    tests = list(unittest.defaultTestLoader.loadTestsFromNames(sys.argv[1:] or ["Apply"], sys.modules["__main__"]))
+    tests = [test for suite in tests for test in (suite if isinstance(suite, unittest.TestSuite) else [suite])]
+    # Most of the time is spent waiting, so all stacks are applied at the same time.
+    with Emulator() as EMULATOR, ThreadPoolExecutor(len(tests)) as pool:
+        sys.exit(not all(list(pool.map(run, tests))))
