@@ -2,6 +2,7 @@
 
 locals {
   state_machine_dimension = { StateMachineArn = aws_sfn_state_machine.analyze_video.arn }
+  backfill_dimension      = { StateMachineArn = local.state_machine_arns["backfill"] }
 
   alarms = {
     failed = {
@@ -23,7 +24,7 @@ locals {
       missing     = "notBreaching"
     }
     stuck = {
-      description = "An execution has been running for more than ${var.stuck_after_hours} hours. If the dashboard shows that executions still succeed, the queue is long: wait, or request a higher quota of concurrent stored-video jobs. If none succeed, check the errors of ${var.name}-resume-execution. Insufficient data means that the metric is not published: check the state machine ${var.name}-running-executions."
+      description = "An execution has been running for more than ${var.stuck_after_hours} hours since it was started or redriven. If the dashboard shows that executions still succeed, the queue is long: wait, or request a higher quota of concurrent stored-video jobs. If none succeed, check the errors of ${var.name}-resume-execution. Insufficient data means that the metric is not published: check the state machine ${var.name}-running-executions."
       namespace   = local.namespace
       metric      = "OldestExecutionAge"
       dimensions  = { StateMachine = aws_sfn_state_machine.analyze_video.name }
@@ -46,6 +47,24 @@ locals {
       metric      = "ApproximateNumberOfMessagesVisible"
       dimensions  = { QueueName = aws_sqs_queue.undelivered["completions"].name }
       statistic   = "Maximum"
+      threshold   = 0
+      missing     = "notBreaching"
+    }
+    backfill-failed = {
+      description = "A backfill failed: it could not read its list or write its outcome. Open the execution of ${var.name}-backfill in the console and read its error and cause. Then run facereel backfill again: it leaves out the videos that have a result. Videos that fail do not fail the backfill; they raise the alarm ${var.name}-failed."
+      namespace   = "AWS/States"
+      metric      = "ExecutionsFailed"
+      dimensions  = local.backfill_dimension
+      statistic   = "Sum"
+      threshold   = 0
+      missing     = "notBreaching"
+    }
+    backfill-timed-out = {
+      description = "A backfill timed out 90 days after it started. Run facereel backfill again: it leaves out the videos that have a result."
+      namespace   = "AWS/States"
+      metric      = "ExecutionsTimedOut"
+      dimensions  = local.backfill_dimension
+      statistic   = "Sum"
       threshold   = 0
       missing     = "notBreaching"
     }

@@ -40,6 +40,7 @@ locals {
         [
           ["AWS/States", "ExecutionsFailed", "StateMachineArn", local.state_machine_arn, { label = "Executions failed" }],
           ["AWS/States", "ExecutionsTimedOut", "StateMachineArn", local.state_machine_arn, { label = "Executions timed out" }],
+          ["AWS/States", "ExecutionsFailed", "StateMachineArn", local.state_machine_arns["backfill"], { label = "Backfills failed" }],
         ],
         [for name, function in aws_lambda_function.function :
           ["AWS/Lambda", "Errors", "FunctionName", function.function_name, { label = "${name} errors" }]

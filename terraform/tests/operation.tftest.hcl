@@ -83,8 +83,15 @@ run "every_failure_raises_an_alarm" {
   }
 
   assert {
-    condition     = toset(keys(aws_cloudwatch_metric_alarm.alarm)) == toset(["failed", "timed-out", "stuck", "undelivered-completions", "undelivered-uploads", "waiting-jobs"])
+    condition     = toset(keys(aws_cloudwatch_metric_alarm.alarm)) == toset(["failed", "timed-out", "stuck", "undelivered-completions", "undelivered-uploads", "waiting-jobs", "backfill-failed", "backfill-timed-out"])
     error_message = "An alarm is missing."
+  }
+  assert {
+    condition = { for name in ["backfill-failed", "backfill-timed-out"] : name => [aws_cloudwatch_metric_alarm.alarm[name].metric_name, aws_cloudwatch_metric_alarm.alarm[name].dimensions.StateMachineArn] } == {
+      backfill-failed    = ["ExecutionsFailed", "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-backfill"]
+      backfill-timed-out = ["ExecutionsTimedOut", "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-backfill"]
+    }
+    error_message = "A backfill that fails or times out must raise an alarm."
   }
   assert {
     condition     = alltrue([for alarm in concat(values(aws_cloudwatch_metric_alarm.alarm), [aws_cloudwatch_metric_alarm.throttled]) : alarm.alarm_actions == toset(["arn:aws:sns:eu-west-1:123456789012:alarms"])])
@@ -126,6 +133,10 @@ run "the_stuck_alarm_reads_the_published_running_executions_metric" {
   assert {
     condition     = strcontains(jsondecode(aws_sfn_state_machine.running_executions.definition).States.ListRunning.Arguments, aws_sfn_state_machine.analyze_video.arn)
     error_message = "ListRunning must list the executions of analyze-video."
+  }
+  assert {
+    condition     = strcontains(jsondecode(aws_sfn_state_machine.running_executions.definition).States.ListRunning.Assign.oldest, "RedriveDate ? RedriveDate : StartDate")
+    error_message = "A redriven execution must be as old as its redrive, so that a redrive of an old execution raises no alarm."
   }
 }
 
