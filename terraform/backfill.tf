@@ -30,6 +30,10 @@ resource "aws_sfn_state_machine" "backfill" {
     }
   }
 
+  timeouts {
+    delete = local.state_machine_deletion_timeout
+  }
+
   depends_on = [aws_iam_role_policy.backfill]
 }
 

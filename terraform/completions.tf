@@ -41,6 +41,11 @@ resource "aws_lambda_permission" "completions" {
   action        = "lambda:InvokeFunction"
   principal     = "sns.amazonaws.com"
   source_arn    = aws_sns_topic.completions.arn
+
+  lifecycle {
+    # Lambda deletes it together with the function.
+    replace_triggered_by = [aws_lambda_function.function["resume-execution"].id]
+  }
 }
 
 resource "aws_lambda_function_event_invoke_config" "resume_execution" {
@@ -56,6 +61,11 @@ resource "aws_lambda_function_event_invoke_config" "resume_execution" {
 
   # Lambda checks the role's permission to send to the queue when this resource is created.
   depends_on = [aws_iam_role_policy.function]
+
+  lifecycle {
+    # Lambda deletes it together with the function.
+    replace_triggered_by = [aws_lambda_function.function["resume-execution"].id]
+  }
 }
 
 resource "aws_iam_role" "publish" {

@@ -101,6 +101,10 @@ resource "aws_lambda_function" "function" {
   }
 
   lifecycle {
+    # Lambda grants the key for the environment to the role by the role's id, and not by its name. With a new role of the same
+    # name, a function could not decrypt its environment.
+    replace_triggered_by = [aws_iam_role.function[each.key].unique_id]
+
     precondition {
       condition     = fileexists("${local.zips_directory}/${each.key}.zip")
       error_message = "${local.zips_directory}/${each.key}.zip does not exist. Build the functions first: scripts/build-lambdas ${var.architecture}"

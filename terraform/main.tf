@@ -66,6 +66,11 @@ locals {
   }
   executions_arn = "arn:${local.partition}:states:${local.region}:${local.account}:execution"
 
+  # Step Functions deletes a state machine only after its executions have ended. An execution can wait for days, so Terraform
+  # fails instead of waiting for it: https://docs.aws.amazon.com/step-functions/latest/apireference/API_DeleteStateMachine.html
+  # README.md describes how to stop the executions.
+  state_machine_deletion_timeout = "10m"
+
   # Longer than a task can wait (7 days) and longer than an execution can be redriven (14 days).
   temporary_objects_expire_after_days = 15
 }

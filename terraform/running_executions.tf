@@ -36,6 +36,10 @@ resource "aws_sfn_state_machine" "running_executions" {
     }
   }
 
+  timeouts {
+    delete = local.state_machine_deletion_timeout
+  }
+
   depends_on = [aws_iam_role_policy.running_executions]
 }
 

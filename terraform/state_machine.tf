@@ -39,6 +39,10 @@ resource "aws_sfn_state_machine" "analyze_video" {
     }
   }
 
+  timeouts {
+    delete = local.state_machine_deletion_timeout
+  }
+
   # Step Functions checks the role's permission to deliver logs when the state machine is created.
   depends_on = [aws_iam_role_policy.state_machine]
 }

@@ -24,10 +24,20 @@ resource "aws_lambda_permission" "waiting_jobs" {
   action        = "lambda:InvokeFunction"
   principal     = "events.amazonaws.com"
   source_arn    = aws_cloudwatch_event_rule.waiting_jobs.arn
+
+  lifecycle {
+    # Lambda deletes it together with the function.
+    replace_triggered_by = [aws_lambda_function.function["start-waiting-jobs"].id]
+  }
 }
 
 resource "aws_lambda_function_event_invoke_config" "waiting_jobs" {
   function_name                = aws_lambda_function.function["start-waiting-jobs"].function_name
   maximum_retry_attempts       = 0
   maximum_event_age_in_seconds = 300
+
+  lifecycle {
+    # Lambda deletes it together with the function.
+    replace_triggered_by = [aws_lambda_function.function["start-waiting-jobs"].id]
+  }
 }

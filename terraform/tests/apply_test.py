@@ -126,14 +126,17 @@ class Terraform:
         done = subprocess.run(["terraform", *arguments], cwd=self.directory, env=self.environment, check=True, stdout=subprocess.PIPE)
         return json.loads(done.stdout)
 
+    def changes(self, *options):
+        """The resources that a plan changes."""
+        self.succeed("plan", "-out=again.tfplan", *options)
+        resources = self.json("show", "-json", "again.tfplan")["resource_changes"]
+        return [resource for resource in resources if resource["mode"] == "managed" and resource["change"]["actions"] != ["no-op"]]
+
     def unexpected_changes(self):
         """The attributes that a second plan changes, without the gaps of the emulator."""
-        self.succeed("plan", "-out=again.tfplan")
         found = set()
-        for resource in self.json("show", "-json", "again.tfplan")["resource_changes"]:
+        for resource in self.changes():
             change = resource["change"]
-            if resource["mode"] != "managed" or change["actions"] == ["no-op"]:
-                continue
             if change["actions"] != ["update"]:
                 found.add(f"{resource['address']}: {change['actions']}")
                 continue
@@ -171,6 +174,20 @@ class Apply(unittest.TestCase):
         stack = self.module("name=default")
         stack.apply()
         self.assertEqual(stack.unexpected_changes(), set())
+
+        # A new role gets a new function, and what Lambda deletes with the former function.
+        changes = stack.changes('-replace=aws_iam_role.function["resume-execution"]')
+        self.assertEqual(
+            {resource["address"] for resource in changes if resource["change"]["actions"] == ["delete", "create"]},
+            {
+                'aws_iam_role.function["resume-execution"]',
+                'aws_iam_role_policy.function["resume-execution"]',
+                'aws_lambda_function.function["resume-execution"]',
+                "aws_lambda_function_event_invoke_config.resume_execution",
+                "aws_lambda_permission.completions",
+                "aws_sns_topic_subscription.completions",
+            },
+        )
         stack.destroy()
         self.assertEqual(self.buckets("default"), [])
 
