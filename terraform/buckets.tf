@@ -216,17 +216,20 @@ resource "aws_s3_bucket_policy" "created" {
   bucket = each.value
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [{
-      Sid       = "DenyUnencryptedConnections"
-      Effect    = "Deny"
-      Principal = "*"
-      Action    = "s3:*"
-      Resource = [
-        "arn:${local.partition}:s3:::${each.value}",
-        "arn:${local.partition}:s3:::${each.value}/*",
-      ]
-      Condition = { Bool = { "aws:SecureTransport" = "false" } }
-    }]
+    Statement = concat(
+      [{
+        Sid       = "DenyUnencryptedConnections"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = "s3:*"
+        Resource = [
+          "arn:${local.partition}:s3:::${each.value}",
+          "arn:${local.partition}:s3:::${each.value}/*",
+        ]
+        Condition = { Bool = { "aws:SecureTransport" = "false" } }
+      }],
+      { upload = var.upload_bucket_policy_statements, results = var.results_bucket_policy_statements }[each.key],
+    )
   })
 
   # S3 rejects concurrent changes of a bucket's access settings.

@@ -1,6 +1,6 @@
 output "upload_command" {
   description = "The command that uploads a video, which starts its analysis."
-  value       = "aws s3 cp VIDEO.mp4 s3://${local.upload_bucket}/${var.upload_prefix} --region ${local.region}"
+  value       = "aws s3 cp VIDEO.mp4 s3://${local.upload_bucket}/${local.upload_prefixes[0]} --region ${local.region}"
 }
 
 output "results_command" {
@@ -28,9 +28,9 @@ output "state_machine_url" {
   value       = "https://${local.region}.${local.console}/states/home?region=${local.region}#/statemachines/view/${urlencode(aws_sfn_state_machine.analyze_video.arn)}"
 }
 
-output "backfill_command" {
-  description = "The command that lists the videos in the upload bucket without a result, and the cost of their analysis."
-  value       = "facereel backfill s3://${local.upload_bucket}/${var.upload_prefix} --state-machine ${aws_sfn_state_machine.analyze_video.arn} --dry-run"
+output "backfill_commands" {
+  description = "For each prefix, the command that lists the videos in the upload bucket without a result, and the cost of their analysis."
+  value       = [for prefix in local.upload_prefixes : "facereel backfill s3://${local.upload_bucket}/${prefix} --state-machine ${aws_sfn_state_machine.analyze_video.arn} --dry-run"]
 }
 
 output "dashboard_url" {

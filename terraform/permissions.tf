@@ -37,7 +37,7 @@ locals {
         Sid      = "ReadVideos"
         Effect   = "Allow"
         Action   = ["s3:GetObject", "s3:GetObjectVersion"]
-        Resource = "${local.upload_bucket_arn}/${var.upload_prefix}*"
+        Resource = [for prefix in local.upload_prefixes : "${local.upload_bucket_arn}/${prefix}*"]
       },
       {
         # Without s3:ListBucket, S3 answers 403 (access denied) instead of 404 for a missing video.
@@ -45,7 +45,7 @@ locals {
         Effect    = "Allow"
         Action    = "s3:ListBucket"
         Resource  = local.upload_bucket_arn
-        Condition = { StringLikeIfExists = { "s3:prefix" = "${var.upload_prefix}*" } }
+        Condition = { StringLikeIfExists = { "s3:prefix" = [for prefix in local.upload_prefixes : "${prefix}*"] } }
       },
     ],
     local.read_encrypted_videos,

@@ -28,8 +28,14 @@ variable "upload_bucket" {
   default     = null
 
   validation {
-    condition     = var.upload_bucket == null || can(regex("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", var.upload_bucket))
-    error_message = "upload_bucket must be the name of a bucket, not an ARN or a URL."
+    condition     = var.upload_bucket == null || can(regex("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", var.upload_bucket)) && !can(regex("[.][.]|^([0-9]{1,3}[.]){3}[0-9]{1,3}$", var.upload_bucket))
+    error_message = "upload_bucket must be the name of a bucket, not an ARN, a URL or an IP address."
+  }
+
+  validation {
+    # https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-points-naming.html
+    condition     = var.upload_bucket == null || !can(regex("(-s3alias|--ol-s3)$", var.upload_bucket))
+    error_message = "upload_bucket is the alias of an access point. Set the name of its bucket: events contain this name."
   }
 }
 
@@ -60,26 +66,49 @@ variable "upload_bucket_kms_key_arn" {
   }
 }
 
-variable "upload_prefix" {
-  description = "Only videos whose keys begin with this prefix are analysed. The empty prefix matches all keys. With a prefix, keys must end in `.mp4`, `.MP4`, `.mov` or `.MOV`; without a prefix, in `.mp4` or `.mov` in any mix of cases."
-  type        = string
-  default     = ""
+variable "upload_bucket_policy_statements" {
+  description = "Further statements of the policy of the upload bucket that the stack creates, as objects with the elements of IAM. The policy denies connections without TLS."
+  type        = any
+  default     = []
   nullable    = false
 
   validation {
-    condition     = !can(regex("[*\\\\?$]", var.upload_prefix)) && !startswith(var.upload_prefix, "/")
-    error_message = "upload_prefix must not contain *, ?, $ or a backslash, which have a meaning in event patterns and IAM policies. It must not begin with a slash, because the keys of objects do not begin with one."
+    condition     = can([for statement in var.upload_bucket_policy_statements : statement.Effect])
+    error_message = "upload_bucket_policy_statements must be a list of statements, each an object with Effect, Principal, Action and Resource."
   }
 
   validation {
-    # The pattern of the rule contains the prefix four times, encoded as JSON. Its limit is 2,048 characters.
-    condition     = length(jsonencode(var.upload_prefix)) - 2 <= 400
-    error_message = "upload_prefix must be at most 400 characters long, because EventBridge limits the length of a rule's pattern. A quotation mark counts as 2 characters; <, > and & count as 6."
+    condition     = var.upload_bucket == null || length(var.upload_bucket_policy_statements) == 0
+    error_message = "upload_bucket_policy_statements apply to a bucket that the stack creates. Change the policy of the existing bucket ${coalesce(var.upload_bucket, "-")} where it is managed."
+  }
+}
+
+variable "upload_prefixes" {
+  description = "Only videos whose keys begin with one of these prefixes are analysed; without prefixes, all videos. With prefixes, keys must end in `.mp4`, `.MP4`, `.mov` or `.MOV`; without prefixes, in `.mp4` or `.mov` in any mix of cases."
+  type        = list(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for prefix in var.upload_prefixes : prefix != "" && !can(regex("[*\\\\?$]", prefix)) && !startswith(prefix, "/")])
+    error_message = "A prefix must not be empty, and must not contain *, ?, $ or a backslash, which have a meaning in event patterns and IAM policies. It must not begin with a slash, because the keys of objects do not begin with one."
   }
 
   validation {
-    condition     = can(regex("^[\\x{20}-\\x{ff}]*$", var.upload_prefix))
-    error_message = "upload_prefix must contain characters from U+0020 to U+00FF only, because IAM policies accept no others. Use a shorter prefix that ends before the first other character."
+    condition     = alltrue([for prefix in var.upload_prefixes : can(regex("^[\\x{20}-\\x{ff}]*$", prefix))])
+    error_message = "A prefix must contain characters from U+0020 to U+00FF only, because IAM policies accept no others. Use a shorter prefix that ends before the first other character."
+  }
+
+  validation {
+    # Each prefix has a separate rule, which contains it four times, encoded as JSON. The limit of a pattern is 2,048
+    # characters. The policies of the functions contain all prefixes, and the limit of a role's policies is 10,240 characters.
+    condition     = length(var.upload_prefixes) <= 10 && alltrue([for prefix in var.upload_prefixes : length(jsonencode(prefix)) - 2 <= 400]) && length(jsonencode(join("", var.upload_prefixes))) - 2 <= 1000
+    error_message = "There can be at most 10 prefixes, each at most 400 characters long and all together at most 1,000, because EventBridge limits the pattern of a rule and IAM the policies of a role. A quotation mark counts as 2 characters; <, > and & count as 6."
+  }
+
+  validation {
+    condition     = alltrue(flatten([for index, prefix in var.upload_prefixes : [for other_index, other in var.upload_prefixes : index == other_index || !startswith(prefix, other)]]))
+    error_message = "No prefix must begin with another one, because an upload would start an execution for each of them. Remove the longer of the two."
   }
 }
 
@@ -89,8 +118,21 @@ variable "results_bucket" {
   default     = null
 
   validation {
-    condition     = var.results_bucket == null || can(regex("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", var.results_bucket))
-    error_message = "results_bucket must be a valid bucket name: 3 to 63 characters of a-z, 0-9, - and ."
+    # S3's certificate does not cover names with dots: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+    condition     = var.results_bucket == null || can(regex("^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$", var.results_bucket))
+    error_message = "results_bucket must be the name of a bucket: 3 to 63 characters of a-z, 0-9 and -, not an ARN or a URL. It must not contain dots, because S3's certificate does not cover such names."
+  }
+}
+
+variable "results_bucket_policy_statements" {
+  description = "Further statements of the policy of the results bucket, for example to let another account read `results/*`. Do not grant access to `callbacks/*`, which contains task tokens."
+  type        = any
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = can([for statement in var.results_bucket_policy_statements : statement.Effect])
+    error_message = "results_bucket_policy_statements must be a list of statements, each an object with Effect, Principal, Action and Resource."
   }
 }
 
@@ -190,8 +232,14 @@ variable "alarm_topic_arn" {
   default     = null
 
   validation {
-    condition     = var.alarm_topic_arn == null || can(regex("^arn:[^:]+:sns:[^:]+:[0-9]{12}:", var.alarm_topic_arn))
-    error_message = "alarm_topic_arn must be the ARN of an SNS topic."
+    condition     = var.alarm_topic_arn == null || can(regex("^arn:[^:]+:sns:[^:]+:[0-9]{12}:[^:]+$", var.alarm_topic_arn))
+    error_message = "alarm_topic_arn must be the ARN of an SNS topic, not of a subscription."
+  }
+
+  validation {
+    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-actions.html
+    condition     = var.alarm_topic_arn == null || try(split(":", var.alarm_topic_arn)[3] == local.region, true)
+    error_message = "alarm_topic_arn is in another Region than the stack. An alarm can publish only to a topic in its own Region: create a topic there."
   }
 }
 

@@ -191,10 +191,10 @@ class Apply(unittest.TestCase):
         stack.destroy()
         self.assertEqual(self.buckets("default"), [])
 
-    def test_existing_bucket_with_a_prefix(self):
+    def test_existing_bucket_with_prefixes(self):
         EMULATOR.client("s3").create_bucket(Bucket="company-videos")
         stack = self.module(
-            "name=existing", "upload_bucket=company-videos", "upload_bucket_take_notifications=true", "upload_prefix=interviews/"
+            "name=existing", "upload_bucket=company-videos", "upload_bucket_take_notifications=true", 'upload_prefixes=["interviews/", "shows/"]'
         )
         stack.apply()
         self.assertEqual(stack.unexpected_changes(), set())

@@ -70,7 +70,7 @@ run "every_arn_has_the_partition_of_the_stack" {
     error_message = "A policy contains an ARN with another partition."
   }
   assert {
-    condition     = !strcontains(aws_cloudwatch_dashboard.dashboard.dashboard_body, "arn:aws:") && !strcontains(jsonencode([local.functions, output.backfill_command, output.state_machine_url]), "arn:aws:")
+    condition     = !strcontains(aws_cloudwatch_dashboard.dashboard.dashboard_body, "arn:aws:") && !strcontains(jsonencode([local.functions, output.backfill_commands, output.state_machine_url]), "arn:aws:")
     error_message = "The dashboard, the environment of a function or an output contains an ARN with another partition."
   }
 }

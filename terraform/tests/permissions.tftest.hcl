@@ -45,14 +45,14 @@ run "only_actions_without_resource_types_are_allowed_on_all_resources" {
 }
 
 run "functions_can_access_only_their_own_prefixes" {
-  variables { upload_prefix = "in/" }
+  variables { upload_prefixes = ["in/"] }
 
   assert {
     condition = alltrue([for name in ["start-detection", "resume-execution", "start-waiting-jobs"] :
       { for statement in jsondecode(aws_iam_role_policy.function[name].policy).Statement : statement.Sid => [statement.Resource, try(statement.Condition, null)] if contains(["ReadVideos", "DetectMissingVideos", "PassPublishRole", "ReadAndWriteCallbacksAndQueue", "ListCallbacksQueueAndResults", "SendTaskResults"], statement.Sid) }
       == {
-        ReadVideos                    = ["arn:aws:s3:::facereel-uploads-123456789012-eu-west-1/in/*", null]
-        DetectMissingVideos           = ["arn:aws:s3:::facereel-uploads-123456789012-eu-west-1", { StringLikeIfExists = { "s3:prefix" = "in/*" } }]
+        ReadVideos                    = [["arn:aws:s3:::facereel-uploads-123456789012-eu-west-1/in/*"], null]
+        DetectMissingVideos           = ["arn:aws:s3:::facereel-uploads-123456789012-eu-west-1", { StringLikeIfExists = { "s3:prefix" = ["in/*"] } }]
         PassPublishRole               = [aws_iam_role.publish.arn, { StringEquals = { "iam:PassedToService" = "rekognition.amazonaws.com" } }]
         ReadAndWriteCallbacksAndQueue = [["arn:aws:s3:::facereel-results-123456789012-eu-west-1/callbacks/*", "arn:aws:s3:::facereel-results-123456789012-eu-west-1/queue/*"], null]
         ListCallbacksQueueAndResults  = ["arn:aws:s3:::facereel-results-123456789012-eu-west-1", { StringLikeIfExists = { "s3:prefix" = ["callbacks/*", "queue/*", "results/*"] } }]
