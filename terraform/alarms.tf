@@ -2,9 +2,12 @@
 
 locals {
   state_machine_dimension = { StateMachineArn = aws_sfn_state_machine.analyze_video.arn }
-  backfill_dimension      = { StateMachineArn = local.state_machine_arns["backfill"] }
 
-  alarms = {
+  alarms = { for name, alarm in local.all_alarms :
+    name => alarm if var.create_alarms && (var.create_backfill || !startswith(name, "backfill-"))
+  }
+
+  all_alarms = {
     failed = {
       description = "An execution failed. Open it in the console and read its error and cause. docs/operations.md lists the remedy for each error. Apply it, then redrive the execution."
       namespace   = "AWS/States"
@@ -54,7 +57,7 @@ locals {
       description = "A backfill failed: it could not read its list or write its outcome. Open the execution of ${var.name}-backfill in the console and read its error and cause. Then run facereel backfill again: it leaves out the videos that have a result. Videos that fail do not fail the backfill; they raise the alarm ${var.name}-failed."
       namespace   = "AWS/States"
       metric      = "ExecutionsFailed"
-      dimensions  = local.backfill_dimension
+      dimensions  = { StateMachineArn = lookup(local.state_machine_arns, "backfill", null) }
       statistic   = "Sum"
       threshold   = 0
       missing     = "notBreaching"
@@ -63,7 +66,7 @@ locals {
       description = "A backfill timed out 90 days after it started. Run facereel backfill again: it leaves out the videos that have a result."
       namespace   = "AWS/States"
       metric      = "ExecutionsTimedOut"
-      dimensions  = local.backfill_dimension
+      dimensions  = { StateMachineArn = lookup(local.state_machine_arns, "backfill", null) }
       statistic   = "Sum"
       threshold   = 0
       missing     = "notBreaching"
@@ -105,6 +108,8 @@ resource "aws_cloudwatch_metric_alarm" "alarm" {
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-limits.html
 # Single throttled calls are retried. Throttling in three consecutive periods of 5 minutes means that a quota is too low.
 resource "aws_cloudwatch_metric_alarm" "throttled" {
+  count = var.create_alarms ? 1 : 0
+
   alarm_name          = "${var.name}-throttled"
   alarm_description   = "AWS has throttled Lambda, Step Functions or Rekognition for 15 minutes. No work is lost: throttled calls are retried. The metrics of this alarm show which service is affected. If throttling continues, request a higher quota in Service Quotas."
   evaluation_periods  = 3

@@ -5,6 +5,8 @@
 resource "aws_sfn_state_machine" "backfill" {
   #checkov:skip=CKV_AWS_284:X-Ray traces the execution of each video; this state machine only starts those executions.
   #checkov:skip=CKV_AWS_285:The executions that it starts are logged, and its list in S3 names their videos.
+  count = var.create_backfill ? 1 : 0
+
   name     = "${var.name}-backfill"
   role_arn = aws_iam_role.state_machine["backfill"].arn
   tags     = var.tags
@@ -16,7 +18,7 @@ resource "aws_sfn_state_machine" "backfill" {
   })
 
   logging_configuration {
-    log_destination = "${aws_cloudwatch_log_group.state_machine["backfill"].arn}:*"
+    log_destination = "${local.log_groups_arn}:${local.state_machine_log_groups["backfill"]}:*"
     level           = "ERROR"
   }
 
@@ -34,10 +36,12 @@ resource "aws_sfn_state_machine" "backfill" {
     delete = local.state_machine_deletion_timeout
   }
 
-  depends_on = [aws_iam_role_policy.backfill]
+  depends_on = [aws_iam_role_policy.backfill, aws_cloudwatch_log_group.state_machine]
 }
 
 resource "aws_iam_role_policy" "backfill" {
+  count = var.create_backfill ? 1 : 0
+
   name = "start-executions"
   role = aws_iam_role.state_machine["backfill"].id
 

@@ -69,9 +69,11 @@ resource "aws_lambda_function_event_invoke_config" "resume_execution" {
 }
 
 resource "aws_iam_role" "publish" {
-  name        = "${var.name}-publish${local.role_suffix}"
-  description = "Rekognition assumes this role to publish completion messages"
-  tags        = var.tags
+  name                 = "${var.name}-publish${local.role_suffix}"
+  description          = "Rekognition assumes this role to publish completion messages"
+  path                 = var.iam_path
+  permissions_boundary = var.permissions_boundary_arn
+  tags                 = var.tags
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"

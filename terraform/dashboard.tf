@@ -1,6 +1,8 @@
 # Throughput, queueing and errors of the stack, in widgets of 5-minute periods.
 
 resource "aws_cloudwatch_dashboard" "dashboard" {
+  count = var.create_dashboard ? 1 : 0
+
   dashboard_name = "${var.name}-${local.region}"
   dashboard_body = jsonencode({ widgets = [for index, widget in local.widgets : {
     type   = "metric"
@@ -40,7 +42,9 @@ locals {
         [
           ["AWS/States", "ExecutionsFailed", "StateMachineArn", local.state_machine_arn, { label = "Executions failed" }],
           ["AWS/States", "ExecutionsTimedOut", "StateMachineArn", local.state_machine_arn, { label = "Executions timed out" }],
-          ["AWS/States", "ExecutionsFailed", "StateMachineArn", local.state_machine_arns["backfill"], { label = "Backfills failed" }],
+        ],
+        [for arn in lookup(local.state_machine_arns, "backfill", null)[*] :
+          ["AWS/States", "ExecutionsFailed", "StateMachineArn", arn, { label = "Backfills failed" }]
         ],
         [for name, function in aws_lambda_function.function :
           ["AWS/Lambda", "Errors", "FunctionName", function.function_name, { label = "${name} errors" }]

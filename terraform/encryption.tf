@@ -31,8 +31,8 @@ resource "aws_kms_alias" "key" {
 locals {
   key_arn = one(concat(aws_kms_key.key[*].arn, var.kms_key_arn[*]))
 
-  key_policy_statements = [
-    {
+  key_policy_statements = concat(
+    [{
       Sid       = "LogGroups"
       Effect    = "Allow"
       Principal = { Service = "logs.${local.region}.amazonaws.com" }
@@ -42,31 +42,39 @@ locals {
         "arn:${local.partition}:logs:${local.region}:${local.account}:log-group:/aws/lambda/${var.name}-*",
         "arn:${local.partition}:logs:${local.region}:${local.account}:log-group:/aws/vendedlogs/states/${var.name}-*",
       ] } }
-    },
-    {
-      # Step Functions encrypts its logs before it delivers them to CloudWatch Logs. AWS's statement has no condition, and
-      # service principals do not always send aws:SourceAccount. The encryption context is always sent, because the data key
-      # was generated with it: https://docs.aws.amazon.com/step-functions/latest/dg/encryption-at-rest.html (step 3)
-      Sid       = "LogDelivery"
+      },
+      {
+        # Step Functions encrypts its logs before it delivers them to CloudWatch Logs. AWS's statement has no condition, and
+        # service principals do not always send aws:SourceAccount. The encryption context is always sent, because the data key
+        # was generated with it: https://docs.aws.amazon.com/step-functions/latest/dg/encryption-at-rest.html (step 3)
+        Sid       = "LogDelivery"
+        Effect    = "Allow"
+        Principal = { Service = "delivery.logs.amazonaws.com" }
+        Action    = "kms:Decrypt"
+        Resource  = "*"
+        Condition = { StringLike = { "kms:EncryptionContext:SourceArn" = local.log_delivery_source } }
+      },
+      {
+        # SNS does not support aws:SourceAccount for EventBridge in the policy of a key, and AWS's statement for queues has no
+        # condition either. SQS always sends the ARN of the queue as encryption context:
+        # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
+        # https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
+        Sid       = "DeadLetters"
+        Effect    = "Allow"
+        Principal = { Service = ["events.amazonaws.com", "sns.amazonaws.com"] }
+        Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Resource  = "*"
+        Condition = { StringLike = { "kms:EncryptionContext:aws:sqs:arn" = "arn:${local.partition}:sqs:${local.region}:${local.account}:${var.name}-undelivered-*" } }
+    }],
+    var.create_results_topic ? [{
+      Sid       = "Results"
       Effect    = "Allow"
-      Principal = { Service = "delivery.logs.amazonaws.com" }
-      Action    = "kms:Decrypt"
+      Principal = { Service = "events.amazonaws.com" }
+      Action    = ["kms:Decrypt", "kms:GenerateDataKey*"]
       Resource  = "*"
-      Condition = { StringLike = { "kms:EncryptionContext:SourceArn" = local.log_delivery_source } }
-    },
-    {
-      # SNS does not support aws:SourceAccount for EventBridge in the policy of a key, and AWS's statement for queues has no
-      # condition either. SQS always sends the ARN of the queue as encryption context:
-      # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
-      # https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
-      Sid       = "DeadLetters"
-      Effect    = "Allow"
-      Principal = { Service = ["events.amazonaws.com", "sns.amazonaws.com"] }
-      Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
-      Resource  = "*"
-      Condition = { StringLike = { "kms:EncryptionContext:aws:sqs:arn" = "arn:${local.partition}:sqs:${local.region}:${local.account}:${var.name}-undelivered-*" } }
-    },
-  ]
+      Condition = { StringEquals = { "kms:EncryptionContext:aws:sns:topicArn" = "arn:${local.partition}:sns:${local.region}:${local.account}:${var.name}-results" } }
+    }] : [],
+  )
 
   log_delivery_source = "arn:${local.partition}:logs:${local.region}:${local.account}:*"
 

@@ -1,6 +1,12 @@
 # The Lambda functions. scripts/build-lambdas builds their zip files.
 
 locals {
+  log_groups = {
+    for name in keys(local.functions) : name => "/aws/lambda/${var.name}-${name}"
+  }
+
+  environments = { for name, function in local.functions : name => merge(var.function_environment, function.environment) }
+
   # The functions that start Rekognition jobs.
   job_starters = ["start-detection", "resume-execution", "start-waiting-jobs"]
 
@@ -62,7 +68,7 @@ locals {
 resource "aws_lambda_function" "function" {
   #checkov:skip=CKV_AWS_115:Reserved concurrency reduces the account's pool for other functions; Rekognition's job quota limits these.
   #checkov:skip=CKV_AWS_116:resume-execution has an on-failure destination; Step Functions receives the errors of the others, except for start-waiting-jobs, which runs again after five minutes.
-  #checkov:skip=CKV_AWS_117:The functions call only public AWS APIs; a VPC would add the cost of endpoints.
+  #checkov:skip=CKV_AWS_117:The functions call only public AWS APIs, so that a VPC is an option (vpc).
   #checkov:skip=CKV_AWS_272:The person who deploys the stack builds the zip files from this repository.
   for_each = local.functions
 
@@ -76,21 +82,31 @@ resource "aws_lambda_function" "function" {
   source_code_hash = filebase64sha256("${local.zips_directory}/${each.key}.zip")
   timeout          = each.value.timeout
   memory_size      = each.value.memory
+  layers           = var.function_layers
   # Lambda does not keep the key of a function without an environment, so that every plan would set it again:
   # https://registry.terraform.io/providers/hashicorp/aws/5.100.0/docs/resources/lambda_function#kms_key_arn-1
-  kms_key_arn = length(each.value.environment) == 0 ? null : local.key_arn
+  kms_key_arn = length(local.environments[each.key]) == 0 ? null : local.key_arn
   tags        = var.tags
 
   dynamic "environment" {
-    for_each = length(each.value.environment) == 0 ? [] : [each.value.environment]
+    for_each = length(local.environments[each.key]) == 0 ? [] : [local.environments[each.key]]
 
     content {
       variables = environment.value
     }
   }
 
+  dynamic "vpc_config" {
+    for_each = var.vpc[*]
+
+    content {
+      subnet_ids         = vpc_config.value.subnet_ids
+      security_group_ids = vpc_config.value.security_group_ids
+    }
+  }
+
   logging_config {
-    log_group             = aws_cloudwatch_log_group.function[each.key].name
+    log_group             = local.log_groups[each.key]
     log_format            = "JSON"
     application_log_level = "INFO"
     system_log_level      = "WARN"
@@ -99,6 +115,9 @@ resource "aws_lambda_function" "function" {
   tracing_config {
     mode = "Active"
   }
+
+  # With a VPC, Lambda checks the role's permission to create network interfaces when the function is created.
+  depends_on = [aws_cloudwatch_log_group.function, aws_iam_role_policy.function]
 
   lifecycle {
     # Lambda grants the key for the environment to the role by the role's id, and not by its name. With a new role of the same
@@ -114,9 +133,9 @@ resource "aws_lambda_function" "function" {
 
 resource "aws_cloudwatch_log_group" "function" {
   #checkov:skip=CKV_AWS_338:log_retention_days sets the retention; set it to 365 or more if a year is required.
-  for_each = local.functions
+  for_each = var.create_log_groups ? local.log_groups : {}
 
-  name              = "/aws/lambda/${var.name}-${each.key}"
+  name              = each.value
   retention_in_days = var.log_retention_days
   kms_key_id        = local.key_arn
   tags              = var.tags

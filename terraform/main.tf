@@ -7,6 +7,7 @@
 #   permissions.tf         the functions' roles
 #   completions.tf         the topic for Rekognition's completion messages
 #   waiting_jobs.tf        the schedule that starts the jobs of waiting videos
+#   results_topic.tf       the optional topic for completed and failed results
 #   encryption.tf          the optional customer-managed key
 #   backfill.tf            the analysis of videos that were in the bucket before the deployment
 #   running_executions.tf  the number of running executions and the age of the oldest, as metrics
@@ -54,7 +55,7 @@ locals {
   # The ARNs are composed and not read from the resources: a state machine needs its role, and the role's policies contain
   # the state machine's ARN, so references would form a cycle.
   state_machine_arns = {
-    for name in ["analyze-video", "backfill", "running-executions"] :
+    for name in concat(["analyze-video", "running-executions"], var.create_backfill ? ["backfill"] : []) :
     name => "arn:${local.partition}:states:${local.region}:${local.account}:stateMachine:${var.name}-${name}"
   }
   state_machine_arn = local.state_machine_arns["analyze-video"]
@@ -64,6 +65,7 @@ locals {
   state_machine_sources = {
     for name, arn in local.state_machine_arns : name => name == "backfill" ? [arn, "${arn}/*"] : [arn]
   }
+  log_groups_arn = "arn:${local.partition}:logs:${local.region}:${local.account}:log-group"
   executions_arn = "arn:${local.partition}:states:${local.region}:${local.account}:execution"
 
   # Step Functions deletes a state machine only after its executions have ended. An execution can wait for days, so Terraform

@@ -13,14 +13,29 @@ output "upload_bucket" {
   value       = local.upload_bucket
 }
 
+output "upload_bucket_arn" {
+  description = "The ARN of the upload bucket."
+  value       = local.upload_bucket_arn
+}
+
 output "results_bucket" {
   description = "The name of the bucket that stores results, under `results/<key of the video>/`."
   value       = aws_s3_bucket.results.id
 }
 
+output "results_bucket_arn" {
+  description = "The ARN of the results bucket."
+  value       = local.results_bucket_arn
+}
+
 output "state_machine_arn" {
   description = "The ARN of the state machine that analyses a video, for `aws stepfunctions start-execution`."
   value       = aws_sfn_state_machine.analyze_video.arn
+}
+
+output "state_machine_arns" {
+  description = "The ARNs of all state machines, by name: `analyze-video`, `running-executions` and `backfill`."
+  value       = local.state_machine_arns
 }
 
 output "state_machine_url" {
@@ -30,12 +45,12 @@ output "state_machine_url" {
 
 output "backfill_commands" {
   description = "For each prefix, the command that lists the videos in the upload bucket without a result, and the cost of their analysis."
-  value       = [for prefix in local.upload_prefixes : "facereel backfill s3://${local.upload_bucket}/${prefix} --state-machine ${aws_sfn_state_machine.analyze_video.arn} --dry-run"]
+  value       = [for prefix in local.upload_prefixes : "facereel backfill s3://${local.upload_bucket}/${prefix} --state-machine ${aws_sfn_state_machine.analyze_video.arn} --dry-run" if var.create_backfill]
 }
 
 output "dashboard_url" {
-  description = "The URL of the dashboard in the console."
-  value       = "https://${local.region}.${local.console}/cloudwatch/home?region=${local.region}#dashboards/dashboard/${aws_cloudwatch_dashboard.dashboard.dashboard_name}"
+  description = "The URL of the dashboard in the console; null without `create_dashboard`."
+  value       = var.create_dashboard ? "https://${local.region}.${local.console}/cloudwatch/home?region=${local.region}#dashboards/dashboard/${aws_cloudwatch_dashboard.dashboard[0].dashboard_name}" : null
 }
 
 output "undelivered_queues" {
@@ -48,9 +63,31 @@ output "completion_topic_arn" {
   value       = aws_sns_topic.completions.arn
 }
 
-output "functions" {
-  description = "The names of the Lambda functions."
+output "results_topic_arn" {
+  description = "The ARN of the topic with a message for each completed result and each failed execution; null without `create_results_topic`."
+  value       = one(aws_sns_topic.results[*].arn)
+}
+
+output "function_names" {
+  description = "The names of the Lambda functions, by function."
   value       = { for name, function in aws_lambda_function.function : name => function.function_name }
+}
+
+output "function_arns" {
+  description = "The ARNs of the Lambda functions, by function."
+  value       = { for name, function in aws_lambda_function.function : name => function.arn }
+}
+
+output "role_arns" {
+  description = "The ARNs of the roles, by function, by state machine, and of `events` (EventBridge) and `publish` (Rekognition)."
+  value = { for name, role in merge(aws_iam_role.function, aws_iam_role.state_machine, { events = aws_iam_role.events, publish = aws_iam_role.publish }) :
+    name => role.arn
+  }
+}
+
+output "log_group_names" {
+  description = "The names of the log groups, by function and by state machine."
+  value       = merge(local.log_groups, local.state_machine_log_groups)
 }
 
 output "key_arn" {

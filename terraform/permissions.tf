@@ -4,9 +4,11 @@
 resource "aws_iam_role" "function" {
   for_each = local.functions
 
-  name        = "${var.name}-${each.key}${local.role_suffix}"
-  description = "The role of the function ${var.name}-${each.key}"
-  tags        = var.tags
+  name                 = "${var.name}-${each.key}${local.role_suffix}"
+  description          = "The role of the function ${var.name}-${each.key}"
+  path                 = var.iam_path
+  permissions_boundary = var.permissions_boundary_arn
+  tags                 = var.tags
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -136,6 +138,15 @@ locals {
     )
   })
 
+  manage_network_interfaces = [
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:UnassignPrivateIpAddresses",
+  ]
+
   # The calls that the Lambda service makes with a function's role.
   runtime_statements = { for name in keys(local.functions) : name => concat(
     [
@@ -143,7 +154,7 @@ locals {
         Sid      = "WriteLogs"
         Effect   = "Allow"
         Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
-        Resource = "${aws_cloudwatch_log_group.function[name].arn}:*"
+        Resource = "${local.log_groups_arn}:${local.log_groups[name]}:*"
       },
       {
         # These actions have no resource types.
@@ -159,7 +170,23 @@ locals {
       Action   = "sqs:SendMessage"
       Resource = queue
     } if name == "resume-execution"],
-    length(local.functions[name].environment) == 0 ? [] : local.key_statements.environment,
+    length(local.environments[name]) == 0 ? [] : local.key_statements.environment,
+    [for _ in var.vpc[*] : {
+      # Lambda creates and deletes the network interfaces of the function with its role:
+      # https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
+      Sid      = "ManageNetworkInterfaces"
+      Effect   = "Allow"
+      Action   = local.manage_network_interfaces
+      Resource = "*"
+    }],
+    [for _ in var.vpc[*] : {
+      # The code of the function cannot.
+      Sid       = "DenyNetworkInterfacesToCode"
+      Effect    = "Deny"
+      Action    = local.manage_network_interfaces
+      Resource  = "*"
+      Condition = { ArnEquals = { "lambda:SourceFunctionArn" = "arn:${local.partition}:lambda:${local.region}:${local.account}:function:${var.name}-${name}" } }
+    }],
     name == "resume-execution" ? local.key_statements.queues : [],
   ) }
 }

@@ -22,7 +22,7 @@ resource "aws_sfn_state_machine" "running_executions" {
   })
 
   logging_configuration {
-    log_destination = "${aws_cloudwatch_log_group.state_machine["running-executions"].arn}:*"
+    log_destination = "${local.log_groups_arn}:${local.state_machine_log_groups["running-executions"]}:*"
     level           = "ERROR"
   }
 
@@ -40,7 +40,7 @@ resource "aws_sfn_state_machine" "running_executions" {
     delete = local.state_machine_deletion_timeout
   }
 
-  depends_on = [aws_iam_role_policy.running_executions]
+  depends_on = [aws_iam_role_policy.running_executions, aws_cloudwatch_log_group.state_machine]
 }
 
 resource "aws_cloudwatch_event_rule" "running_executions" {

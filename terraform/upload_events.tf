@@ -61,9 +61,11 @@ resource "aws_cloudwatch_event_target" "uploads" {
 }
 
 resource "aws_iam_role" "events" {
-  name        = "${var.name}-events${local.role_suffix}"
-  description = "EventBridge assumes this role to start executions"
-  tags        = var.tags
+  name                 = "${var.name}-events${local.role_suffix}"
+  description          = "EventBridge assumes this role to start executions"
+  path                 = var.iam_path
+  permissions_boundary = var.permissions_boundary_arn
+  tags                 = var.tags
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"

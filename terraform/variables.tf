@@ -184,15 +184,83 @@ variable "zips_directory" {
   default     = null
 }
 
+variable "function_environment" {
+  description = "Further environment variables of all functions, for example `SSL_CERT_FILE` with the path of a CA bundle in a layer, or `AWS_ENDPOINT_URL_S3`."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+
+  validation {
+    condition     = length(setintersection(keys(var.function_environment), ["COMPLETION_TOPIC_ARN", "FACE_ATTRIBUTES", "PUBLISH_ROLE_ARN", "RESULTS_BUCKET"])) == 0
+    error_message = "function_environment must not contain COMPLETION_TOPIC_ARN, FACE_ATTRIBUTES, PUBLISH_ROLE_ARN or RESULTS_BUCKET, which the stack sets."
+  }
+}
+
+variable "function_layers" {
+  description = "The ARNs of the versions of Lambda layers that all functions get, for example a layer with a CA bundle. Lambda unpacks them to `/opt`."
+  type        = list(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    # https://docs.aws.amazon.com/lambda/latest/dg/chapter-layers.html
+    condition     = length(var.function_layers) <= 5 && alltrue([for layer in var.function_layers : can(regex("^arn:[^:]+:lambda:[^:]+:[0-9]{12}:layer:[^:]+:[0-9]+$", layer))])
+    error_message = "function_layers must be at most five ARNs of versions of layers, which end in the number of the version."
+  }
+}
+
+variable "vpc" {
+  description = "The subnets and security groups of the functions, if they are to run in a VPC. The subnets need a route to S3, Rekognition and Step Functions: a NAT gateway or VPC endpoints."
+  type        = object({ subnet_ids = set(string), security_group_ids = set(string) })
+  default     = null
+
+  validation {
+    condition     = var.vpc == null || try(length(var.vpc.subnet_ids) > 0 && length(var.vpc.security_group_ids) > 0, false)
+    error_message = "vpc needs at least one subnet and one security group."
+  }
+}
+
+variable "iam_path" {
+  description = "The path of all roles, such as `/platform/`. The path is part of a role's ARN. A change replaces the roles, and gives videos that are analysed again a new job, which is billed."
+  type        = string
+  default     = "/"
+  nullable    = false
+
+  validation {
+    # The ARN of a role that a state machine can have is at most 256 characters long:
+    # https://docs.aws.amazon.com/step-functions/latest/apireference/API_CreateStateMachine.html
+    condition     = can(regex("^/([A-Za-z0-9.,+@=_-]+/)*$", var.iam_path)) && length(var.iam_path) <= 128
+    error_message = "iam_path must begin and end with a slash, contain only A-Z, a-z, 0-9 and .,+@=_- between slashes, and be at most 128 characters long."
+  }
+}
+
+variable "permissions_boundary_arn" {
+  description = "The ARN of the policy that is the permissions boundary of all roles. It must allow what the roles' policies allow."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.permissions_boundary_arn == null || can(regex("^arn:[^:]+:iam::(aws|[0-9]{12}):policy/", var.permissions_boundary_arn))
+    error_message = "permissions_boundary_arn must be the ARN of an IAM policy."
+  }
+}
+
+variable "create_log_groups" {
+  description = "Whether the stack creates the log groups. With `false` they must exist: `/aws/lambda/<name>-<function>` for each function, and `/aws/vendedlogs/states/<name>-<state machine>` for each state machine."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
 variable "log_retention_days" {
-  description = "The number of days for which CloudWatch keeps logs."
+  description = "The number of days for which CloudWatch keeps logs; 0 keeps them without a limit. It has no effect on log groups that the stack does not create."
   type        = number
   default     = 90
   nullable    = false
 
   validation {
-    condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.log_retention_days)
-    error_message = "log_retention_days must be a retention period that CloudWatch supports, such as 7, 30, 90 or 365."
+    condition     = contains([0, 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.log_retention_days)
+    error_message = "log_retention_days must be a retention period that CloudWatch supports, such as 7, 30, 90 or 365, or 0 to keep logs without a limit."
   }
 }
 
@@ -224,6 +292,34 @@ variable "kms_key_arn" {
     condition     = var.kms_key_arn == null || !var.customer_managed_key
     error_message = "Set either kms_key_arn, to use an existing key, or customer_managed_key, to create one."
   }
+}
+
+variable "create_backfill" {
+  description = "Whether the stack has the state machine that analyses videos that were in the bucket before the deployment (`facereel backfill`)."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
+variable "create_results_topic" {
+  description = "Whether the stack has an SNS topic with a message for each completed result and each failed execution."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "create_dashboard" {
+  description = "Whether the stack has a CloudWatch dashboard."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
+variable "create_alarms" {
+  description = "Whether the stack has CloudWatch alarms."
+  type        = bool
+  default     = true
+  nullable    = false
 }
 
 variable "alarm_topic_arn" {

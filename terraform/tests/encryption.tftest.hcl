@@ -21,13 +21,13 @@ run "an_existing_key_encrypts_everything" {
       [for bucket in aws_s3_bucket_server_side_encryption_configuration.created : one(bucket.rule).apply_server_side_encryption_by_default[0].kms_master_key_id == var.kms_key_arn && one(bucket.rule).apply_server_side_encryption_by_default[0].sse_algorithm == "aws:kms" && one(bucket.rule).bucket_key_enabled],
       [for queue in aws_sqs_queue.undelivered : queue.kms_master_key_id == var.kms_key_arn && queue.sqs_managed_sse_enabled != true],
       [for group in concat(values(aws_cloudwatch_log_group.function), values(aws_cloudwatch_log_group.state_machine)) : group.kms_key_id == var.kms_key_arn],
-      [for machine in [aws_sfn_state_machine.analyze_video, aws_sfn_state_machine.backfill, aws_sfn_state_machine.running_executions] : machine.encryption_configuration[0].kms_key_id == var.kms_key_arn],
+      [for machine in [aws_sfn_state_machine.analyze_video, aws_sfn_state_machine.backfill[0], aws_sfn_state_machine.running_executions] : machine.encryption_configuration[0].kms_key_id == var.kms_key_arn],
       [aws_sns_topic.completions.kms_master_key_id == var.kms_key_arn, aws_lambda_function.function["summarize"].kms_key_arn == var.kms_key_arn],
     ))
     error_message = "A resource is not encrypted with the existing key."
   }
   assert {
-    condition = alltrue([for statement in flatten([for policy in concat(values(aws_iam_role_policy.function), [aws_iam_role_policy.backfill, aws_iam_role_policy.publish, aws_iam_role_policy.state_machine, aws_iam_role_policy.running_executions]) : [for statement in jsondecode(policy.policy).Statement : statement if startswith(statement.Sid, "UseKeyFor")]]) : statement.Resource == var.kms_key_arn
+    condition = alltrue([for statement in flatten([for policy in concat(values(aws_iam_role_policy.function), [aws_iam_role_policy.backfill[0], aws_iam_role_policy.publish, aws_iam_role_policy.state_machine, aws_iam_role_policy.running_executions]) : [for statement in jsondecode(policy.policy).Statement : statement if startswith(statement.Sid, "UseKeyFor")]]) : statement.Resource == var.kms_key_arn
     ])
     error_message = "The roles must use the existing key."
   }

@@ -94,7 +94,7 @@ run "every_failure_raises_an_alarm" {
     error_message = "A backfill that fails or times out must raise an alarm."
   }
   assert {
-    condition     = alltrue([for alarm in concat(values(aws_cloudwatch_metric_alarm.alarm), [aws_cloudwatch_metric_alarm.throttled]) : alarm.alarm_actions == toset(["arn:aws:sns:eu-west-1:123456789012:alarms"])])
+    condition     = alltrue([for alarm in concat(values(aws_cloudwatch_metric_alarm.alarm), aws_cloudwatch_metric_alarm.throttled) : alarm.alarm_actions == toset(["arn:aws:sns:eu-west-1:123456789012:alarms"])])
     error_message = "Every alarm must publish to the topic."
   }
   assert {
@@ -102,7 +102,7 @@ run "every_failure_raises_an_alarm" {
     error_message = "The alarm stuck must be raised after 3 hours and when its metric is missing."
   }
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.throttled.metric_query) == 11
+    condition     = length(aws_cloudwatch_metric_alarm.throttled[0].metric_query) == 11
     error_message = "The alarm throttled must sum the seven functions, the state machine and the two Rekognition calls, and have one expression. CloudWatch allows no more than 10 metrics."
   }
 }
@@ -142,7 +142,7 @@ run "the_stuck_alarm_reads_the_published_running_executions_metric" {
 
 run "the_dashboard_has_all_widgets" {
   assert {
-    condition = [for widget in jsondecode(aws_cloudwatch_dashboard.dashboard.dashboard_body).widgets : widget.properties.title] == [
+    condition = [for widget in jsondecode(aws_cloudwatch_dashboard.dashboard[0].dashboard_body).widgets : widget.properties.title] == [
       "Executions started / succeeded",
       "Running executions",
       "Failures",
@@ -158,7 +158,7 @@ run "the_dashboard_has_all_widgets" {
     error_message = "The widgets of the dashboard have changed."
   }
   assert {
-    condition     = strcontains(aws_cloudwatch_dashboard.dashboard.dashboard_body, "\"LateCallbacks\"")
+    condition     = strcontains(aws_cloudwatch_dashboard.dashboard[0].dashboard_body, "\"LateCallbacks\"")
     error_message = "The dashboard must show the metric LateCallbacks."
   }
 }

@@ -41,6 +41,11 @@ class Resources(unittest.TestCase):
         without = {f"{kind}.{name}" for kind, name, arguments in resources() if arguments.get("tags") != "var.tags" and kind not in WITHOUT_TAGS}
         self.assertEqual(without, set(), "add `tags = var.tags`, or the type to WITHOUT_TAGS")
 
+    def test_every_role_has_the_path_and_the_permissions_boundary(self):
+        for kind, name, arguments in resources():
+            if kind == "aws_iam_role":
+                self.assertEqual((arguments.get("path"), arguments.get("permissions_boundary")), ("var.iam_path", "var.permissions_boundary_arn"), name)
+
     def test_no_unused_type_is_listed(self):
         self.assertEqual(WITHOUT_TAGS - {kind for kind, _, _ in resources()}, set())
 
