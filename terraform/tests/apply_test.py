@@ -6,6 +6,7 @@ scripts/check-terraform-apply installs the emulator and runs this file with its 
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,11 +27,60 @@ FUNCTIONS = [zip_file.stem for zip_file in (MODULE / "tests" / "zips").glob("*.z
 
 # Attributes that the emulator (ministack 1.5.33) does not return as they were set, as in tests/terraform.rs.
 EMULATOR_GAPS = {
-    "aws_cloudwatch_metric_alarm": {"actions_enabled", "alarm_description", "dimensions", "period", "statistic", "treat_missing_data"},
+    "aws_cloudwatch_metric_alarm": {
+        "actions_enabled",
+        "alarm_actions",
+        "alarm_description",
+        "dimensions",
+        "insufficient_data_actions",
+        "ok_actions",
+        "period",
+        "statistic",
+        "treat_missing_data",
+    },
     "aws_sfn_state_machine": {"tracing_configuration"},
 }
 
 INITIALISING = Lock()
+
+# The services that Terraform calls, and their prefixes in IAM. GetCallerIdentity of STS needs no permission.
+SERVICES = {
+    "CloudWatch": "cloudwatch",
+    "CloudWatch Logs": "logs",
+    "EventBridge": "events",
+    "IAM": "iam",
+    "KMS": "kms",
+    "Lambda": "lambda",
+    "S3": "s3",
+    "SFN": "states",
+    "SNS": "sns",
+    "SQS": "sqs",
+}
+# The calls whose permission has another name: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
+PERMISSIONS = {
+    "s3:DeleteBucketEncryption": "s3:PutEncryptionConfiguration",
+    "s3:DeleteBucketLifecycle": "s3:PutLifecycleConfiguration",
+    "s3:DeleteBucketOwnershipControls": "s3:PutBucketOwnershipControls",
+    "s3:DeleteBucketTagging": "s3:PutBucketTagging",
+    "s3:DeleteObjects": "s3:DeleteObject",
+    "s3:DeletePublicAccessBlock": "s3:PutBucketPublicAccessBlock",
+    "s3:GetBucketAccelerateConfiguration": "s3:GetAccelerateConfiguration",
+    "s3:GetBucketCors": "s3:GetBucketCORS",
+    "s3:GetBucketEncryption": "s3:GetEncryptionConfiguration",
+    "s3:GetBucketLifecycleConfiguration": "s3:GetLifecycleConfiguration",
+    "s3:GetBucketNotificationConfiguration": "s3:GetBucketNotification",
+    "s3:GetBucketReplication": "s3:GetReplicationConfiguration",
+    "s3:GetObjectLockConfiguration": "s3:GetBucketObjectLockConfiguration",
+    "s3:GetPublicAccessBlock": "s3:GetBucketPublicAccessBlock",
+    "s3:HeadBucket": "s3:ListBucket",
+    "s3:ListObjectVersions": "s3:ListBucketVersions",
+    "s3:PutBucketEncryption": "s3:PutEncryptionConfiguration",
+    "s3:PutBucketLifecycleConfiguration": "s3:PutLifecycleConfiguration",
+    "s3:PutBucketNotificationConfiguration": "s3:PutBucketNotification",
+    "s3:PutPublicAccessBlock": "s3:PutBucketPublicAccessBlock",
+}
+# The permissions of all calls that Terraform has made.
+USED = set()
 
 
 class Emulator:
@@ -94,6 +144,9 @@ class Terraform:
             "AWS_EC2_METADATA_DISABLED": "true",
             "TF_IN_AUTOMATION": "1",
             "TF_INPUT": "0",
+            # The provider writes each call to the log.
+            "TF_LOG_PROVIDER": "DEBUG",
+            "TF_LOG_PATH": str(directory / "provider.log"),
         }
         # Terraform's plugin cache is not safe for concurrent use.
         with INITIALISING:
@@ -106,7 +159,21 @@ class Terraform:
         done = subprocess.run(
             command, cwd=self.directory, env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
         )
+        self.collect_calls()
         return done.returncode, done.stdout
+
+    def collect_calls(self):
+        log = Path(self.environment["TF_LOG_PATH"])
+        if not log.exists():
+            return
+        for request in log.read_text(errors="replace").split("HTTP Request Sent:")[1:]:
+            service = re.search(r'rpc\.service=(?:"([^"]+)"|(\w+))', request)
+            method = re.search(r"rpc\.method=(\w+)", request)
+            prefix = SERVICES.get(service[1] or service[2]) if service and method else None
+            if prefix:
+                call = f"{prefix}:{method[1]}"
+                USED.add(PERMISSIONS.get(call, call))
+        log.unlink()
 
     def run(self, command, *options):
         return self.execute("terraform", command, "-no-color", *self.variables, *options)
@@ -223,6 +290,25 @@ class Apply(unittest.TestCase):
         self.assertEqual(self.key_state(key), "PendingDeletion")
         self.assertEqual(self.buckets("with-key"), [])
 
+    def test_existing_key(self):
+        example = self.directory / "terraform" / "examples" / "complete"
+        shutil.copy(MODULE / ".terraform.lock.hcl", example)
+        stack = Terraform(example, (self.zips, f"region={REGION}"))
+        stack.apply()
+        self.assertEqual(stack.unexpected_changes(), set())
+        key = stack.json("output", "-json")["facereel"]["value"]["key_arn"]
+        [bucket] = self.buckets("media-faces-results")
+        EMULATOR.client("s3").put_object(Bucket=bucket, Key="results/a/manifest.json", Body=b"{}")
+
+        # Terraform destroys the key of the caller only after the buckets.
+        status, output = stack.run("destroy", "-auto-approve")
+        self.assertNotEqual(status, 0, output)
+        self.assertEqual(self.key_state(key), "Enabled")
+        EMULATOR.client("s3").delete_object(Bucket=bucket, Key="results/a/manifest.json")
+        stack.destroy()
+        self.assertEqual(self.key_state(key), "PendingDeletion")
+        self.assertEqual(self.buckets("media-faces"), [])
+
     def test_two_stacks_of_one_caller(self):
         caller = self.directory / "caller"
         caller.mkdir()
@@ -261,4 +347,9 @@ if __name__ == "__main__":
     tests = [test for suite in tests for test in (suite if isinstance(suite, unittest.TestSuite) else [suite])]
     # Most of the time is spent waiting, so all stacks are applied at the same time.
     with Emulator() as EMULATOR, ThreadPoolExecutor(len(tests)) as pool:
-        sys.exit(not all(list(pool.map(run, tests))))
+        passed = all(list(pool.map(run, tests)))
+    policy = (MODULE / "examples" / "deployer-policy" / "main.tf").read_text()
+    missing = sorted(USED - set(re.findall(r'"(\w+:\w+)"', policy)))
+    if missing:
+        print("examples/deployer-policy does not allow calls that Terraform makes:", *missing)
+    sys.exit(not passed or bool(missing))
