@@ -237,10 +237,33 @@ class Apply(unittest.TestCase):
     def key_state(self, key):
         return EMULATOR.client("kms").describe_key(KeyId=key)["KeyMetadata"]["KeyState"]
 
+    def matched(self, stack, bucket, objects):
+        """The objects whose creation matches a rule of the stack, of these keys and sizes."""
+        events = EMULATOR.client("events")
+        patterns = [rule["EventPattern"] for rule in events.list_rules(NamePrefix=f"{stack}-")["Rules"] if rule.get("EventPattern")]
+        found = []
+        for key, size in objects:
+            event = {
+                "id": "1",
+                "account": "000000000000",
+                "source": "aws.s3",
+                "time": "2026-01-01T00:00:00Z",
+                "region": REGION,
+                "resources": [f"arn:aws:s3:::{bucket}"],
+                "detail-type": "Object Created",
+                "detail": {"bucket": {"name": bucket}, "object": {"key": key, "size": size}, "reason": "CompleteMultipartUpload"},
+            }
+            matches = [events.test_event_pattern(EventPattern=pattern, Event=json.dumps(event))["Result"] for pattern in patterns]
+            found += [key] * sum(matches)
+        return found
+
     def test_default(self):
         stack = self.module("name=default")
         stack.apply()
         self.assertEqual(stack.unexpected_changes(), set())
+        [bucket] = self.buckets("default-uploads")
+        objects = [("a.mp4", 1), ("b/c.MoV", 1), ('"quoted" .mp4', 1), ("empty.mp4", 0), ("a.mp4.txt", 1), ("mp4", 1)]
+        self.assertEqual(self.matched("default", bucket, objects), ["a.mp4", "b/c.MoV", '"quoted" .mp4'])
 
         # A new role gets a new function, and what Lambda deletes with the former function.
         changes = stack.changes('-replace=aws_iam_role.function["resume-execution"]')
@@ -265,6 +288,8 @@ class Apply(unittest.TestCase):
         )
         stack.apply()
         self.assertEqual(stack.unexpected_changes(), set())
+        objects = [("interviews/a.mp4", 1), ("shows/b/c.MOV", 1), ("shows/d.Mp4", 1), ("interviews/empty.mp4", 0), ("others/shows/e.mp4", 1)]
+        self.assertEqual(self.matched("existing", "company-videos", objects), ["interviews/a.mp4", "shows/b/c.MOV"])
         stack.destroy()
         self.assertEqual(self.buckets("company-videos"), ["company-videos"])
         self.assertEqual(self.buckets("existing"), [])
@@ -298,6 +323,9 @@ class Apply(unittest.TestCase):
         self.assertEqual(stack.unexpected_changes(), set())
         key = stack.json("output", "-json")["facereel"]["value"]["key_arn"]
         [bucket] = self.buckets("media-faces-results")
+        # The rule of the topic and the rule of the example. The state machine backfill writes the second object.
+        objects = [("results/interviews/a.mp4/0f/manifest.json", 1), ("backfill/1/manifest.json", 1), ("results/a/summary.json", 1)]
+        self.assertEqual(self.matched("media-faces", bucket, objects), [objects[0][0]] * 2)
         EMULATOR.client("s3").put_object(Bucket=bucket, Key="results/a/manifest.json", Body=b"{}")
 
         # Terraform destroys the key of the caller only after the buckets.
