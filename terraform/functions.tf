@@ -53,7 +53,7 @@ locals {
     fetch-page = {
       description = "Fetches pages of faces from Rekognition and writes them to S3"
       timeout     = 900
-      memory      = 256 # Uses 20 MB; a page with ALL attributes needs 15 ms of a full processor, so 100 ms here, and 20 invocations run in parallel.
+      memory      = 256 # Uses 20 MB; a page with ALL attributes needs 15 ms of a full processor, so 100 ms here, and 10 invocations of an execution run in parallel.
       environment = { RESULTS_BUCKET = local.results_bucket }
     }
     summarize = {
@@ -68,7 +68,7 @@ locals {
 resource "aws_lambda_function" "function" {
   #checkov:skip=CKV_AWS_115:Reserved concurrency reduces the account's pool for other functions; Rekognition's job quota limits these.
   #checkov:skip=CKV_AWS_116:resume-execution has an on-failure destination; Step Functions receives the errors of the others, except for start-waiting-jobs, which runs again after five minutes.
-  #checkov:skip=CKV_AWS_117:The functions call only public AWS APIs, so that a VPC is an option (vpc).
+  #checkov:skip=CKV_AWS_117:The functions call only public AWS APIs; the variable vpc puts them into a VPC.
   #checkov:skip=CKV_AWS_272:The person who deploys the stack builds the zip files from this repository.
   for_each = local.functions
 

@@ -1,9 +1,9 @@
 # Detects the faces in every video that is uploaded to a bucket:
 #
 #   buckets.tf             the upload bucket and the results bucket
-#   upload_events.tf       the rule that starts an execution for each upload
+#   upload_events.tf       the rules that start an execution for each upload
 #   state_machine.tf       the state machine; its definition is in ../statemachine
-#   functions.tf           the Lambda functions that the states call
+#   functions.tf           the Lambda functions
 #   permissions.tf         the functions' roles
 #   completions.tf         the topic for Rekognition's completion messages
 #   waiting_jobs.tf        the schedule that starts the jobs of waiting videos
@@ -39,8 +39,7 @@ locals {
     "us-east-1", "us-east-2", "us-gov-west-1", "us-west-1", "us-west-2",
   ]
 
-  region = data.aws_region.current.id
-
+  region    = data.aws_region.current.id
   account   = data.aws_caller_identity.current.account_id
   partition = data.aws_partition.current.partition
 
@@ -65,6 +64,7 @@ locals {
   state_machine_sources = {
     for name, arn in local.state_machine_arns : name => name == "backfill" ? [arn, "${arn}/*"] : [arn]
   }
+
   log_groups_arn = "arn:${local.partition}:logs:${local.region}:${local.account}:log-group"
   executions_arn = "arn:${local.partition}:states:${local.region}:${local.account}:execution"
 

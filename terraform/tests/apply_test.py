@@ -130,10 +130,11 @@ class Emulator:
 
 
 class Terraform:
-    """A configuration and its state."""
+    """A configuration and its state. `used` collects the permissions of the calls that Terraform makes."""
 
-    def __init__(self, directory, variables):
+    def __init__(self, directory, variables, used=USED):
         self.directory = directory
+        self.used = used
         self.variables = [f"-var={variable}" for variable in variables]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         self.environment = inherited | {
@@ -172,7 +173,7 @@ class Terraform:
             prefix = SERVICES.get(service[1] or service[2]) if service and method else None
             if prefix:
                 call = f"{prefix}:{method[1]}"
-                USED.add(PERMISSIONS.get(call, call))
+                self.used.add(PERMISSIONS.get(call, call))
         log.unlink()
 
     def run(self, command, *options):
@@ -336,6 +337,18 @@ class Apply(unittest.TestCase):
         stack.destroy()
         self.assertEqual(self.key_state(key), "PendingDeletion")
         self.assertEqual(self.buckets("media-faces"), [])
+
+    def test_bucket_of_another_account(self):
+        """The emulator has one account, so this shows that the configuration can be applied, and not that events are forwarded."""
+        EMULATOR.client("s3").create_bucket(Bucket="their-videos")
+        example = self.directory / "terraform" / "examples" / "bucket-of-another-account"
+        shutil.copy(MODULE / ".terraform.lock.hcl", example)
+        # The account of the bucket has other permissions than the deployer of the stack.
+        stack = Terraform(example, (self.zips, f"region={REGION}", "bucket=their-videos"), used=set())
+        stack.apply()
+        self.assertEqual(stack.unexpected_changes(), set())
+        stack.destroy()
+        self.assertEqual(self.buckets("their-videos"), ["their-videos"])
 
     def test_two_stacks_of_one_caller(self):
         caller = self.directory / "caller"
