@@ -81,9 +81,9 @@ async fn a_stack_from_apply_to_destroy() {
     let resources = terraform.resources().await;
     let stack = Stack::new(&emulator, &rekognition, &outputs);
     let manifest = stack.a_video_becomes_a_result("holiday.mp4").await;
-    stack.a_missing_page_is_reported(outputs["functions"]["summarize"].as_str().unwrap(), manifest).await;
+    stack.a_missing_page_is_reported(outputs["function_names"]["summarize"].as_str().unwrap(), manifest).await;
     stack.every_path_of_the_functions(&gates[0]).await;
-    stack.the_schedule_starts_a_waiting_job(outputs["functions"]["start-waiting-jobs"].as_str().unwrap()).await;
+    stack.the_schedule_starts_a_waiting_job(outputs["function_names"]["start-waiting-jobs"].as_str().unwrap()).await;
     stack.running_executions_are_measured(&resources, &gates[1]).await;
     // All findings are reported together, because a run takes minutes.
     let mut findings = unexpected_changes(&terraform.plan().await);
@@ -95,7 +95,7 @@ async fn a_stack_from_apply_to_destroy() {
     existing.create_bucket().bucket("company-videos").send().await.unwrap();
     terraform.set("upload_bucket", "company-videos");
     terraform.set("upload_bucket_take_notifications", "true");
-    terraform.set("upload_prefix", "in/");
+    terraform.set("upload_prefixes", "[\"in/\"]");
     let outputs = terraform.apply().await;
     let moved = Stack::new(&emulator, &rekognition, &outputs);
     moved.uploads.put("elsewhere/ignored.mp4", video("")).await.unwrap();

@@ -54,7 +54,6 @@ impl Terraform {
             .expect("the copy can be written to");
 
         let variables = [
-            ("region", "us-east-1".to_owned()),
             ("architecture", if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" }.to_owned()),
             ("zips_directory", dir.path().join("zips").to_string_lossy().into_owned()),
             ("force_destroy", "true".to_owned()),
@@ -139,6 +138,7 @@ impl Terraform {
                 ("AWS_ACCESS_KEY_ID", "test"),
                 ("AWS_SECRET_ACCESS_KEY", "test"),
                 ("AWS_EC2_METADATA_DISABLED", "true"),
+                ("AWS_REGION", "us-east-1"),
                 ("TF_IN_AUTOMATION", "1"),
                 ("TF_INPUT", "0"),
             ])
