@@ -148,7 +148,7 @@ variable "results_expiration_days" {
 }
 
 variable "force_destroy" {
-  description = "Whether `terraform destroy` deletes the buckets that the stack created, with all videos and results in them."
+  description = "Whether `terraform destroy` deletes the buckets that the stack created, with all videos and results in them. It also allows a change of the key that makes the objects unreadable."
   type        = bool
   default     = false
   nullable    = false

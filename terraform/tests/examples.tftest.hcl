@@ -20,13 +20,14 @@ variables {
 
 run "complete" {
   module { source = "./examples/complete" }
+  variables { reader_account = "210987654321" }
 
   assert {
     condition     = output.facereel.key_arn == aws_kms_key.facereel.arn
     error_message = "The key must encrypt the stack."
   }
   assert {
-    condition     = [for statement in jsondecode(aws_kms_key.facereel.policy).Statement : statement.Sid] == ["Account", "LogGroups", "LogDelivery", "DeadLetters", "Results"]
+    condition     = [for statement in jsondecode(aws_kms_key.facereel.policy).Statement : statement.Sid] == ["Account", "ReadResults", "LogGroups", "LogDelivery", "DeadLetters", "Results"]
     error_message = "The policy of the key must contain the statements of the module."
   }
   assert {

@@ -63,6 +63,10 @@ run "the_state_machine_logs_no_task_tokens" {
     condition     = aws_sfn_state_machine.analyze_video.tracing_configuration[0].enabled
     error_message = "X-Ray tracing must be enabled."
   }
+  assert {
+    condition     = alltrue([for machine in [aws_sfn_state_machine.analyze_video, aws_sfn_state_machine.backfill[0], aws_sfn_state_machine.running_executions] : machine.timeouts.delete == "10m"])
+    error_message = "The deletion of a state machine whose executions wait must fail after 10 minutes."
+  }
 }
 
 run "undelivered_completion_messages_go_to_a_dead_letter_queue" {

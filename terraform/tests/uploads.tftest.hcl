@@ -148,6 +148,7 @@ run "the_longest_prefixes_are_within_the_limits_of_iam" {
   variables {
     name                             = "abcdefghijklmnopqrst"
     customer_managed_key             = true
+    vpc                              = { subnet_ids = ["subnet-1"], security_group_ids = ["sg-1"] }
     upload_bucket                    = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
     upload_bucket_take_notifications = false
     upload_bucket_kms_key_arn        = "arn:aws:kms:eu-west-1:123456789012:key/00000000-0000-0000-0000-000000000000"

@@ -38,6 +38,12 @@ variable "permissions_boundary_arn" {
   default     = null
 }
 
+variable "reader_account" {
+  description = "The account of another team that reads results."
+  type        = string
+  default     = null
+}
+
 data "aws_caller_identity" "current" {}
 
 data "aws_partition" "current" {}
@@ -57,11 +63,10 @@ module "facereel" {
   tags                     = { application = "facereel" }
   zips_directory           = var.zips_directory
 
-  # Another team reads the results.
-  results_bucket_policy_statements = [{
+  results_bucket_policy_statements = [for account in var.reader_account[*] : {
     Sid       = "ReadResults"
     Effect    = "Allow"
-    Principal = { AWS = data.aws_caller_identity.current.account_id }
+    Principal = { AWS = account }
     Action    = "s3:GetObject"
     Resource  = "${module.facereel.results_bucket_arn}/results/*"
   }]
@@ -82,6 +87,14 @@ resource "aws_kms_key" "facereel" {
         Principal = { AWS = "arn:${data.aws_partition.current.partition}:iam::${data.aws_caller_identity.current.account_id}:root" }
         Action    = "kms:*"
         Resource  = "*"
+      }],
+      [for account in var.reader_account[*] : {
+        Sid       = "ReadResults"
+        Effect    = "Allow"
+        Principal = { AWS = account }
+        Action    = "kms:Decrypt"
+        Resource  = "*"
+        Condition = { StringEquals = { "kms:ViaService" = "s3.${var.region}.amazonaws.com" } }
       }],
       module.facereel.key_policy_statements,
     )
