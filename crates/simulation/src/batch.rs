@@ -45,7 +45,8 @@ impl Batch {
             for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
                 scope.spawn(|| {
                     while let Some(seed) = next() {
-                        let run = crate::run(&Scenario::generate(seed));
+                        // A trace does not change a run, but costs time.
+                        let run = crate::run(&Scenario { traced: false, ..Scenario::generate(seed) });
                         lock(&batch).add(seed, run);
                     }
                 });

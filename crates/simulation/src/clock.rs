@@ -35,9 +35,18 @@ impl Clock {
     }
 }
 
-impl TimeSource for Clock {
+/// The clock of a function, which is early or late.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SkewedClock {
+    pub(super) clock: Clock,
+    /// By how many milliseconds it is early; negative if it is late.
+    pub(super) skew_ms: i64,
+}
+
+impl TimeSource for SkewedClock {
     fn now(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_millis(BEGINNING + Self::now(*self))
+        let now = BEGINNING + self.clock.now();
+        SystemTime::UNIX_EPOCH + Duration::from_millis(now.saturating_add_signed(self.skew_ms))
     }
 }
 

@@ -25,12 +25,18 @@ pub enum Kind {
     Video,
     /// A video in a codec that Rekognition does not support.
     UnknownCodec,
+    /// A video whose job fails with a reason of 40,000 characters.
+    Verbose,
     /// A video of more than 6 hours.
     TooLong,
     /// A video of more than 10 GB.
     TooLarge,
     /// A video that Rekognition is not allowed to read.
     Forbidden,
+    /// A video that the functions are not allowed to read.
+    Denied,
+    /// A video in an archive storage class, which is not restored.
+    Archived,
     /// A text file.
     Text,
     /// An empty object.
@@ -42,9 +48,11 @@ impl Kind {
     pub(super) fn errors(self) -> &'static [&'static str] {
         match self {
             Self::Video => &[],
-            Self::UnknownCodec => &["JobFailed"],
+            Self::UnknownCodec | Self::Verbose => &["JobFailed"],
             Self::TooLong | Self::TooLarge => &["VideoTooLarge"],
             Self::Forbidden => &["VideoUnreadable"],
+            Self::Denied => &["AccessDenied"],
+            Self::Archived => &["VideoArchived"],
             Self::Text => &["NotAVideo"],
             Self::Empty => &["VideoEmpty"],
         }
@@ -65,15 +73,74 @@ impl Content {
     pub(super) fn size(&self) -> u64 {
         if self.kind == Kind::TooLarge { 11 << 30 } else { self.bytes().len() as u64 }
     }
+}
+
+/// The faces that one job has found. Another job for the same content finds others, as after a change of Rekognition's model,
+/// and fewer, so that a page of another job is seen in a result.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Faces {
+    /// What the job has analysed.
+    pub(super) content: Content,
+    /// From the id of the job.
+    salt: u64,
+    /// The number of faces in all frames together.
+    pub(super) count: usize,
+}
+
+/// The number of faces in a frame, repeated: half a second a frame.
+const FRAMES: [usize; 4] = [1, 2, 3, 4];
+
+impl Faces {
+    /// The faces that a job finds after `earlier` other jobs have succeeded for the content.
+    pub(super) fn found_by(job_id: &str, content: &Content, earlier: u32) -> Self {
+        let salt = u64::from_str_radix(&job_id[..8], 16).expect("hexadecimal digits");
+        let count = content.faces - content.faces * earlier.min(3) as usize / 4;
+        Self { content: content.clone(), salt, count }
+    }
+
+    /// The time of a face in the video, in milliseconds.
+    pub(super) fn timestamp(index: usize) -> usize {
+        let (cycle, mut rest, mut frame) = (index / 10, index % 10, 0);
+        while rest >= FRAMES[frame] {
+            rest -= FRAMES[frame];
+            frame += 1;
+        }
+        (cycle * FRAMES.len() + frame) * 500
+    }
 
     /// A face exactly as Rekognition writes it: an element of `Faces`.
     pub(super) fn face(&self, index: usize) -> String {
-        let (timestamp, confidence) = (index / 3 * 500, (self.id + index as u64) * 7919 % 10_000);
+        let (timestamp, confidence) = (Self::timestamp(index), self.ten_thousandths(index));
         format!("{{\"Timestamp\":{timestamp},\"Face\":{{\"Confidence\":99.{confidence:04}}}}}")
     }
 
-    /// All faces as JSON Lines, as the pages store them.
-    pub(super) fn lines(&self) -> String {
-        (0..self.faces).map(|index| self.face(index) + "\n").collect()
+    /// The confidence in a face: the ten-thousandths above 99 percent.
+    pub(super) fn ten_thousandths(&self, index: usize) -> u64 {
+        (self.content.id + self.salt + index as u64) * 7919 % 10_000
+    }
+
+    /// Faces as JSON Lines, as the pages store them.
+    pub(super) fn lines(&self, indices: std::ops::Range<usize>) -> String {
+        indices.map(|index| self.face(index) + "\n").collect()
+    }
+
+    /// The duration of the video in milliseconds.
+    pub(super) fn duration_ms(&self) -> usize {
+        self.count.checked_sub(1).map_or(0, |last| Self::timestamp(last) + 500)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_job_finds_other_faces() {
+        let content = Content { id: 1, kind: Kind::Video, faces: 20, job_ms: 1, failures: 0 };
+        let (first, second) = (Faces::found_by("00000001", &content, 0), Faces::found_by("00000002", &content, 1));
+        assert_eq!((first.count, second.count), (20, 15));
+        assert_ne!(first.face(0), second.face(0));
+        let timestamps: Vec<_> = (0..11).map(Faces::timestamp).collect();
+        assert_eq!(timestamps, [0, 500, 500, 1000, 1000, 1000, 1500, 1500, 1500, 1500, 2000]);
     }
 }

@@ -1,7 +1,7 @@
 //! Runs a scenario: starts the services, triggers every event at its time, lets the operator repair what has failed,
 //! and checks the result.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use serde_json::{Value, json};
@@ -10,11 +10,14 @@ use tokio::task::{JoinHandle, spawn_local};
 
 use crate::clock::{Ms, SECOND, rfc3339, sleep};
 use crate::content::{Content, Kind};
+use crate::identity::RESULT_FOLDERS;
 use crate::lambda::Functions;
-use crate::machine::{Execution, Machine, Status};
-use crate::scenario::{Scenario, Upload};
+use crate::machine::{self, Execution, Machine, Status};
+use crate::s3::run_lifecycle_rules;
+use crate::scenario::{Backfill, Scenario, Upload};
+use crate::slots::run_second_stack;
 use crate::world::{Cloud, RESULTS, UPLOADS, World, hash};
-use crate::{DEFINITION, ExecutionEnd, PaidJob, Run, check, sns, wire};
+use crate::{BACKFILL, DEFINITION, ExecutionEnd, PaidJob, Run, check, monitor, schedule, sns};
 
 /// How long functions may still run after the last execution has ended.
 const LAST_FUNCTIONS: Ms = 600 * SECOND;
@@ -22,7 +25,7 @@ const LAST_FUNCTIONS: Ms = 600 * SECOND;
 /// Runs a scenario to its end.
 pub(super) async fn run(scenario: &Scenario) -> Run {
     let (started_jobs, mut new_jobs) = mpsc::unbounded_channel();
-    let simulation = Rc::new(Simulation::new(Cloud::new(World::new(scenario, started_jobs))));
+    let simulation = Rc::new(Simulation::new(scenario, Cloud::new(World::new(scenario, started_jobs))));
     let Simulation { cloud, functions, .. } = &*simulation;
 
     let (sns_cloud, subscriber) = (cloud.clone(), functions.clone());
@@ -31,16 +34,28 @@ pub(super) async fn run(scenario: &Scenario) -> Run {
             spawn_local(sns::publish_completion(sns_cloud.clone(), subscriber.clone(), job));
         }
     });
+    let schedule = spawn_local(schedule::run(cloud.clone(), functions.clone(), scenario.schedule_phase));
+    let lifecycle = spawn_local(run_lifecycle_rules(cloud.clone()));
+    let monitor = spawn_local(monitor::run(cloud.clone()));
+    if let Some(stack) = scenario.second_stack {
+        spawn_local(run_second_stack(cloud.clone(), stack));
+    }
     for (key, body) in &scenario.foreign_objects {
         cloud.lock().s3.put(RESULTS, key, body.as_bytes(), body.len() as u64);
     }
-    // These tasks only start executions; `all_ended` waits for the executions themselves.
+    let operator = {
+        let (simulation, scenario) = (Rc::clone(&simulation), scenario.clone());
+        spawn_local(async move { simulation.operate(&scenario).await })
+    };
+    // These tasks only start executions.
     for task in simulation.spawn_events(scenario) {
         task.await.expect("a task does not panic");
     }
+    simulation.events_are_over.set(true);
+    operator.await.expect("a task does not panic");
     simulation.all_ended().await;
-    let makespan = cloud.lock().executions.iter().map(|execution| execution.ended).max().unwrap_or_default();
-    simulation.operate(scenario).await;
+    let ends = |execution: &Execution| execution.runs.first().map_or(0, |(_, until)| *until);
+    let makespan = cloud.lock().executions.iter().map(ends).max().unwrap_or_default();
 
     // The last messages arrive, and the last functions end.
     if scenario.fault_rates.message_late > 0.0 {
@@ -55,6 +70,9 @@ pub(super) async fn run(scenario: &Scenario) -> Run {
     simulation.all_ended().await;
     sleep(LAST_FUNCTIONS).await;
     messages.abort();
+    schedule.abort();
+    monitor.abort();
+    lifecycle.abort();
 
     let left_to_expire = check::all(&mut cloud.lock(), scenario);
     result(&mut cloud.lock(), makespan, left_to_expire)
@@ -74,6 +92,8 @@ fn result(world: &mut World, makespan: Ms, left_to_expire: usize) -> Run {
         hash: hash(&trace),
         trace,
         coverage: std::mem::take(&mut world.coverage),
+        transitions: world.transitions,
+        calls: std::mem::take(&mut world.calls),
         makespan,
         jobs,
         most_events: world.executions.iter().map(|execution| execution.events).max().unwrap_or_default(),
@@ -90,7 +110,7 @@ impl ExecutionEnd {
             Status::Succeeded(_) => (String::new(), String::new()),
             other => (format!("{other:?}"), String::new()),
         };
-        Self { execution: execution.name.clone(), error, cause }
+        Self { execution: execution.name.clone(), error, cause, ended: execution.ended }
     }
 }
 
@@ -101,15 +121,17 @@ pub(super) struct Simulation {
     machine: Rc<Machine>,
     /// The executions that were started or redriven, by their index.
     pub(super) running: RefCell<Vec<(usize, JoinHandle<()>)>>,
+    /// Whether every event of the scenario has occurred.
+    pub(super) events_are_over: Cell<bool>,
 }
 
 impl Simulation {
-    fn new(cloud: Cloud) -> Self {
-        let functions = Functions::new(&cloud, wire::clients(&cloud));
+    fn new(scenario: &Scenario, cloud: Cloud) -> Self {
+        let functions = Functions::new(&cloud, scenario.seed, scenario.clock_skew);
         let definition = DEFINITION.replace("${partition}", "aws");
         let definition = serde_json::from_str(&definition).expect("the definition is JSON");
         let machine = Rc::new(Machine::new(&cloud, functions.clone(), definition));
-        Self { cloud, functions, machine, running: RefCell::default() }
+        Self { cloud, functions, machine, running: RefCell::default(), events_are_over: Cell::new(false) }
     }
 
     /// Spawns a task for each event of the scenario; it waits until the event's time.
@@ -128,7 +150,7 @@ impl Simulation {
         }
         for (index, (at, input)) in scenario.manual.iter().cloned().enumerate() {
             // The names order the callbacks of a job, so another name gives a seed another run.
-            tasks.push(self.spawn_at(at, move |this| this.start(format!("console-{index}"), input)));
+            tasks.push(self.spawn_at(at, move |this| _ = this.start(format!("console-{index}"), input)));
         }
         for at in scenario.aborts.iter().copied() {
             tasks.push(self.spawn_at(at, |this| this.abort_any()));
@@ -139,6 +161,10 @@ impl Simulation {
                 sleep(at).await;
                 sns::deliver_forged(&this.cloud, &this.functions, message).await;
             }));
+        }
+        if let Some(backfill) = scenario.backfill {
+            let this = Rc::clone(self);
+            tasks.push(spawn_local(async move { this.backfill(backfill).await }));
         }
         if let Some(at) = scenario.deploy {
             tasks.push(self.spawn_at(at, |this| {
@@ -185,12 +211,35 @@ impl Simulation {
         for (delivery, after) in deliveries {
             sleep(after - passed).await;
             passed = after;
-            self.start(format!("event-{index}_{delivery}"), event.clone());
+            let execution = self.start(format!("event-{index}_{delivery}"), event.clone());
+            self.cloud.lock().executions[execution].requested = vec![at];
         }
     }
 
-    /// Starts an execution.
-    pub(super) fn start(&self, name: String, input: Value) {
+    /// Starts the backfill, as `facereel backfill` does, and waits for its end.
+    async fn backfill(&self, Backfill { at, at_once }: Backfill) {
+        sleep(at).await;
+        let list = format!("backfill/{at}/videos.json");
+        {
+            let mut world = self.cloud.lock();
+            let results: Vec<_> = world.s3.keys(RESULTS, RESULT_FOLDERS).map(|(key, _)| key.to_owned()).collect();
+            let without_result = |key: &str| !results.iter().any(|result| result.contains(key));
+            let keys = world.s3.keys(UPLOADS, "").filter(|(key, _)| without_result(key));
+            let videos = keys.enumerate().map(|(number, (key, _))| {
+                json!({ "bucket": UPLOADS, "key": key, "name": format!("backfill-{number}-{at}") })
+            });
+            let videos = Value::from(videos.collect::<Vec<_>>()).to_string();
+            world.log(|| format!("a backfill of {videos} begins"));
+            world.s3.put(RESULTS, &list, videos.as_bytes(), videos.len() as u64);
+        }
+        let definition =
+            serde_json::from_str(&BACKFILL.replace("${partition}", "aws")).expect("the definition is JSON");
+        let machine = machine::Backfill::new(&self.cloud, definition);
+        machine.run(json!({ "videos": list, "at_once": at_once }), |name, input| self.start(name, input)).await;
+    }
+
+    /// Starts an execution; returns its index.
+    pub(super) fn start(&self, name: String, input: Value) -> usize {
         let execution = {
             let mut world = self.cloud.lock();
             let execution = Execution::new(name, input, world.now());
@@ -198,12 +247,16 @@ impl Simulation {
             world.executions.len() - 1
         };
         self.run(execution);
+        execution
     }
 
     /// Runs an execution from its current state.
     pub(super) fn run(&self, execution: usize) {
         let running = spawn_local(Rc::clone(&self.machine).run(execution));
-        self.running.borrow_mut().push((execution, running));
+        let mut all = self.running.borrow_mut();
+        // A redriven execution has ended before.
+        all.retain(|(other, _)| *other != execution);
+        all.push((execution, running));
     }
 
     /// Waits for all executions.

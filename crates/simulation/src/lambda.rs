@@ -1,8 +1,10 @@
 //! Lambda: runs the real functions, kills them, refuses invocations, and retries asynchronous ones.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
 
 use futures_util::FutureExt as _;
 use lambda_runtime::Diagnostic;
@@ -16,14 +18,29 @@ use serde_json::{Value, json};
 use tokio::select;
 use tokio::sync::oneshot;
 
-use crate::clock::{MINUTE, Ms, SECOND, sleep};
+use crate::clock::{HOUR, MINUTE, Ms, SECOND, sleep};
 use crate::faults::Service;
 use crate::machine::Failure;
 use crate::scenario::InjectedBug;
-use crate::world::{Cloud, RESULTS};
+use crate::wire;
+use crate::world::{Cloud, PUBLISH_ROLE, RESULTS};
 
-/// The account's quota of concurrent executions of functions.
-const CONCURRENCY: usize = 1000;
+/// How long Lambda keeps an asynchronous event that it cannot deliver, as terraform deploys the function
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html>).
+fn max_event_age(function: Function) -> Ms {
+    if function == Function::StartWaitingJobs { 5 * MINUTE } else { 6 * HOUR }
+}
+
+/// The pauses before an asynchronous event is delivered again to a function that has failed, as terraform deploys it.
+fn pauses(function: Function) -> &'static [Ms] {
+    if function == Function::StartWaitingJobs { &[] } else { &[MINUTE, 2 * MINUTE] }
+}
+
+/// The longest pause before Lambda delivers an event again that it could not deliver.
+const MAX_PAUSE: Ms = 5 * MINUTE;
+
+/// The errors with which Lambda refuses an invocation: the function has not run.
+const REFUSALS: [&str; 2] = ["Lambda.ServiceException", "Lambda.TooManyRequestsException"];
 
 /// The function that a placeholder of the definition names: the placeholders serve as ARNs here.
 pub(super) fn from_arn(arn: &str) -> Option<Function> {
@@ -39,12 +56,18 @@ fn timeout(function: Function) -> Ms {
 #[derive(Debug, Clone)]
 pub(super) struct Functions {
     cloud: Cloud,
-    clients: Clients,
+    /// Each function has its own clock.
+    clients: Rc<BTreeMap<Function, Clients>>,
 }
 
 impl Functions {
-    pub(super) fn new(cloud: &Cloud, clients: Clients) -> Self {
-        Self { cloud: cloud.clone(), clients }
+    /// Deploys the functions. Their clocks are at most `clock_skew` early or late.
+    pub(super) fn new(cloud: &Cloud, seed: u64, clock_skew: Ms) -> Self {
+        // A separate generator, so that a scenario without skew has the same random values.
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let skew = i64::try_from(clock_skew).expect("a few seconds");
+        let clients = Function::ALL.iter().map(|function| (*function, wire::clients(cloud, rng.i64(-skew..=skew))));
+        Self { cloud: cloud.clone(), clients: Rc::new(clients.collect()) }
     }
 
     /// Invokes a function and waits for its result. If this future is dropped, the function still runs on, as on AWS.
@@ -58,7 +81,7 @@ impl Functions {
         if result_lost {
             let after = {
                 let mut world = self.cloud.lock();
-                world.cover("fault: result lost");
+                world.fault("result lost");
                 world.rng.u64(0..5 * SECOND)
             };
             sleep(after).await;
@@ -70,12 +93,13 @@ impl Functions {
     /// Refuses an invocation, or returns when the function is killed (if at all) and whether its result is lost.
     fn admit(&self, function: Function) -> Result<(Option<Ms>, bool), Failure> {
         let mut world = self.cloud.lock();
+        world.count_call(&format!("invocation of {}", function.name()));
         let fault_rates = world.fault_rates();
         let refused = if world.is_unavailable(Service::Lambda) || world.chance(fault_rates.not_invoked) {
-            world.cover("fault: not invoked");
+            world.fault("not invoked");
             Some("Lambda.ServiceException")
-        } else if world.running >= CONCURRENCY {
-            world.cover("Lambda throttled by concurrency");
+        } else if world.running >= world.concurrency {
+            world.fault("Lambda throttled by concurrency");
             Some("Lambda.TooManyRequestsException")
         } else {
             None
@@ -85,7 +109,15 @@ impl Functions {
             return Err(Failure::new(error, "simulated".to_owned()));
         }
         world.running += 1;
-        let kill_after = world.chance(fault_rates.killed).then(|| world.rng.u64(0..800));
+        let kill_after = world.chance(fault_rates.killed).then(|| {
+            let within = match world.rng.u8(0..8) {
+                0 => timeout(function),
+                1 => 30 * SECOND,
+                // Most invocations end within a second.
+                _ => 800,
+            };
+            world.rng.u64(0..within)
+        });
         Ok((kill_after, world.chance(fault_rates.result_lost)))
     }
 
@@ -98,7 +130,7 @@ impl Functions {
         self.cloud.lock().log(|| format!(" {function:?} begins"));
         let answer = select! { biased;
             () = sleep(kill_after.unwrap_or(Ms::MAX / 2).min(timeout(function))) => {
-                self.cloud.lock().cover(&format!("{function:?} killed"));
+                self.cloud.lock().fault(&format!("{function:?} killed"));
                 let error = if kill_after.is_some() { "Runtime.ExitError" } else { "Sandbox.Timedout" };
                 Err(Failure::new(error, format!("{function:?} was killed")))
             }
@@ -120,7 +152,7 @@ impl Functions {
     }
 
     async fn run(&self, function: Function, payload: Value) -> Result<Value, Failure> {
-        let Self { clients, .. } = self;
+        let clients = &self.clients[&function];
         if function == Function::Summarize && self.cloud.lock().injected_bug == Some(InjectedBug::FailsWithUnknownError)
         {
             return Err(Failure::new("UnknownError", String::new()));
@@ -136,7 +168,7 @@ impl Functions {
                 let config = start_detection::Config {
                     results_bucket: results_bucket(),
                     completion_topic_arn: self.cloud.lock().topic.clone(),
-                    publish_role_arn: "arn:aws:iam::123456789012:role/publish".to_owned(),
+                    publish_role_arn: PUBLISH_ROLE.to_owned(),
                     face_attributes: lambdas::job::FaceAttributes::Default,
                 };
                 answer(start_detection::start_detection(clients, &config, request(&payload))).await
@@ -157,19 +189,30 @@ impl Functions {
         }
     }
 
-    /// Invokes resume-execution asynchronously: after a failure Lambda invokes it twice more, and then the event is a
-    /// dead letter.
-    pub(super) async fn invoke_asynchronously(&self, event: Value) {
-        for wait in [MINUTE, 2 * MINUTE, 0] {
-            if self.invoke(Function::ResumeExecution, event.clone()).await.is_ok() {
-                return;
+    /// Invokes a function asynchronously: after a failure Lambda may invoke it again. An event that it cannot deliver
+    /// returns to its queue. The events of resume-execution that remain are dead letters.
+    pub(super) async fn invoke_asynchronously(&self, function: Function, event: Value) {
+        let began = self.cloud.lock().now();
+        let (mut retries, mut pause) = (pauses(function).iter().copied(), SECOND);
+        loop {
+            let Err(failure) = self.invoke(function, event.clone()).await else { return };
+            let wait = if REFUSALS.contains(&failure.error.as_str()) {
+                pause = MAX_PAUSE.min(2 * pause);
+                (self.cloud.lock().now() < began + max_event_age(function)).then_some(pause)
+            } else {
+                retries.next()
+            };
+            match wait {
+                Some(wait) => sleep(wait).await,
+                None => break,
             }
-            sleep(wait).await;
         }
-        let mut world = self.cloud.lock();
-        world.cover("dead letter");
-        world.log(|| "an event becomes a dead letter".to_owned());
-        world.dead_letters.push(event);
+        if function == Function::ResumeExecution {
+            let mut world = self.cloud.lock();
+            world.cover("dead letter");
+            world.log(|| "an event becomes a dead letter".to_owned());
+            world.dead_letters.push(event);
+        }
     }
 }
 
@@ -187,5 +230,33 @@ async fn answer<T: serde::Serialize, E: Into<Diagnostic> + Debug>(
             let Diagnostic { error_type, error_message } = error.into();
             Err(Failure { error: error_type, cause: error_message })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::schedule;
+
+    /// The number after `name` in a file of the module.
+    fn deployed(file: &str, name: &str) -> u64 {
+        let path = format!("{}/../../terraform/{file}", env!("CARGO_MANIFEST_DIR"));
+        let text = fs::read_to_string(path).unwrap();
+        let (_, rest) = text.split_once(name).unwrap_or_else(|| panic!("no {name} in {file}"));
+        let digits = rest.trim_start_matches([' ', '=', '(']).chars().take_while(char::is_ascii_digit);
+        digits.collect::<String>().parse().unwrap()
+    }
+
+    #[test]
+    fn events_are_delivered_as_terraform_deploys_it() {
+        for (function, file) in
+            [(Function::ResumeExecution, "completions.tf"), (Function::StartWaitingJobs, "waiting_jobs.tf")]
+        {
+            assert_eq!(deployed(file, "maximum_retry_attempts"), pauses(function).len() as u64, "{file}");
+            assert_eq!(deployed(file, "maximum_event_age_in_seconds") * SECOND, max_event_age(function), "{file}");
+        }
+        assert_eq!(deployed("waiting_jobs.tf", "= \"rate") * MINUTE, schedule::PERIOD);
     }
 }

@@ -14,12 +14,16 @@ mod clock;
 mod content;
 mod driver;
 mod faults;
+mod identity;
 mod lambda;
 mod machine;
+mod monitor;
 mod operator;
 mod rekognition;
 mod s3;
 mod scenario;
+mod schedule;
+mod slots;
 mod sns;
 mod tasks;
 mod wire;
@@ -31,10 +35,15 @@ pub use batch::{Batch, Limits};
 pub use clock::{DAY, HOUR, MINUTE, Ms, SECOND};
 pub use content::{Content, Kind};
 pub use faults::{FaultRates, Outage, Service};
-pub use scenario::{InjectedBug, Scenario, UnspecifiedBehaviour, Upload, Versioning};
+pub use scenario::{
+    Backfill, DeniedKey, InjectedBug, OtherWorkload, Scenario, SecondStack, UnspecifiedBehaviour, Upload, Versioning,
+};
 
-/// The state machine's definition.
+/// The definition of the state machine that analyses a video.
 const DEFINITION: &str = include_str!("../../../statemachine/analyze-video.asl.json");
+
+/// The definition of the state machine that starts an execution for each video of a list.
+const BACKFILL: &str = include_str!("../../../statemachine/backfill.asl.json");
 
 /// What happened in a run of a scenario.
 #[derive(Debug)]
@@ -47,7 +56,11 @@ pub struct Run {
     pub hash: String,
     /// How often each fault, each error of a state, each redrive and other notable events occurred.
     pub coverage: BTreeMap<String, u64>,
-    /// From the beginning to the end of the last execution, before the operator redrives any.
+    /// The number of state transitions, including retries: Step Functions bills each.
+    pub transitions: u64,
+    /// The number of calls of each operation of AWS, and of invocations of each function. S3 and Lambda bill each.
+    pub calls: BTreeMap<String, u64>,
+    /// From the beginning to the first end of the last execution, before the operator redrives it.
     pub makespan: Ms,
     /// The jobs, in the order in which they were started.
     pub jobs: Vec<PaidJob>,
@@ -82,6 +95,8 @@ pub struct ExecutionEnd {
     pub error: String,
     /// The error's cause; empty if there is none.
     pub cause: String,
+    /// When it ended last.
+    pub ended: Ms,
 }
 
 /// Runs a scenario to its end. Panics if the definition uses a field, a type of state or a resource that is not

@@ -1,16 +1,17 @@
 //! The two calls of Rekognition, with its quotas, idempotency and expiry.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
 use std::ops::Range;
 
 use serde_json::{Value, json};
 
 use crate::clock::{DAY, HOUR, MINUTE, Ms, SECOND, epoch, readable};
-use crate::content::{Content, Kind};
+use crate::content::{Content, Faces, Kind};
+use crate::identity::NULL_VERSION;
 use crate::machine::Status;
-use crate::s3::NULL_VERSION;
-use crate::scenario::{InjectedBug, Scenario};
+use crate::scenario::{InjectedBug, Scenario, UnspecifiedBehaviour};
+use crate::slots::Slots;
 use crate::wire::{Answer, Call};
 use crate::world::World;
 
@@ -27,6 +28,9 @@ const STOP_NOTICED_WITHIN: Ms = 5 * MINUTE;
 /// The upper bound of the delay after which a job is visible, with `UnspecifiedBehaviour::jobs_visible_late`.
 const VISIBLE_WITHIN: Ms = 5 * SECOND;
 
+/// The upper bound of the delay after which the slot of a job is free, with `UnspecifiedBehaviour::slots_free_late`.
+const FREE_WITHIN: Ms = MINUTE;
+
 /// Rekognition's state for the account.
 #[derive(Debug)]
 pub(super) struct Rekognition {
@@ -36,13 +40,13 @@ pub(super) struct Rekognition {
     tokens: BTreeMap<String, String>,
     /// The number of jobs for each key and content.
     tried: BTreeMap<(String, u64), u32>,
-    /// Jobs in progress, ordered by their end.
-    running: BTreeSet<(Ms, String)>,
-    slots: usize,
-    starts: Rate,
+    pub(super) slots: Slots,
+    /// When Start was called last.
+    pub(super) last_start: Ms,
+    pub(super) starts: Rate,
     gets: Rate,
     /// The maximum number of faces on a page; Rekognition may return fewer than `MaxResults`.
-    faces_per_page: usize,
+    pub(super) faces_per_page: usize,
 }
 
 /// A face-detection job.
@@ -64,13 +68,32 @@ pub(super) struct SimulatedJob {
 /// How a job ends.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum JobOutcome {
-    Succeeds(Content),
-    Fails(&'static str),
+    Succeeds(Faces),
+    Fails(String),
+}
+
+impl fmt::Display for SimulatedJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, idempotency_key, started, ends, .. } = self;
+        let (id, idempotency_key, started, ends) =
+            (&id[..8], &idempotency_key[..8], readable(*started), readable(*ends));
+        write!(f, "job {id}… with the idempotency key {idempotency_key}…, from {started} to {ends}")
+    }
 }
 
 impl SimulatedJob {
     pub(super) fn runs(&self, now: Ms) -> bool {
         now < self.ends
+    }
+
+    /// The version of the object, if the request named one.
+    pub(super) fn version(&self) -> Option<&str> {
+        self.request.pointer("/Video/S3Object/Version").and_then(Value::as_str)
+    }
+
+    /// Whether the job has found the faces of a content.
+    pub(super) fn has_analysed(&self, content: &Content) -> bool {
+        matches!(&self.outcome, JobOutcome::Succeeds(faces) if faces.content == *content)
     }
 
     /// Whether Rekognition no longer has the job's results.
@@ -81,7 +104,7 @@ impl SimulatedJob {
 
 /// A quota of calls a second, as a token bucket that holds the calls of one second.
 #[derive(Debug)]
-struct Rate {
+pub(super) struct Rate {
     per_second: f64,
     left: f64,
     seen: Ms,
@@ -94,7 +117,7 @@ impl Rate {
 
     #[expect(clippy::cast_precision_loss, reason = "a scenario has fewer than 2^52 milliseconds")]
     /// Takes a call from the quota; returns whether there was one left.
-    fn take(&mut self, now: Ms) -> bool {
+    pub(super) fn take(&mut self, now: Ms) -> bool {
         self.left = (self.left + (now - self.seen) as f64 / 1000.0 * self.per_second).min(self.per_second);
         self.seen = now;
         let taken = self.left >= 1.0;
@@ -111,19 +134,12 @@ impl Rekognition {
             jobs: BTreeMap::new(),
             tokens: BTreeMap::new(),
             tried: BTreeMap::new(),
-            running: BTreeSet::new(),
-            slots: scenario.slots,
+            slots: Slots::new(scenario),
+            last_start: 0,
             starts: Rate::new(scenario.starts_per_second),
             gets: Rate::new(scenario.gets_per_second),
             faces_per_page: scenario.faces_per_page,
         }
-    }
-
-    fn slots_taken(&mut self, now: Ms) -> usize {
-        while self.running.first().is_some_and(|(ends, _)| *ends <= now) {
-            self.running.pop_first();
-        }
-        self.running.len()
     }
 }
 
@@ -134,17 +150,16 @@ impl World {
         let now = self.now();
         match call.operation.as_str() {
             "StartFaceDetection" => {
-                self.cover("call Start");
+                self.rekognition.last_start = now;
                 if !self.rekognition.starts.take(now) {
-                    self.cover("Start throttled by its rate");
+                    self.fault("Start throttled by its rate");
                     return Answer::json_error("ProvisionedThroughputExceededException", "the rate of Start");
                 }
                 self.start_face_detection(request)
             }
             "GetFaceDetection" => {
-                self.cover("call Get");
                 if !self.rekognition.gets.take(now) {
-                    self.cover("Get throttled by its rate");
+                    self.fault("Get throttled by its rate");
                     return Answer::json_error("ProvisionedThroughputExceededException", "the rate of Get");
                 }
                 self.get_face_detection(&request)
@@ -166,11 +181,14 @@ impl World {
             self.add_violation(format!("StartFaceDetection was called with {request}"));
             return Answer::json_error("InvalidParameterException", "");
         }
-        let full = self.rekognition.slots_taken(now) >= self.rekognition.slots;
+        let full = self.rekognition.slots.are_full(now);
         if full && self.unspecified.limit_before_idempotency {
             return self.limit_exceeded();
         }
-        if let Some(answer) = self.answer_for_known_token(&token, &request) {
+        let known = self.answer_for_known_token(&token, &request);
+        if !self.unspecified.object_before_idempotency
+            && let Some(answer) = known
+        {
             return answer;
         }
         let version = request.pointer("/Video/S3Object/Version").and_then(Value::as_str);
@@ -181,7 +199,7 @@ impl World {
         }
         let object = self.s3.get(&bucket, &key, version);
         let content = match object.map(|object| self.contents[&object.etag].clone()) {
-            None | Some(Content { kind: Kind::Forbidden, .. }) => {
+            None | Some(Content { kind: Kind::Forbidden | Kind::Denied | Kind::Archived, .. }) => {
                 return Answer::json_error("InvalidS3ObjectException", "the object cannot be read");
             }
             Some(Content { kind: Kind::TooLong, .. }) => {
@@ -189,6 +207,9 @@ impl World {
             }
             Some(content) => content,
         };
+        if let Some(answer) = known {
+            return answer;
+        }
         if full {
             return self.limit_exceeded();
         }
@@ -216,6 +237,11 @@ impl World {
     fn answer_for_known_token(&mut self, token: &str, request: &Value) -> Option<Answer> {
         let job = &self.rekognition.jobs[self.rekognition.tokens.get(token)?];
         let from = if self.unspecified.token_expires_after_job_end { job.ends } else { job.started };
+        let failed = matches!(job.outcome, JobOutcome::Fails(_)) && !job.runs(self.now());
+        if failed && self.unspecified.failed_tokens_forgotten {
+            self.cover("token of a failed job forgotten");
+            return None;
+        }
         if self.now() >= from + RETENTION || self.injected_bug == Some(InjectedBug::IgnoresClientRequestToken) {
             return None;
         }
@@ -232,14 +258,18 @@ impl World {
         let key = text(&request, "/Video/S3Object/Name");
         let tried = self.rekognition.tried.entry((key.clone(), content.id)).or_default();
         *tried += 1;
-        let outcome = match content.kind {
-            Kind::Video if *tried > content.failures => JobOutcome::Succeeds(content.clone()),
-            Kind::Video => JobOutcome::Fails("an internal error"),
-            _ => JobOutcome::Fails("unsupported codec/format"),
-        };
+        let tried = *tried;
         let id: String = (0..64).map(|_| char::from(self.rng.choice(*b"0123456789abcdef").expect("some"))).collect();
+        let outcome = match (content.kind, tried.checked_sub(content.failures + 1)) {
+            (Kind::Video, Some(earlier)) => JobOutcome::Succeeds(Faces::found_by(&id, content, earlier)),
+            (Kind::Video, None) => JobOutcome::Fails("an internal error".to_owned()),
+            (Kind::Verbose, _) => JobOutcome::Fails("for reasons. ".repeat(40_000 / 13)),
+            _ => JobOutcome::Fails("unsupported codec/format".to_owned()),
+        };
         // From the random id: another random value would change the runs of all seeds.
-        let delay = Ms::from_str_radix(&id[..8], 16).expect("hexadecimal digits") % VISIBLE_WITHIN;
+        let random = Ms::from_str_radix(&id[..8], 16).expect("hexadecimal digits");
+        let (visible_after, free_after) = (random % VISIBLE_WITHIN, random % FREE_WITHIN);
+        let UnspecifiedBehaviour { jobs_visible_late, slots_free_late, .. } = self.unspecified;
         let job = SimulatedJob {
             id: id.clone(),
             idempotency_key: text(&request, "/JobTag"),
@@ -248,17 +278,22 @@ impl World {
             topic: text(&request, "/NotificationChannel/SNSTopicArn"),
             request,
             started: now,
-            visible: now + if self.unspecified.jobs_visible_late { delay } else { 0 },
+            visible: now + if jobs_visible_late { visible_after } else { 0 },
             ends: now + content.job_ms,
             outcome,
         };
         self.log(|| {
             let SimulatedJob { key, idempotency_key, outcome, .. } = &job;
             let (ends, id, idempotency_key) = (readable(job.ends), &id[..8], &idempotency_key[..8]);
-            format!("job {id}… of {key} with the idempotency key {idempotency_key}… ends at {ends}: {outcome:?}")
+            let outcome = match outcome {
+                JobOutcome::Succeeds(faces) => format!("{} faces in the content {}", faces.count, faces.content.id),
+                JobOutcome::Fails(reason) => format!("fails with {reason}"),
+            };
+            format!("job {id}… of {key} with the idempotency key {idempotency_key}… ends at {ends}: {outcome}")
         });
         self.cover("job");
-        self.rekognition.running.insert((job.ends, id.clone()));
+        let free = job.ends + if slots_free_late { free_after } else { 0 };
+        self.rekognition.slots.take(id.clone(), free);
         self.rekognition.tokens.insert(job.idempotency_key.clone(), id.clone());
         self.rekognition.jobs.insert(id.clone(), job);
         self.started_jobs.send(id.clone()).ok();
@@ -286,12 +321,12 @@ impl World {
         if (job.runs(now) && !early) || hidden {
             return Answer::json(&merged(fields, json!({ "JobStatus": "IN_PROGRESS" })));
         }
-        let content = match &job.outcome {
+        let faces = match &job.outcome {
             JobOutcome::Fails(reason) => {
                 let failed = json!({ "JobStatus": "FAILED", "StatusMessage": reason });
                 return Answer::json(&merged(fields, failed));
             }
-            JobOutcome::Succeeds(content) => content,
+            JobOutcome::Succeeds(faces) => faces,
         };
         let token = request["NextToken"].as_str();
         let Some(from) = token.map_or(Some(0), |token| page_of(token, id, now)) else {
@@ -299,29 +334,29 @@ impl World {
             return Answer::json_error("InvalidPaginationTokenException", "expired, or of another job");
         };
         let most = request["MaxResults"].as_u64().and_then(|most| usize::try_from(most).ok()).unwrap_or(1000);
-        let until = content.faces.min(from + most.min(self.rekognition.faces_per_page));
-        let next = (until < content.faces).then(|| page_token(id, until, now));
-        page(fields, content, from..until, next.as_deref())
+        let until = faces.count.min(from + most.min(self.rekognition.faces_per_page));
+        let next = (until < faces.count).then(|| page_token(id, until, now));
+        page(fields, faces, from..until, next.as_deref())
     }
 }
 
 /// The answer of `GetFaceDetection` with a page of faces.
-fn page(fields: Value, content: &Content, indices: Range<usize>, next: Option<&str>) -> Answer {
+fn page(fields: Value, faces: &Faces, indices: Range<usize>, next: Option<&str>) -> Answer {
     let from = indices.start;
-    let mut faces = String::new();
+    let mut elements = String::new();
     for index in indices {
         let comma = if index == from { "" } else { "," };
-        write!(faces, "{comma}{}", content.face(index)).expect("writing to a string succeeds");
+        write!(elements, "{comma}{}", faces.face(index)).expect("writing to a string succeeds");
     }
     let finished = json!({
         "JobStatus": "SUCCEEDED",
         "NextToken": next,
-        "VideoMetadata": { "Codec": "h264", "DurationMillis": content.faces * 500, "Format": "QuickTime / MOV",
+        "VideoMetadata": { "Codec": "h264", "DurationMillis": faces.duration_ms(), "Format": "QuickTime / MOV",
             "FrameRate": 30.0, "FrameHeight": 1080, "FrameWidth": 1920 },
     });
     // Added as text, because the results must have exactly these bytes.
     let body = merged(fields, finished).to_string();
-    let body = format!("{},\"Faces\":[{faces}]}}", &body[..body.len() - 1]);
+    let body = format!("{},\"Faces\":[{elements}]}}", &body[..body.len() - 1]);
     Answer { status: 200, headers: Vec::new(), body: body.into_bytes() }
 }
 

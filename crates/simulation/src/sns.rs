@@ -1,5 +1,6 @@
 //! SNS: delivers Rekognition's completion messages, and messages of other publishers.
 
+use lambdas::functions::Function;
 use serde_json::{Value, json};
 
 use crate::clock::{DAY, HOUR, MINUTE, Ms, SECOND, rfc3339, sleep};
@@ -59,7 +60,9 @@ pub(super) async fn publish_completion(cloud: Cloud, functions: Functions, job: 
         let event = event(&cloud, &[&message]);
         cloud.lock().log(|| format!("the message of job {}… arrives", &job.id[..8]));
         let functions = functions.clone();
-        tokio::task::spawn_local(async move { functions.invoke_asynchronously(event).await });
+        tokio::task::spawn_local(
+            async move { functions.invoke_asynchronously(Function::ResumeExecution, event).await },
+        );
     }
 }
 
@@ -77,7 +80,7 @@ pub(super) async fn deliver_forged(cloud: &Cloud, functions: &Functions, message
         world.cover("fault: message forged");
         world.log(|| format!("a forged message arrives: {message}"));
     }
-    functions.invoke_asynchronously(event).await;
+    functions.invoke_asynchronously(Function::ResumeExecution, event).await;
 }
 
 /// The event that Lambda passes to the function.

@@ -16,6 +16,11 @@ use crate::world::{Cloud, World};
 /// (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>).
 pub(super) const MAX_PAYLOAD_BYTES: usize = 262_144;
 
+/// The limits of `SendTaskFailure`
+/// (<https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskFailure.html>).
+const MAX_ERROR_CHARS: usize = 256;
+const MAX_CAUSE_CHARS: usize = 32_768;
+
 /// Without faults, the completion message of the job resumes an execution: long before a heartbeat is missed.
 const MAX_RESUME_DELAY: Ms = 5 * MINUTE;
 
@@ -62,6 +67,13 @@ impl Drop for Token {
     }
 }
 
+impl Tasks {
+    /// Whether a task of an execution waits for a callback.
+    pub(super) fn has_open(&self, execution: usize) -> bool {
+        self.open.values().any(|open| open.execution == execution)
+    }
+}
+
 impl World {
     /// Whether a task still waits for a callback with this token.
     pub(super) fn is_open(&self, token: &str) -> bool {
@@ -72,6 +84,13 @@ impl World {
     pub(super) fn states_answers(&mut self, call: &Call) -> Answer {
         let request: Value = serde_json::from_slice(&call.body).unwrap_or_default();
         let token = request["taskToken"].as_str().unwrap_or_default();
+        if let Some(denied) = &self.denied_key
+            && (denied.from..denied.until).contains(&self.now())
+            && token.ends_with(&format!("-of-{}", denied.execution))
+        {
+            self.fault("KMS key denied");
+            return Answer::json_error("KmsAccessDeniedException", "the key of the state machine is not accessible");
+        }
         if call.operation == "SendTaskHeartbeat"
             && let Some(open) = self.tasks.open.get(token)
         {
@@ -103,6 +122,10 @@ impl World {
             }
             "SendTaskFailure" => {
                 let text = |name: &str| request[name].as_str().unwrap_or_default().to_owned();
+                let (error, cause) = (text("error").chars().count(), text("cause").chars().count());
+                if error > MAX_ERROR_CHARS || cause > MAX_CAUSE_CHARS {
+                    self.add_violation(format!("{call} with an error of {error} and a cause of {cause} characters"));
+                }
                 Err(Failure { error: text("error"), cause: text("cause") })
             }
             _ => {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
 
 use crate::clock::{Clock, HOUR, MINUTE, Ms, readable};
 use crate::content::Content;
@@ -12,13 +13,16 @@ use crate::faults::{FaultRates, Outage, Service};
 use crate::machine::Execution;
 use crate::rekognition::Rekognition;
 use crate::s3::{Object, S3};
-use crate::scenario::{InjectedBug, Scenario, UnspecifiedBehaviour};
+use crate::scenario::{DeniedKey, InjectedBug, Scenario, UnspecifiedBehaviour};
 use crate::tasks::Tasks;
 
 /// The bucket of the videos.
 pub(super) const UPLOADS: &str = "uploads";
 /// The bucket of results, pending callbacks and queue entries.
 pub(super) const RESULTS: &str = "results";
+
+/// The ARN of the role that Rekognition assumes to publish.
+pub(super) const PUBLISH_ROLE: &str = "arn:aws:iam::123456789012:role/publish";
 
 /// A handle to the shared state. Everything runs on one thread, so taking the lock never blocks.
 #[derive(Debug, Clone)]
@@ -51,12 +55,23 @@ pub(super) struct World {
     pub(super) executions: Vec<Execution>,
     /// The contents of the uploaded objects, by entity tag.
     pub(super) contents: BTreeMap<String, Content>,
-    /// Every object that was uploaded, with its key.
-    pub(super) uploaded: Vec<(String, Object)>,
+    /// Every object that was uploaded, with its key and the time.
+    pub(super) uploaded: Vec<(Ms, String, Object)>,
     /// The topic of new jobs; a deployment changes it.
     pub(super) topic: String,
+    pub(super) denied_key: Option<DeniedKey>,
+    /// By how much the clocks of the functions are early or late at most.
+    pub(super) clock_skew: Ms,
     /// The number of functions that run now.
     pub(super) running: usize,
+    /// The account's quota of functions that run at the same time.
+    pub(super) concurrency: usize,
+    /// When faults of services and functions occurred, in order.
+    pub(super) fault_times: Vec<Ms>,
+    /// The records of started and completed jobs: when each was written, its key, and the id of the job.
+    pub(super) recorded_jobs: Vec<(Ms, String, String)>,
+    /// Changes when a queue entry is written.
+    pub(super) entry_written: watch::Sender<()>,
     /// Events for which resume-execution has failed three times.
     pub(super) dead_letters: Vec<serde_json::Value>,
     /// The rules that were broken.
@@ -65,6 +80,10 @@ pub(super) struct World {
     pub(super) coverage: BTreeMap<String, u64>,
     /// Receives the id of each job that is started, for its completion message.
     pub(super) started_jobs: UnboundedSender<String>,
+    /// The number of states that were entered, and of their retries.
+    pub(super) transitions: u64,
+    /// The number of calls and invocations, by operation or function.
+    pub(super) calls: BTreeMap<String, u64>,
     fault_rates: FaultRates,
     outages: Vec<Outage>,
     faults_end: Ms,
@@ -82,18 +101,26 @@ impl World {
             fault_free: scenario.is_fault_free(),
             injected_bug: scenario.injected_bug,
             get_ms: scenario.get_ms,
-            s3: S3::new(scenario),
+            s3: S3::new(scenario, clock),
             rekognition: Rekognition::new(scenario),
             tasks: Tasks::default(),
             executions: Vec::new(),
             contents: BTreeMap::new(),
             uploaded: Vec::new(),
             topic: "arn:aws:sns:us-east-1:123456789012:completions-1".to_owned(),
+            denied_key: scenario.denied_key.clone(),
+            clock_skew: scenario.clock_skew,
             running: 0,
+            concurrency: scenario.concurrency,
+            fault_times: Vec::new(),
+            recorded_jobs: Vec::new(),
+            entry_written: watch::Sender::new(()),
             dead_letters: Vec::new(),
             violations: Vec::new(),
             coverage: BTreeMap::new(),
             started_jobs,
+            transitions: 0,
+            calls: BTreeMap::new(),
             fault_rates: scenario.fault_rates,
             outages: scenario.outages.clone(),
             faults_end: scenario.faults_end,
@@ -121,7 +148,7 @@ impl World {
         if self.chance(self.fault_rates().outage) {
             let (service, from) = (self.rng.choice(Service::ALL).expect("some"), self.now());
             let until = (from + self.rng.u64(MINUTE..HOUR)).min(self.faults_end);
-            self.cover("fault: outage");
+            self.fault("outage");
             self.log(|| format!("{service:?} is unavailable until {}", readable(until)));
             self.outages.push(Outage { service, from, until });
         }
@@ -137,7 +164,7 @@ impl World {
         self.log(|| format!("{key} is uploaded: {content:?}"));
         let object = self.s3.put(UPLOADS, key, &content.bytes(), content.size());
         self.contents.insert(object.etag.clone(), content.clone());
-        self.uploaded.push((key.to_owned(), object.clone()));
+        self.uploaded.push((self.now(), key.to_owned(), object.clone()));
         object
     }
 
@@ -157,16 +184,34 @@ impl World {
 
     /// Counts a notable event.
     pub(super) fn cover(&mut self, event: &str) {
-        match self.coverage.get_mut(event) {
-            Some(count) => *count += 1,
-            None => _ = self.coverage.insert(event.to_owned(), 1),
+        count(&mut self.coverage, event);
+    }
+
+    /// Counts a fault of a service or of a function.
+    pub(super) fn fault(&mut self, fault: &str) {
+        self.cover(&format!("fault: {fault}"));
+        let now = self.now();
+        if self.fault_times.last() != Some(&now) {
+            self.fault_times.push(now);
         }
+    }
+
+    /// Counts a call of an operation, or an invocation of a function.
+    pub(super) fn count_call(&mut self, name: &str) {
+        count(&mut self.calls, name);
     }
 
     /// The trace: one line for each event.
     pub(super) fn trace(&self) -> String {
         let lines = self.events.iter().flatten().map(|(at, line)| format!("{} {line}", readable(*at)));
         lines.collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn count(counts: &mut BTreeMap<String, u64>, name: &str) {
+    match counts.get_mut(name) {
+        Some(count) => *count += 1,
+        None => _ = counts.insert(name.to_owned(), 1),
     }
 }
 

@@ -70,7 +70,10 @@ fn an_invalid_input_fails_with_a_named_error() {
         (event("/detail/object/key", json!("gone.mp4")), "VideoNotFound", "no object at s3://uploads/gone.mp4"),
         (json!({"bucket": "elsewhere", "key": "good.mp4"}), "VideoNotFound", "s3://elsewhere/good.mp4"),
         (json!({"bucket": "uploads", "key": "good.mp4/"}), "VideoNotFound", "s3://uploads/good.mp4/"),
-        (json!({"bucket": "uploads", "key": "good.mp4", "version_id": "none"}), "VideoNotFound", "(version none)"),
+        (json!({"bucket": "uploads", "key": "good.mp4", "version_id": "version-77"}), "VideoNotFound", "version-77)"),
+        (json!({"bucket": "uploads", "key": "good.mp4", "version_id": "none"}), "VideoUnreadable", "is malformed"),
+        (json!({"bucket": "Not_A_Name", "key": "good.mp4"}), "VideoUnreadable", "is malformed"),
+        (json!({"bucket": "another-region", "key": "good.mp4"}), "VideoUnreadable", "in another Region"),
     ];
     let manual = rows.iter().map(|(input, ..)| (SECOND, input.clone())).collect();
     let run = run_without_violations(&Scenario { manual, ..scenario() });
@@ -92,6 +95,8 @@ fn an_object_that_is_no_good_video_fails_with_a_named_error() {
         (Kind::TooLong, "VideoTooLarge", "6 hours"),
         (Kind::Forbidden, "VideoUnreadable", "cannot read s3://uploads/bad-5.mp4"),
         (Kind::UnknownCodec, "JobFailed", "unsupported codec/format"),
+        (Kind::Archived, "VideoArchived", "aws s3api restore-object"),
+        (Kind::Denied, "AccessDenied", "grant it to the role of the function"),
     ];
     let mut scenario = scenario();
     for (index, (kind, ..)) in rows.iter().enumerate() {

@@ -4,8 +4,11 @@
 //! `cargo test` runs fixed seeds only, so that its result is always the same. `scripts/search-seeds` searches for new
 //! ones; `cargo run -p simulation -- replay 17` prints every event of one.
 
+mod common;
+
 use std::collections::BTreeMap;
 
+use common::{assert_no_violation, count, repairs, upload, video};
 use serde_json::json;
 use simulation::{
     Batch, Content, FaultRates, HOUR, InjectedBug, Kind, Limits, MINUTE, Ms, Run, SECOND, Scenario,
@@ -23,6 +26,13 @@ const REQUIRED_COVERAGE: &[&str] = &[
     "callback too late",
     "heartbeat of a closed task",
     "job not visible yet",
+    "backfill",
+    "backfill iteration: StepFunctions.AWSStepFunctionsException",
+    "backfill iteration: StepFunctions.SdkClientException",
+    "backfill iteration: States.TaskFailed",
+    "job of the second stack",
+    "more than 20 queue entries",
+    "token of a failed job forgotten",
     "dead letter",
     "deploy",
     "fault: aborted",
@@ -38,19 +48,35 @@ const REQUIRED_COVERAGE: &[&str] = &[
     "fault: result lost",
     "fault: slow",
     "fault: throttled",
-    "StartDetection killed",
-    "ResumeExecution killed",
-    "ListPages killed",
-    "FetchPage killed",
-    "Summarize killed",
+    "fault: InspectVideo killed",
+    "fault: StartDetection killed",
+    "fault: ResumeExecution killed",
+    "fault: StartWaitingJobs killed",
+    "fault: ListPages killed",
+    "fault: FetchPage killed",
+    "fault: Summarize killed",
+    "fault: Lambda throttled by concurrency",
+    "fault: KMS key denied",
+    "HeadObject: 301 PermanentRedirect",
+    "HeadObject: 400 InvalidBucketName",
+    "HeadObject: 403 AccessDenied",
+    "GetObject: 403 InvalidObjectState",
+    "InspectVideo failed: NotAVideo",
+    "InspectVideo failed: VideoArchived",
+    "InspectVideo failed: VideoEmpty",
+    "InspectVideo failed: VideoNotFound",
+    "InspectVideo failed: VideoTooLarge",
+    "InspectVideo failed: VideoUnreadable",
     "StartDetection failed: JobFailed",
-    "StartDetection failed: NotAVideo",
-    "StartDetection failed: VideoEmpty",
+    "StartDetection failed: VideoReplaced",
     "StartDetection failed: VideoNotFound",
     "StartDetection failed: VideoTooLarge",
     "StartDetection failed: VideoUnreadable",
     "StartDetection failed: States.HeartbeatTimeout",
     "StartDetection failed: States.Timeout",
+    "given up by the operator",
+    "repair while others run",
+    "redrive of InspectVideo",
     "redrive of StartDetection",
     "redrive of ListPages",
     "redrive of FetchPages",
@@ -88,19 +114,6 @@ fn equal_seeds_have_equal_runs() {
     assert_ne!(run(&Scenario::generate(1)).hash, run(&Scenario::generate(2)).hash);
 }
 
-fn video(id: u64, faces: usize, job_ms: Ms) -> Content {
-    Content { id, kind: Kind::Video, faces, job_ms, failures: 0 }
-}
-
-fn upload(at: Ms, key: &str, content: Content) -> Upload {
-    Upload { at, key: key.to_owned(), content, events: vec![SECOND] }
-}
-
-#[track_caller]
-fn assert_no_violation(run: &Run) {
-    assert!(run.violations.is_empty(), "{:#?}\n{}", run.violations, run.trace);
-}
-
 /// Each check finds the bug that it is written for.
 mod injected_bug_is_found {
     use super::*;
@@ -128,21 +141,21 @@ mod injected_bug_is_found {
 
     #[test]
     fn a_content_that_is_paid_twice() {
-        // The second execution starts while the job of the first one runs: later it would find the completed job.
-        let mut scenario = scenario();
-        for upload in &mut scenario.uploads {
-            upload.events = vec![SECOND, 30 * SECOND];
-        }
+        // If the answer to Start is lost, Start is called again.
+        let fault_rates = FaultRates { answer_lost: 0.3, ..FaultRates::default() };
+        let scenario = Scenario { fault_rates, faults_end: 10 * MINUTE, ..scenario() };
         assert_found(InjectedBug::IgnoresClientRequestToken, scenario, "was paid twice");
     }
 
     #[test]
     fn a_success_that_is_reported_before_the_end_of_the_job() {
-        assert_found(
-            InjectedBug::ReportsSuccessEarly,
-            scenario(),
-            "received a success that names a job that still runs",
-        );
+        // The second execution starts while the job of the first one runs, and asks for its status.
+        let mut scenario = scenario();
+        for upload in &mut scenario.uploads {
+            upload.events = vec![SECOND, 30 * SECOND];
+        }
+        let message = "received a success that names a job that still runs";
+        assert_found(InjectedBug::ReportsSuccessEarly, scenario, message);
     }
 
     #[test]
@@ -164,6 +177,21 @@ mod injected_bug_is_found {
     #[test]
     fn a_manifest_that_is_written_before_its_pages() {
         assert_found(InjectedBug::DelaysPages, scenario(), "was written before");
+    }
+
+    #[test]
+    fn a_manifest_that_is_written_before_its_summary() {
+        assert_found(InjectedBug::DelaysSummaries, scenario(), "was written before");
+    }
+
+    #[test]
+    fn a_manifest_that_is_replaced_by_that_of_another_job() {
+        assert_found(InjectedBug::ReplacesManifests, scenario(), "was replaced by the manifest of another job");
+    }
+
+    #[test]
+    fn a_summary_with_another_number() {
+        assert_found(InjectedBug::ChangesSummaries, scenario(), "its summary is");
     }
 
     #[test]
@@ -301,8 +329,7 @@ mod regressions {
             let unspecified = UnspecifiedBehaviour { heartbeat_is_timeout, ..UnspecifiedBehaviour::default() };
             let run = run(&Scenario { uploads: uploads.collect(), unspecified, slots: 1, ..Scenario::fault_free(1) });
             assert_no_violation(&run);
-            let repaired = |event: &String| event.starts_with("redrive of") || event.starts_with("new execution");
-            assert!(!run.coverage.keys().any(repaired), "{:?}\n{}", run.coverage, run.trace);
+            assert_eq!(repairs(&run), 0, "{:?}\n{}", run.coverage, run.trace);
         }
     }
 
@@ -337,7 +364,7 @@ mod regressions {
                 ..Scenario::fault_free(seed)
             });
             assert_no_violation(&run);
-            stopped += run.coverage.get("heartbeat of a closed task").copied().unwrap_or_default();
+            stopped += count(&run, "heartbeat of a closed task");
         }
         assert!(stopped > 0, "no execution was stopped while it waited");
     }
@@ -370,9 +397,35 @@ mod regressions {
         assert_no_violation(&run);
         // The video, and the one that every scenario ends with.
         assert_eq!((run.jobs.len(), run.executions.len()), (2, 2));
-        // 3 pages: StartDetection 6, ListPages 5, FetchPages 4 + 3 * 7, MorePages? 2, Summarize 5, start and end.
-        assert_eq!(run.most_events, 6 + 5 + 4 + 3 * 7 + 2 + 5 + 2);
+        // 3 pages: InspectVideo 5, StartDetection 6, ListPages 5, FetchPages 4 + 3 * 7, MorePages? 2, Summarize 5, start
+        // and end.
+        assert_eq!(run.most_events, 5 + 6 + 5 + 4 + 3 * 7 + 2 + 5 + 2);
     }
+}
+
+/// What AWS bills for a video besides the job: state transitions, invocations and calls of S3.
+#[test]
+fn the_cost_of_one_video() {
+    let one = |faces| {
+        let uploads = vec![upload(0, "a.mp4", video(1, faces, MINUTE))];
+        run(&Scenario { uploads, gets_per_second: 20.0, ..Scenario::fault_free(1) })
+    };
+    // Every scenario ends with one more video, of one page.
+    let none = run(&Scenario::fault_free(1));
+    let (small, large) = (one(1000), one(3000));
+    for run in [&small, &large] {
+        assert_no_violation(run);
+        let calls = run.calls.iter().map(|(name, count)| (name, count - none.calls.get(name).copied().unwrap_or(0)));
+        println!("{} state transitions, {:?}", run.transitions - none.transitions, calls.collect::<Vec<_>>());
+    }
+    assert_eq!(small.transitions, 2 * none.transitions);
+    // Each page is one iteration of the Map.
+    assert_eq!(large.transitions, small.transitions + 2);
+    for operation in ["StartFaceDetection", "SendTaskSuccess"] {
+        assert_eq!((none.calls[operation], large.calls[operation]), (1, 2), "{operation}");
+    }
+    // Each page is read once to list it and once to fetch it.
+    assert_eq!(large.calls["GetFaceDetection"], small.calls["GetFaceDetection"] + 2 * 2);
 }
 
 /// The largest video that Rekognition accepts: 6 hours, 100 faces a frame, 2 frames a second.
@@ -404,8 +457,7 @@ fn many_large_results_at_the_same_time_wait_for_their_pages() {
     let run = run(&scenario);
     println!("{} s; {} events; {:?}", (run.makespan - HOUR) / SECOND, run.most_events, run.coverage);
     assert_no_violation(&run);
-    let failed = run.coverage.keys().filter(|event| event.starts_with("redrive") || event.starts_with("new execution"));
-    assert_eq!(failed.collect::<Vec<_>>(), Vec::<&String>::new());
+    assert_eq!(repairs(&run), 0, "{:?}", run.coverage);
     assert!(run.most_events < 18_750 / 10, "{} events for a hundred pages", run.most_events);
 }
 
@@ -434,18 +486,19 @@ mod a_burst {
             latest = latest.max(*started);
         }
         let ratio = run.makespan as f64 / ideal as f64;
-        let rate =
-            |event: &str| run.coverage.get(event).copied().unwrap_or_default() as f64 / (run.makespan / SECOND) as f64;
+        let rate = |counts: &BTreeMap<String, u64>, event: &str| {
+            counts.get(event).copied().unwrap_or_default() as f64 / (run.makespan / SECOND) as f64
+        };
         println!(
             "{} videos: makespan {} s, ideal {} s, ratio {ratio:.3}; overtaken by {} s at most; {:.2} Start/s ({:.2} throttled), {:.2} Get/s ({:.2} throttled)",
             scenario.uploads.len(),
             run.makespan / SECOND,
             ideal / SECOND,
             overtaken / SECOND,
-            rate("call Start"),
-            rate("Start throttled by its rate"),
-            rate("call Get"),
-            rate("Get throttled by its rate"),
+            rate(&run.calls, "StartFaceDetection"),
+            rate(&run.coverage, "fault: Start throttled by its rate"),
+            rate(&run.calls, "GetFaceDetection"),
+            rate(&run.coverage, "fault: Get throttled by its rate"),
         );
         Figures { ratio, overtaken, run }
     }
@@ -455,10 +508,10 @@ mod a_burst {
         assert!(figures.overtaken <= 5 * MINUTE, "overtaken by {} ms", figures.overtaken);
         assert!(figures.ratio < 1.1, "a slot was idle: {}", figures.ratio);
         assert_eq!(figures.run.jobs.len(), figures.run.executions.len(), "one job and one execution for each video");
-        let count = |event: &str| figures.run.coverage.get(event).copied().unwrap_or_default();
-        assert_eq!(count("Start throttled by its rate"), 0);
+        assert_eq!(count(&figures.run, "fault: Start throttled by its rate"), 0);
         // Pages of several videos may be read in the same second: the SDK retries these calls.
-        assert!(count("Get throttled by its rate") * 100 < count("call Get"), "{:?}", figures.run.coverage);
+        let gets = figures.run.calls["GetFaceDetection"];
+        assert!(count(&figures.run, "fault: Get throttled by its rate") * 100 < gets, "{:?}", figures.run.coverage);
     }
 
     #[test]
@@ -502,7 +555,7 @@ mod a_single_fault {
     macro_rules! faults {
         ($($name:ident: $chance:literal,)*) => {
             $(#[test]
-            fn $name() {
+                        fn $name() {
                 assert_no_rule_is_broken(FaultRates { $name: $chance, ..FaultRates::default() });
             })*
         };

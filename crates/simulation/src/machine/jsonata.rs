@@ -10,6 +10,7 @@ use jsonata_core::parser;
 use jsonata_core::value::JValue;
 use serde_json::{Map, Value, json};
 
+use crate::clock::Ms;
 use crate::machine::Failure;
 
 thread_local! {
@@ -22,9 +23,12 @@ pub(super) struct Scope<'a> {
     /// `$states`.
     pub(super) states: Value,
     pub(super) variables: &'a Map<String, Value>,
-    /// What `$millis()` returns: milliseconds since 1970, in virtual time.
-    pub(super) now_ms: u64,
+    /// `$millis()`.
+    pub(super) millis: Ms,
 }
+
+/// The variable that replaces `$millis()`, which would read the clock of this machine.
+const MILLIS: &str = "virtual_millis";
 
 impl Scope<'_> {
     /// Evaluates every expression inside `template`.
@@ -49,14 +53,17 @@ impl Scope<'_> {
         let parsed = if let Some(known) = known {
             known
         } else {
-            let virtual_time = source.replace("$millis()", "$now_ms");
+            assert!(!source.contains("$now("), "the function $now is not simulated");
+            let virtual_time = source.replace("$millis()", &format!("${MILLIS}"));
             let parsed = Rc::new(parser::parse(&virtual_time).map_err(|error| failure(error.to_string()))?);
             PARSED.with_borrow_mut(|all| all.insert(source.to_owned(), Rc::clone(&parsed)));
             parsed
         };
         let mut context = Context::new();
         context.bind("states".to_owned(), self.states.clone().into());
-        context.bind("now_ms".to_owned(), json!(self.now_ms).into());
+        if source.contains("$millis()") {
+            context.bind(MILLIS.to_owned(), json!(self.millis).into());
+        }
         for (name, value) in self.variables.iter().filter(|(name, _)| source.contains(&format!("${name}"))) {
             context.bind(name.clone(), value.clone().into());
         }
@@ -80,13 +87,20 @@ mod tests {
             unreachable!()
         };
         let states = json!({"input": {"key": "a b"}, "context": {"Execution": {"Name": "e"}}});
-        Scope { states, variables: &variables, now_ms: 1_799_053_200_000 }.evaluate(template)
+        Scope { states, variables: &variables, millis: 1_799_053_200_123 }.evaluate(template)
     }
 
     #[test]
     fn strings_that_are_expressions_are_evaluated_at_any_depth() {
         let template = json!({"a": ["{% $states.input.key %}", "plain {% $n %}"], "b": {"c": "{% $n + 1 %}"}, "d": 1});
         assert_eq!(evaluate(&template).unwrap(), json!({"a": ["a b", "plain {% $n %}"], "b": {"c": 8}, "d": 1}));
+    }
+
+    #[test]
+    fn the_time_is_virtual() {
+        assert_eq!(evaluate(&json!("{% $millis() %}")).unwrap(), json!(1_799_053_200_123_u64));
+        let since = "{% $floor(($millis() - $toMillis('2027-01-04T09:00:00Z')) / 100) %}";
+        assert_eq!(evaluate(&json!(since)).unwrap(), json!(1));
     }
 
     #[test]

@@ -2,19 +2,21 @@
 //!
 //! Only what the definition uses is simulated: any other field, type of state or resource causes a panic.
 
+mod backfill;
+mod execution;
 mod jsonata;
 mod retry;
 
-use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
+pub(super) use backfill::Backfill;
+pub(super) use execution::{Execution, Failure, REPLAY, Status};
+use execution::{MAX_EVENTS, Position};
 use futures_util::stream::{self, StreamExt as _};
 use jsonata::Scope;
-use lambdas::input;
-use lambdas::video::Location;
 use retry::Retries;
 use serde_json::{Map, Value, json};
 use tokio::select;
@@ -22,102 +24,8 @@ use tokio::select;
 use crate::clock::{Ms, SECOND, epoch, rfc3339, sleep};
 use crate::lambda::{Functions, from_arn};
 use crate::tasks::{MAX_PAYLOAD_BYTES, Token};
-use crate::world::{Cloud, World};
+use crate::world::Cloud;
 use lambdas::functions::Function;
-
-/// The quota of Step Functions for the events of a history
-/// (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>).
-pub(super) const MAX_EVENTS: u64 = 25_000;
-
-/// Why a state or an execution failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Failure {
-    pub(super) error: String,
-    pub(super) cause: String,
-}
-
-impl Failure {
-    pub(super) fn new(error: &str, cause: String) -> Self {
-        Self { error: error.to_owned(), cause }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.error, self.cause)
-    }
-}
-
-/// The status of an execution.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Status {
-    Running,
-    Succeeded(Value),
-    Failed(Failure),
-    TimedOut,
-    Aborted,
-    /// It has failed, and the operator has started a new execution instead.
-    Replaced,
-}
-
-/// One execution.
-#[derive(Debug)]
-pub(super) struct Execution {
-    pub(super) name: String,
-    pub(super) input: Value,
-    pub(super) started: Ms,
-    /// When it was started or last redriven.
-    pub(super) entered: Ms,
-    pub(super) ended: Ms,
-    pub(super) status: Status,
-    pub(super) redrives: u64,
-    pub(super) events: u64,
-    /// The size of its largest payload, in bytes.
-    pub(super) payload: usize,
-    /// The state that it is in or has failed in: a redrive enters this state again.
-    position: Option<Position>,
-}
-
-/// A state that was entered, with everything that is needed to enter it again.
-#[derive(Debug, Clone)]
-struct Position {
-    state: String,
-    input: Value,
-    variables: Map<String, Value>,
-    /// The outputs of the iterations of a Map that have succeeded, by index.
-    done: Vec<Option<Value>>,
-}
-
-impl Execution {
-    pub(super) fn new(name: String, input: Value, now: Ms) -> Self {
-        Self {
-            name,
-            input,
-            started: now,
-            entered: now,
-            ended: 0,
-            status: Status::Running,
-            redrives: 0,
-            events: 0,
-            payload: 0,
-            position: None,
-        }
-    }
-
-    /// The name of the state that it is in or has failed in; empty before it runs.
-    pub(super) fn state(&self) -> &str {
-        self.position.as_ref().map_or("", |position| &position.state)
-    }
-
-    /// The location of the video that its input names; `None` if the input is invalid.
-    pub(super) fn video(&self) -> Option<Location> {
-        input::location(self.input.clone()).ok()
-    }
-
-    fn arn(&self) -> String {
-        format!("arn:aws:states:us-east-1:123456789012:execution:analyze-video:{}", self.name)
-    }
-}
 
 /// The state machine.
 #[derive(Debug)]
@@ -202,7 +110,7 @@ impl Machine {
             world.executions[branch.execution].position = Some(position.clone());
             world.maybe_begin_outage();
         }
-        self.cloud.lock().cover("state entered");
+        self.cloud.lock().transitions += 1;
         self.count_events(branch, 1)?;
         let result = match state["Type"].as_str() {
             Some("Task") => Some(self.run_task(branch, state, position).await?),
@@ -304,7 +212,10 @@ impl Machine {
                 delay
             };
             match delay {
-                Some(delay) => sleep(delay).await,
+                Some(delay) => {
+                    sleep(delay).await;
+                    self.cloud.lock().transitions += 1;
+                }
                 None => return Err(failure),
             }
         }
@@ -375,6 +286,9 @@ impl Machine {
                 () = token.heartbeat.notified() => missed.set(sleep(heartbeat)),
                 () = &mut deadline => return Err(timed_out(timeout)),
                 () = &mut missed, if returned || unspecified.heartbeat_from_task_start => {
+                    if returned {
+                        self.cloud.lock().check_callback_is_stored(&token.name);
+                    }
                     let error =
                         if unspecified.heartbeat_is_timeout { "States.Timeout" } else { "States.HeartbeatTimeout" };
                     return Err(Failure::new(error, format!("no heartbeat or callback within {heartbeat} ms")));
@@ -420,7 +334,7 @@ impl Machine {
         for (name, value) in more {
             states[name] = (*value).clone();
         }
-        Scope { states, variables: &position.variables, now_ms: epoch(world.now()) }
+        Scope { states, variables: &position.variables, millis: epoch(world.now()) }
     }
 
     /// Counts events of the history as Step Functions does
@@ -445,26 +359,6 @@ impl Machine {
             return Ok(());
         }
         Err(Failure::new("States.DataLimitExceeded", format!("a payload of {bytes} bytes")))
-    }
-}
-
-impl World {
-    /// Ends an execution.
-    pub(super) fn end(&mut self, execution: usize, status: &Status) {
-        let now = self.now();
-        let execution = &mut self.executions[execution];
-        execution.ended = now;
-        execution.events += 1;
-        let (name, state) = (execution.name.clone(), execution.state().to_owned());
-        execution.status = status.clone();
-        if *status == Status::TimedOut {
-            self.add_violation(format!("{name} waited forever in {state}: it has timed out"));
-        }
-        self.log(|| match status {
-            Status::Succeeded(output) => format!("{name} SUCCEEDED: {output}"),
-            Status::Failed(failure) => format!("{name} FAILED in {state}: {failure}"),
-            other => format!("{name} {other:?} in {state}"),
-        });
     }
 }
 
