@@ -129,6 +129,12 @@ async fn a_stack_from_apply_to_destroy() {
     assert!(existing.head_bucket().bucket("company-videos").send().await.is_ok(), "an existing bucket is not deleted");
     let buckets = existing.list_buckets().send().await.unwrap();
     assert_eq!(buckets.buckets().len(), 1, "the created buckets are deleted, with all of their objects");
+
+    // A new stack with a customer-managed key. The services make the calls of KMS, so that the recorders see none of them.
+    terraform.set("customer_managed_key", "true");
+    let outputs = terraform.apply().await;
+    Stack::new(&emulator, &rekognition, &outputs).a_video_becomes_a_result("in/encrypted.mp4").await;
+    terraform.destroy().await;
 }
 
 /// An applied stack, and the clients to use it.
