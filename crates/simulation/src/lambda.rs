@@ -130,7 +130,9 @@ impl Functions {
         self.cloud.lock().log(|| format!(" {function:?} begins"));
         let answer = select! { biased;
             () = sleep(kill_after.unwrap_or(Ms::MAX / 2).min(timeout(function))) => {
-                self.cloud.lock().fault(&format!("{function:?} killed"));
+                let mut world = self.cloud.lock();
+                world.last_disturbance = world.now();
+                world.fault(&format!("{function:?} killed"));
                 let error = if kill_after.is_some() { "Runtime.ExitError" } else { "Sandbox.Timedout" };
                 Err(Failure::new(error, format!("{function:?} was killed")))
             }

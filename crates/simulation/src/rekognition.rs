@@ -102,7 +102,7 @@ impl SimulatedJob {
     }
 }
 
-/// A quota of calls a second, as a token bucket that holds the calls of one second.
+/// A quota of calls a second, as a token bucket that holds the calls of one second, or one call.
 #[derive(Debug)]
 pub(super) struct Rate {
     per_second: f64,
@@ -112,13 +112,13 @@ pub(super) struct Rate {
 
 impl Rate {
     fn new(per_second: f64) -> Self {
-        Self { per_second, left: per_second, seen: 0 }
+        Self { per_second, left: per_second.max(1.0), seen: 0 }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a scenario has fewer than 2^52 milliseconds")]
     /// Takes a call from the quota; returns whether there was one left.
     pub(super) fn take(&mut self, now: Ms) -> bool {
-        self.left = (self.left + (now - self.seen) as f64 / 1000.0 * self.per_second).min(self.per_second);
+        self.left = (self.left + (now - self.seen) as f64 / 1000.0 * self.per_second).min(self.per_second.max(1.0));
         self.seen = now;
         let taken = self.left >= 1.0;
         if taken {

@@ -88,6 +88,7 @@ impl World {
             && (denied.from..denied.until).contains(&self.now())
             && token.ends_with(&format!("-of-{}", denied.execution))
         {
+            self.last_disturbance = self.now();
             self.fault("KMS key denied");
             return Answer::json_error("KmsAccessDeniedException", "the key of the state machine is not accessible");
         }

@@ -210,6 +210,9 @@ impl World {
 
     /// The answer of a service; `None` if it is lost.
     fn answer(&mut self, call: &Call, outcome: CallOutcome) -> Option<Answer> {
+        if outcome != CallOutcome::Answered {
+            self.last_disturbance = self.now();
+        }
         let answer = match (outcome, call.service) {
             (CallOutcome::Refused, Service::S3) => xml_error(call, 500, "InternalError"),
             (CallOutcome::Refused, _) => {

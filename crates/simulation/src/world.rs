@@ -68,6 +68,8 @@ pub(super) struct World {
     pub(super) concurrency: usize,
     /// When faults of services and functions occurred, in order.
     pub(super) fault_times: Vec<Ms>,
+    /// When a function was killed last, or a call failed.
+    pub(super) last_disturbance: Ms,
     /// The records of started and completed jobs: when each was written, its key, and the id of the job.
     pub(super) recorded_jobs: Vec<(Ms, String, String)>,
     /// Changes when a queue entry is written.
@@ -113,6 +115,7 @@ impl World {
             running: 0,
             concurrency: scenario.concurrency,
             fault_times: Vec::new(),
+            last_disturbance: 0,
             recorded_jobs: Vec::new(),
             entry_written: watch::Sender::new(()),
             dead_letters: Vec::new(),

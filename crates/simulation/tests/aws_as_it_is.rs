@@ -32,7 +32,7 @@ fn an_execution_whose_key_is_denied_does_not_fail_the_function_that_starts_jobs(
     // The function that held the lease asked whether the first execution of the queue waits, and failed with the answer.
     // The execution behind the first one waited until the event was delivered again.
     let uploads = (0..4).map(|id| upload(id * SECOND, &format!("{id}.mp4"), video(id, 5, 10 * MINUTE)));
-    let denied_key = DeniedKey { execution: "event-1_0".to_owned(), from: MINUTE, until: 14 * MINUTE };
+    let denied_key = DeniedKey { execution: "event-1_0".to_owned(), from: 10 * MINUTE + SECOND, until: 14 * MINUTE };
     let run = run(&Scenario {
         uploads: uploads.collect(),
         denied_key: Some(denied_key),
@@ -143,6 +143,32 @@ mod a_video_that_changes {
     }
 }
 
+#[test]
+fn a_version_that_a_person_did_not_name_is_analysed_although_a_newer_one_is_uploaded() {
+    let uploads = vec![
+        upload(0, "first.mp4", video(1, 5, 10 * MINUTE)),
+        Upload { events: Vec::new(), ..upload(0, "second.mp4", video(2, 5, MINUTE)) },
+        upload(5 * MINUTE, "second.mp4", video(3, 7, MINUTE)),
+    ];
+    let manual = vec![(MINUTE, json!({ "bucket": "uploads", "key": "second.mp4" }))];
+    let versioning = Versioning::Enabled;
+    let run = run(&Scenario { uploads, manual, versioning, slots: 1, ..Scenario::fault_free(1) });
+    assert_no_violation(&run);
+    assert_eq!(jobs(&run, "second.mp4"), 2, "{}", run.trace);
+}
+
+#[test]
+fn a_storm_of_pages_fails_no_execution() {
+    // A status call was throttled through the retries of the SDK, and its execution failed while its job ran.
+    let large = (0..12).map(|id| upload(0, &format!("large-{id}.mp4"), video(id, 100, 5 * MINUTE)));
+    let small =
+        (0..10).map(|id| upload(5 * MINUTE + id * SECOND, &format!("small-{id}.mp4"), video(20 + id, 1, MINUTE)));
+    let run = run(&Scenario { uploads: large.chain(small).collect(), faces_per_page: 1, ..Scenario::fault_free(1) });
+    assert_no_violation(&run);
+    assert!(count(&run, "fault: Get throttled by its rate") > 0, "{:?}", run.coverage);
+    assert_eq!(repairs(&run), 0, "{:?}", run.coverage);
+}
+
 /// A job whose results or whose start Rekognition has forgotten.
 mod a_forgotten_job {
     use super::*;
@@ -230,15 +256,16 @@ mod a_long_queue {
         println!("100 jobs in {took} ms");
         // The quota allows five a second.
         assert!(took < 30 * SECOND, "{took} ms");
+        assert_eq!(count(&run, "fault: Start throttled by its rate"), 0, "{:?}", run.coverage);
     }
 
     #[test]
     fn ends_no_function_at_its_timeout() {
         // One invocation started every job. Lambda ended it at its timeout, and the lease and the entry remained.
         let uploads = (0..100).map(|id| upload(0, &format!("{id:03}.mp4"), video(id, 0, 2 * HOUR)));
-        let (slots, get_ms) = (100, Some(4 * SECOND));
-        let run =
-            run(&Scenario { uploads: uploads.collect(), slots, get_ms, traced: false, ..Scenario::fault_free(1) });
+        let (slots, starts_per_second) = (100, 0.2);
+        let uploads = uploads.collect();
+        let run = run(&Scenario { uploads, slots, starts_per_second, traced: false, ..Scenario::fault_free(1) });
         assert_no_violation(&run);
         let killed = run.coverage.keys().filter(|event| event.ends_with(" killed"));
         assert_eq!(killed.collect::<Vec<_>>(), Vec::<&String>::new());
@@ -325,4 +352,43 @@ fn a_long_reason_of_rekognition_is_cut() {
     assert_no_violation(&run);
     let end = &run.executions[0];
     assert_eq!((end.error.as_str(), end.cause.chars().count()), ("JobFailed", 32_768));
+}
+
+#[test]
+fn an_execution_that_was_stopped_during_its_job_makes_no_dead_letter() {
+    // Nothing can be sent to its task any more, and that is not an error.
+    let uploads = vec![upload(0, "a.mp4", video(1, 5, 10 * MINUTE))];
+    let (aborts, operator_waits) = (vec![5 * MINUTE], vec![30 * HOUR]);
+    let run = run(&Scenario { uploads, aborts, operator_waits, ..Scenario::fault_free(1) });
+    assert_no_violation(&run);
+    assert!(count(&run, "callback too late") > 0, "{:?}", run.coverage);
+    assert_eq!(count(&run, "dead letter"), 0, "{}", run.trace);
+}
+
+#[test]
+fn a_slot_that_is_freed_seconds_after_its_job_is_used_within_seconds() {
+    // Start was refused with the message of the job, and the slot stayed idle until the schedule.
+    let idle = |seed| {
+        let uploads = (0..2).map(|id| upload(0, &format!("{id}.mp4"), video(id, 5, 30 * SECOND)));
+        let unspecified = UnspecifiedBehaviour { slots_free_late: true, ..UnspecifiedBehaviour::default() };
+        let run = run(&Scenario { uploads: uploads.collect(), unspecified, slots: 1, ..Scenario::fault_free(seed) });
+        assert_no_violation(&run);
+        run.jobs[1].started - (run.jobs[0].started + 30 * SECOND)
+    };
+    // The slot is free up to a minute after its job, and tried for a quarter of it.
+    let idle: Vec<_> = (0..10).map(idle).collect();
+    assert!(idle.iter().any(|idle| (5 * SECOND..15 * SECOND).contains(idle)), "{idle:?}");
+}
+
+#[test]
+fn the_attempts_of_a_task_are_numbered_over_its_heartbeats_and_redrives() {
+    // What an attempt stores has its number in the key, and a later attempt removes what has a smaller number.
+    let uploads = vec![upload(0, "a.mp4", Content { failures: 1, ..video(1, 5, HOUR) })];
+    let redriven = (0..10).map(|seed| run(&Scenario { uploads: uploads.clone(), ..Scenario::fault_free(seed) }));
+    let run = redriven.into_iter().find(|run| count(run, "redrive of StartDetection") > 0).expect("a redrive");
+    assert_no_violation(&run);
+    for attempt in ["000000", "000001", "001000", "001001"] {
+        let stored = format!("/event-0_0/{attempt}-");
+        assert!(run.trace.contains(&stored), "no {stored}\n{}", run.trace);
+    }
 }

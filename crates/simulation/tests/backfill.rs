@@ -50,6 +50,7 @@ fn a_start_whose_answer_is_lost_starts_one_execution() {
         assert_no_violation(&run);
         lost += count(&run, "backfill iteration: StepFunctions.SdkClientException");
         assert_eq!(run.jobs.len(), 9 + 1, "{:?}", run.jobs);
+        assert!(run.trace.contains("the backfill ends; 0 of 9 iterations have failed"), "{}", run.trace);
     }
     assert!(lost > 0, "no answer was lost");
 }

@@ -375,6 +375,7 @@ mod regressions {
         // invocation looked at it again and again.
         let entry = json!({
             "execution_name": "unknown",
+            "task_attempt": 0,
             "started_ms": 1,
             "entered_ms": 1,
             "job": {

@@ -122,14 +122,21 @@ impl Content {
 }
 
 impl World {
-    /// While a task waits and its function has returned, its callback is stored: only an older attempt of the task, which
-    /// still runs, could have removed it.
-    pub(super) fn check_callback_is_stored(&mut self, token: &str) {
-        let stored = self.s3.keys(RESULTS, CALLBACKS).any(|(_, object)| {
+    /// While a task waits and its function has returned, its callback is stored, and its job was started or is in the
+    /// queue: only an older attempt of the task, which still runs, could have removed them. A function that was killed, or
+    /// whose calls failed, may have removed the entry and sent no callback. `since` is when the task began.
+    pub(super) fn check_waiting_task(&mut self, token: &str, since: Ms) {
+        let stored = self.s3.keys(RESULTS, CALLBACKS).find(|(_, object)| {
             serde_json::from_slice::<Value>(&object.body).is_ok_and(|callback| callback["task_token"] == token)
         });
-        if !stored {
-            self.add_violation(format!("the callback of {token} was removed while it waited"));
+        let Some(mut parts) = stored.map(|(key, _)| key.split('/').skip(1)) else {
+            return self.add_violation(format!("the callback of {token} was removed while it waited"));
+        };
+        let (idempotency_key, execution) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let started = self.rekognition.jobs.values().any(|job| job.idempotency_key == idempotency_key);
+        let queued = self.s3.keys(RESULTS, QUEUE_ENTRIES).any(|(key, _)| key.contains(&format!("-{execution}/")));
+        if !started && !queued && self.last_disturbance < since {
+            self.add_violation(format!("the queue entry of {token} was removed while it waited"));
         }
     }
 

@@ -261,6 +261,7 @@ impl Machine {
         timeout: Ms,
     ) -> Result<Value, Failure> {
         let (token, mut callback) = Token::open(&self.cloud, branch.execution);
+        let began = self.cloud.lock().now();
         scope.states["context"]["Task"] = json!({ "Token": token.name });
         let (function, payload) = self.arguments(branch, state, &scope)?;
         let unspecified = self.cloud.lock().unspecified;
@@ -287,7 +288,7 @@ impl Machine {
                 () = &mut deadline => return Err(timed_out(timeout)),
                 () = &mut missed, if returned || unspecified.heartbeat_from_task_start => {
                     if returned {
-                        self.cloud.lock().check_callback_is_stored(&token.name);
+                        self.cloud.lock().check_waiting_task(&token.name, began);
                     }
                     let error =
                         if unspecified.heartbeat_is_timeout { "States.Timeout" } else { "States.HeartbeatTimeout" };
