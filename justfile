@@ -35,6 +35,10 @@ terraform:
 browser:
     scripts/check-browser
 
+# The bundle for this machine's architecture: everything to use facereel without Rust (10 min)
+bundle:
+    scripts/bundle
+
 # Everything that CI checks, one after the other (18 min from a fresh clone)
 ci:
     .ci/run

@@ -3,7 +3,11 @@
 locals {
   state_machine_dimension = { StateMachineArn = aws_sfn_state_machine.analyze_video.arn }
 
-  alarms = {
+  alarms = { for name, alarm in local.all_alarms :
+    name => alarm if var.create_alarms && (var.create_backfill || !startswith(name, "backfill-"))
+  }
+
+  all_alarms = {
     failed = {
       description = "An execution failed. Open it in the console and read its error and cause. docs/operations.md lists the remedy for each error. Apply it, then redrive the execution."
       namespace   = "AWS/States"
@@ -23,7 +27,7 @@ locals {
       missing     = "notBreaching"
     }
     stuck = {
-      description = "An execution has been running for more than ${var.stuck_after_hours} hours. If the dashboard shows that executions still succeed, the queue is long: wait, or request a higher quota of concurrent stored-video jobs. If none succeed, check the errors of ${var.name}-resume-execution. Insufficient data means that the metric is not published: check the state machine ${var.name}-running-executions."
+      description = "An execution has been running for more than ${var.stuck_after_hours} hours since it was started or redriven. If the dashboard shows that executions still succeed, the queue is long: wait, or request a higher quota of concurrent stored-video jobs. If none succeed, check the errors of ${var.name}-resume-execution. Insufficient data means that the metric is not published: check the state machine ${var.name}-running-executions."
       namespace   = local.namespace
       metric      = "OldestExecutionAge"
       dimensions  = { StateMachine = aws_sfn_state_machine.analyze_video.name }
@@ -46,6 +50,24 @@ locals {
       metric      = "ApproximateNumberOfMessagesVisible"
       dimensions  = { QueueName = aws_sqs_queue.undelivered["completions"].name }
       statistic   = "Maximum"
+      threshold   = 0
+      missing     = "notBreaching"
+    }
+    backfill-failed = {
+      description = "A backfill failed: it could not read its list or write its outcome. Open the execution of ${var.name}-backfill in the console and read its error and cause. Then run facereel backfill again: it leaves out the videos that have a result. Videos that fail do not fail the backfill; they raise the alarm ${var.name}-failed."
+      namespace   = "AWS/States"
+      metric      = "ExecutionsFailed"
+      dimensions  = { StateMachineArn = lookup(local.state_machine_arns, "backfill", null) }
+      statistic   = "Sum"
+      threshold   = 0
+      missing     = "notBreaching"
+    }
+    backfill-timed-out = {
+      description = "A backfill timed out 90 days after it started. Run facereel backfill again: it leaves out the videos that have a result."
+      namespace   = "AWS/States"
+      metric      = "ExecutionsTimedOut"
+      dimensions  = { StateMachineArn = lookup(local.state_machine_arns, "backfill", null) }
+      statistic   = "Sum"
       threshold   = 0
       missing     = "notBreaching"
     }
@@ -79,12 +101,15 @@ resource "aws_cloudwatch_metric_alarm" "alarm" {
   alarm_actions             = var.alarm_topic_arn[*]
   ok_actions                = var.alarm_topic_arn[*]
   insufficient_data_actions = each.value.missing == "missing" ? var.alarm_topic_arn[*] : []
+  tags                      = var.tags
 }
 
 # An alarm can read at most 10 metrics, and this one reads 10:
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-limits.html
 # Single throttled calls are retried. Throttling in three consecutive periods of 5 minutes means that a quota is too low.
 resource "aws_cloudwatch_metric_alarm" "throttled" {
+  count = var.create_alarms ? 1 : 0
+
   alarm_name          = "${var.name}-throttled"
   alarm_description   = "AWS has throttled Lambda, Step Functions or Rekognition for 15 minutes. No work is lost: throttled calls are retried. The metrics of this alarm show which service is affected. If throttling continues, request a higher quota in Service Quotas."
   evaluation_periods  = 3
@@ -93,6 +118,7 @@ resource "aws_cloudwatch_metric_alarm" "throttled" {
   treat_missing_data  = "notBreaching"
   alarm_actions       = var.alarm_topic_arn[*]
   ok_actions          = var.alarm_topic_arn[*]
+  tags                = var.tags
 
   metric_query {
     id          = "throttled"

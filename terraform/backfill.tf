@@ -5,8 +5,11 @@
 resource "aws_sfn_state_machine" "backfill" {
   #checkov:skip=CKV_AWS_284:X-Ray traces the execution of each video; this state machine only starts those executions.
   #checkov:skip=CKV_AWS_285:The executions that it starts are logged, and its list in S3 names their videos.
+  count = var.create_backfill ? 1 : 0
+
   name     = "${var.name}-backfill"
   role_arn = aws_iam_role.state_machine["backfill"].arn
+  tags     = var.tags
 
   definition = templatefile("${path.module}/../statemachine/backfill.asl.json", {
     partition         = local.partition
@@ -15,7 +18,7 @@ resource "aws_sfn_state_machine" "backfill" {
   })
 
   logging_configuration {
-    log_destination = "${aws_cloudwatch_log_group.state_machine["backfill"].arn}:*"
+    log_destination = "${local.log_groups_arn}:${local.state_machine_log_groups["backfill"]}:*"
     level           = "ERROR"
   }
 
@@ -29,10 +32,16 @@ resource "aws_sfn_state_machine" "backfill" {
     }
   }
 
-  depends_on = [aws_iam_role_policy.backfill]
+  timeouts {
+    delete = local.state_machine_deletion_timeout
+  }
+
+  depends_on = [aws_iam_role_policy.backfill, aws_cloudwatch_log_group.state_machine]
 }
 
 resource "aws_iam_role_policy" "backfill" {
+  count = var.create_backfill ? 1 : 0
+
   name = "start-executions"
   role = aws_iam_role.state_machine["backfill"].id
 
@@ -70,7 +79,7 @@ resource "aws_iam_role_policy" "backfill" {
           Sid      = "ManageExecutionEventsRule"
           Effect   = "Allow"
           Action   = ["events:DescribeRule", "events:PutRule", "events:PutTargets"]
-          Resource = "arn:${local.partition}:events:${var.region}:${local.account}:rule/StepFunctionsGetEventsForStepFunctionsExecutionRule"
+          Resource = "arn:${local.partition}:events:${local.region}:${local.account}:rule/StepFunctionsGetEventsForStepFunctionsExecutionRule"
         },
         {
           Sid      = "ReadListAndWriteResults"
@@ -81,7 +90,8 @@ resource "aws_iam_role_policy" "backfill" {
       ],
       local.deliver_logs,
       local.key_statements.objects,
-      local.key_statements.executions,
+      local.key_statements["backfill"],
+      local.key_statements.describe_video,
       local.key_statements.log_delivery,
     )
   })

@@ -10,8 +10,8 @@ data "aws_s3_bucket" "upload_bucket_in_this_region" {
   lifecycle {
     postcondition {
       # The bucket's own attribute for the Region has different names in provider versions 5 and 6.
-      condition     = strcontains(self.bucket_regional_domain_name, ".${var.region}.")
-      error_message = "The bucket ${var.upload_bucket} is not in the Region ${var.region}: its endpoint is ${self.bucket_regional_domain_name}. Rekognition reads videos in its own Region only. Set region to the Region of the bucket, or copy the videos to a bucket in ${var.region}."
+      condition     = strcontains(self.bucket_regional_domain_name, ".${local.region}.")
+      error_message = "The bucket ${var.upload_bucket} is not in the Region ${local.region}: its endpoint is ${self.bucket_regional_domain_name}. Rekognition reads videos in its own Region only. Deploy in the Region of the bucket (set AWS_REGION or the region of the provider), or copy the videos to a bucket in ${local.region}."
     }
   }
 }
@@ -19,10 +19,11 @@ data "aws_s3_bucket" "upload_bucket_in_this_region" {
 resource "aws_s3_bucket" "upload" {
   #checkov:skip=CKV_AWS_18:Access logging needs a third bucket and a company policy; CloudTrail data events need neither.
   #checkov:skip=CKV_AWS_144:No stack analyses a replica in another Region, so a replica would only add cost.
-  #checkov:skip=CKV_AWS_145:With customer_managed_key the objects are encrypted with KMS, otherwise with the key of S3.
+  #checkov:skip=CKV_AWS_145:With a customer-managed key the objects are encrypted with KMS, otherwise with the key of S3.
   count         = var.upload_bucket == null ? 1 : 0
   bucket        = local.upload_bucket
   force_destroy = var.force_destroy
+  tags          = var.tags
 
   # Terraform destroys a resource before the resources that it depends on. S3 does not delete a bucket that has objects, and
   # Terraform then keeps the dependencies of the bucket. Without this dependency, Terraform would still schedule the
@@ -30,6 +31,14 @@ resource "aws_s3_bucket" "upload" {
   # encryption, versioning and so on) depend on the bucket, because they cannot be created before it. Terraform therefore
   # removes them before it fails to delete the bucket.
   depends_on = [aws_kms_key.key, aws_kms_alias.key]
+
+  lifecycle {
+    # S3 returns the key with which it encrypts new objects, so this is the key of the last apply.
+    postcondition {
+      condition     = var.force_destroy || contains(["", local.key_arn], try(coalesce(self.server_side_encryption_configuration[0].rule[0].apply_server_side_encryption_by_default[0].kms_master_key_id), ""))
+      error_message = "Objects in the bucket ${self.bucket} are encrypted with the key ${try(self.server_side_encryption_configuration[0].rule[0].apply_server_side_encryption_by_default[0].kms_master_key_id, "")}, which this configuration no longer uses: the functions could not read them, and a key that the stack created would be deleted. Set customer_managed_key or kms_key_arn back to this key. If the objects are not needed, set force_destroy = true in the same apply."
+    }
+  }
 }
 
 resource "aws_s3_bucket_versioning" "upload" {
@@ -77,9 +86,10 @@ resource "aws_s3_bucket" "results" {
   #checkov:skip=CKV_AWS_18:Access logging needs a third bucket and a company policy; CloudTrail data events need neither.
   #checkov:skip=CKV_AWS_21:Versions would keep deleted task tokens; results can be created again from their video.
   #checkov:skip=CKV_AWS_144:Results can be created again from their video.
-  #checkov:skip=CKV_AWS_145:With customer_managed_key the objects are encrypted with KMS, otherwise with the key of S3.
+  #checkov:skip=CKV_AWS_145:With a customer-managed key the objects are encrypted with KMS, otherwise with the key of S3.
   bucket        = local.results_bucket
   force_destroy = var.force_destroy
+  tags          = var.tags
 
   # Terraform deletes the key after the bucket, for the reason given at the upload bucket.
   depends_on = [aws_kms_key.key, aws_kms_alias.key]
@@ -88,6 +98,12 @@ resource "aws_s3_bucket" "results" {
     precondition {
       condition     = local.results_bucket != local.upload_bucket
       error_message = "results_bucket and upload_bucket are both ${local.results_bucket}. Set results_bucket to the name of another bucket: objects in the upload bucket start executions."
+    }
+
+    # S3 returns the key with which it encrypts new objects, so this is the key of the last apply.
+    postcondition {
+      condition     = var.force_destroy || contains(["", local.key_arn], try(coalesce(self.server_side_encryption_configuration[0].rule[0].apply_server_side_encryption_by_default[0].kms_master_key_id), ""))
+      error_message = "Objects in the bucket ${self.bucket} are encrypted with the key ${try(self.server_side_encryption_configuration[0].rule[0].apply_server_side_encryption_by_default[0].kms_master_key_id, "")}, which this configuration no longer uses: the functions could not read them, and a key that the stack created would be deleted. Set customer_managed_key or kms_key_arn back to this key. If the objects are not needed, set force_destroy = true in the same apply."
     }
   }
 }
@@ -185,12 +201,12 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "created" {
 
   rule {
     apply_server_side_encryption_by_default {
-      sse_algorithm     = var.customer_managed_key ? "aws:kms" : "AES256"
+      sse_algorithm     = local.key_arn == null ? "AES256" : "aws:kms"
       kms_master_key_id = local.key_arn
     }
 
     # With a bucket key, S3 makes one call to KMS for many objects.
-    bucket_key_enabled = var.customer_managed_key
+    bucket_key_enabled = local.key_arn != null
   }
 }
 
@@ -200,17 +216,20 @@ resource "aws_s3_bucket_policy" "created" {
   bucket = each.value
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [{
-      Sid       = "DenyUnencryptedConnections"
-      Effect    = "Deny"
-      Principal = "*"
-      Action    = "s3:*"
-      Resource = [
-        "arn:${local.partition}:s3:::${each.value}",
-        "arn:${local.partition}:s3:::${each.value}/*",
-      ]
-      Condition = { Bool = { "aws:SecureTransport" = "false" } }
-    }]
+    Statement = concat(
+      [{
+        Sid       = "DenyUnencryptedConnections"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = "s3:*"
+        Resource = [
+          "arn:${local.partition}:s3:::${each.value}",
+          "arn:${local.partition}:s3:::${each.value}/*",
+        ]
+        Condition = { Bool = { "aws:SecureTransport" = "false" } }
+      }],
+      { upload = var.upload_bucket_policy_statements, results = var.results_bucket_policy_statements }[each.key],
+    )
   })
 
   # S3 rejects concurrent changes of a bucket's access settings.

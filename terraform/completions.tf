@@ -5,6 +5,7 @@ resource "aws_sns_topic" "completions" {
   name = "${var.name}-completions"
   # Other services cannot use the AWS managed key of SNS.
   kms_master_key_id = local.key_arn
+  tags              = var.tags
 }
 
 resource "aws_sns_topic_policy" "completions" {
@@ -40,6 +41,11 @@ resource "aws_lambda_permission" "completions" {
   action        = "lambda:InvokeFunction"
   principal     = "sns.amazonaws.com"
   source_arn    = aws_sns_topic.completions.arn
+
+  lifecycle {
+    # Lambda deletes it together with the function.
+    replace_triggered_by = [aws_lambda_function.function["resume-execution"].id]
+  }
 }
 
 resource "aws_lambda_function_event_invoke_config" "resume_execution" {
@@ -55,11 +61,19 @@ resource "aws_lambda_function_event_invoke_config" "resume_execution" {
 
   # Lambda checks the role's permission to send to the queue when this resource is created.
   depends_on = [aws_iam_role_policy.function]
+
+  lifecycle {
+    # Lambda deletes it together with the function.
+    replace_triggered_by = [aws_lambda_function.function["resume-execution"].id]
+  }
 }
 
 resource "aws_iam_role" "publish" {
-  name        = "${var.name}-publish${local.role_suffix}"
-  description = "Rekognition assumes this role to publish completion messages"
+  name                 = "${var.name}-publish${local.role_suffix}"
+  description          = "Rekognition assumes this role to publish completion messages"
+  path                 = var.iam_path
+  permissions_boundary = var.permissions_boundary_arn
+  tags                 = var.tags
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"

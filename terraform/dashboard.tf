@@ -1,7 +1,9 @@
 # Throughput, queueing and errors of the stack, in widgets of 5-minute periods.
 
 resource "aws_cloudwatch_dashboard" "dashboard" {
-  dashboard_name = "${var.name}-${var.region}"
+  count = var.create_dashboard ? 1 : 0
+
+  dashboard_name = "${var.name}-${local.region}"
   dashboard_body = jsonencode({ widgets = [for index, widget in local.widgets : {
     type   = "metric"
     x      = index % 2 * 12
@@ -9,7 +11,7 @@ resource "aws_cloudwatch_dashboard" "dashboard" {
     width  = 12
     height = 6
     properties = merge({
-      region = var.region
+      region = local.region
       view   = "timeSeries"
       period = 300
       stat   = "Sum"
@@ -40,6 +42,9 @@ locals {
         [
           ["AWS/States", "ExecutionsFailed", "StateMachineArn", local.state_machine_arn, { label = "Executions failed" }],
           ["AWS/States", "ExecutionsTimedOut", "StateMachineArn", local.state_machine_arn, { label = "Executions timed out" }],
+        ],
+        [for arn in lookup(local.state_machine_arns, "backfill", null)[*] :
+          ["AWS/States", "ExecutionsFailed", "StateMachineArn", arn, { label = "Backfills failed" }]
         ],
         [for name, function in aws_lambda_function.function :
           ["AWS/Lambda", "Errors", "FunctionName", function.function_name, { label = "${name} errors" }]

@@ -4,8 +4,11 @@
 resource "aws_iam_role" "function" {
   for_each = local.functions
 
-  name        = "${var.name}-${each.key}${local.role_suffix}"
-  description = "The role of the function ${var.name}-${each.key}"
+  name                 = "${var.name}-${each.key}${local.role_suffix}"
+  description          = "The role of the function ${var.name}-${each.key}"
+  path                 = var.iam_path
+  permissions_boundary = var.permissions_boundary_arn
+  tags                 = var.tags
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -36,7 +39,7 @@ locals {
         Sid      = "ReadVideos"
         Effect   = "Allow"
         Action   = ["s3:GetObject", "s3:GetObjectVersion"]
-        Resource = "${local.upload_bucket_arn}/${var.upload_prefix}*"
+        Resource = [for prefix in local.upload_prefixes : "${local.upload_bucket_arn}/${prefix}*"]
       },
       {
         # Without s3:ListBucket, S3 answers 403 (access denied) instead of 404 for a missing video.
@@ -44,10 +47,9 @@ locals {
         Effect    = "Allow"
         Action    = "s3:ListBucket"
         Resource  = local.upload_bucket_arn
-        Condition = { StringLikeIfExists = { "s3:prefix" = "${var.upload_prefix}*" } }
+        Condition = { StringLikeIfExists = { "s3:prefix" = [for prefix in local.upload_prefixes : "${prefix}*"] } }
       },
     ],
-    local.key_statements.objects,
     local.read_encrypted_videos,
   )
 
@@ -97,7 +99,7 @@ locals {
         Resource = local.state_machine_arn
       },
     ],
-    local.key_statements.executions,
+    local.key_statements.objects,
   )
 
   read_job = [{
@@ -109,7 +111,7 @@ locals {
   }]
 
   function_statements = merge({ for name in local.job_starters : name => local.start_jobs }, {
-    inspect-video = local.read_videos
+    inspect-video = concat(local.read_videos, local.key_statements.read_objects)
     start-detection = concat(local.start_jobs, [{
       Sid      = "StoreCallbacks"
       Effect   = "Allow"
@@ -125,7 +127,7 @@ locals {
         Action   = "s3:PutObject"
         Resource = "${local.results_bucket_arn}/results/*"
       }],
-      local.key_statements.objects,
+      local.key_statements.write_objects,
     )
     summarize = concat(
       [
@@ -148,6 +150,15 @@ locals {
     )
   })
 
+  manage_network_interfaces = [
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:UnassignPrivateIpAddresses",
+  ]
+
   # The calls that the Lambda service makes with a function's role.
   runtime_statements = { for name in keys(local.functions) : name => concat(
     [
@@ -155,7 +166,7 @@ locals {
         Sid      = "WriteLogs"
         Effect   = "Allow"
         Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
-        Resource = "${aws_cloudwatch_log_group.function[name].arn}:*"
+        Resource = "${local.log_groups_arn}:${local.log_groups[name]}:*"
       },
       {
         # These actions have no resource types.
@@ -171,7 +182,23 @@ locals {
       Action   = "sqs:SendMessage"
       Resource = queue
     } if name == "resume-execution"],
-    local.key_statements.environment,
+    length(local.environments[name]) == 0 ? [] : local.key_statements.environment,
+    [for _ in var.vpc[*] : {
+      # Lambda creates and deletes the network interfaces of the function with its role:
+      # https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
+      Sid      = "ManageNetworkInterfaces"
+      Effect   = "Allow"
+      Action   = local.manage_network_interfaces
+      Resource = "*"
+    }],
+    [for _ in var.vpc[*] : {
+      # The code of the function cannot.
+      Sid       = "DenyNetworkInterfacesToCode"
+      Effect    = "Deny"
+      Action    = local.manage_network_interfaces
+      Resource  = "*"
+      Condition = { ArnEquals = { "lambda:SourceFunctionArn" = "arn:${local.partition}:lambda:${local.region}:${local.account}:function:${var.name}-${name}" } }
+    }],
     name == "resume-execution" ? local.key_statements.queues : [],
   ) }
 }

@@ -12,6 +12,7 @@ resource "aws_sfn_state_machine" "running_executions" {
   name     = "${var.name}-running-executions"
   type     = "EXPRESS"
   role_arn = aws_iam_role.state_machine["running-executions"].arn
+  tags     = var.tags
 
   definition = templatefile("${path.module}/../statemachine/running-executions.asl.json", {
     partition         = local.partition
@@ -21,7 +22,7 @@ resource "aws_sfn_state_machine" "running_executions" {
   })
 
   logging_configuration {
-    log_destination = "${aws_cloudwatch_log_group.state_machine["running-executions"].arn}:*"
+    log_destination = "${local.log_groups_arn}:${local.state_machine_log_groups["running-executions"]}:*"
     level           = "ERROR"
   }
 
@@ -35,13 +36,18 @@ resource "aws_sfn_state_machine" "running_executions" {
     }
   }
 
-  depends_on = [aws_iam_role_policy.running_executions]
+  timeouts {
+    delete = local.state_machine_deletion_timeout
+  }
+
+  depends_on = [aws_iam_role_policy.running_executions, aws_cloudwatch_log_group.state_machine]
 }
 
 resource "aws_cloudwatch_event_rule" "running_executions" {
   name                = "${var.name}-running-executions"
   description         = "Publishes the number and the age of the running executions of ${var.name}-analyze-video"
   schedule_expression = "rate(5 minutes)"
+  tags                = var.tags
 }
 
 # No dead-letter queue: the next invocation, five minutes later, measures again.
@@ -78,7 +84,7 @@ resource "aws_iam_role_policy" "running_executions" {
         },
       ],
       local.deliver_logs,
-      local.key_statements.executions,
+      local.key_statements["running-executions"],
       local.key_statements.log_delivery,
     )
   })

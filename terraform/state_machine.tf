@@ -4,12 +4,17 @@
 locals {
   # The functions that the states call. The other functions are invoked by the topic and by a schedule.
   called_functions = ["inspect-video", "start-detection", "list-pages", "fetch-page", "summarize"]
+
+  # Log groups under /aws/vendedlogs/ need no separate entry in the account's CloudWatch Logs resource policy, which
+  # is limited to 5,120 characters: https://docs.aws.amazon.com/step-functions/latest/dg/bp-cwl.html
+  state_machine_log_groups = { for name in keys(local.state_machine_arns) : name => "/aws/vendedlogs/states/${var.name}-${name}" }
 }
 
 resource "aws_sfn_state_machine" "analyze_video" {
   #checkov:skip=CKV_AWS_285:Execution data contains task tokens; log_execution_data switches its logging on.
   name     = "${var.name}-analyze-video"
   role_arn = aws_iam_role.state_machine["analyze-video"].arn
+  tags     = var.tags
 
   definition = templatefile("${path.module}/../statemachine/analyze-video.asl.json", merge(
     { partition = local.partition },
@@ -19,7 +24,7 @@ resource "aws_sfn_state_machine" "analyze_video" {
   ))
 
   logging_configuration {
-    log_destination        = "${aws_cloudwatch_log_group.state_machine["analyze-video"].arn}:*"
+    log_destination        = "${local.log_groups_arn}:${local.state_machine_log_groups["analyze-video"]}:*"
     level                  = "ALL"
     include_execution_data = var.log_execution_data
   }
@@ -38,8 +43,12 @@ resource "aws_sfn_state_machine" "analyze_video" {
     }
   }
 
+  timeouts {
+    delete = local.state_machine_deletion_timeout
+  }
+
   # Step Functions checks the role's permission to deliver logs when the state machine is created.
-  depends_on = [aws_iam_role_policy.state_machine]
+  depends_on = [aws_iam_role_policy.state_machine, aws_cloudwatch_log_group.state_machine]
 }
 
 resource "aws_iam_role_policy" "state_machine" {
@@ -57,7 +66,7 @@ resource "aws_iam_role_policy" "state_machine" {
       }],
       local.deliver_logs,
       local.trace_executions,
-      local.key_statements.executions,
+      local.key_statements["analyze-video"],
       local.key_statements.log_delivery,
     )
   })
@@ -68,20 +77,22 @@ resource "aws_iam_role_policy" "state_machine" {
 
 resource "aws_cloudwatch_log_group" "state_machine" {
   #checkov:skip=CKV_AWS_338:log_retention_days sets the retention; set it to 365 or more if a year is required.
-  for_each = local.state_machine_arns
+  for_each = var.create_log_groups ? local.state_machine_log_groups : {}
 
-  # Log groups under /aws/vendedlogs/ need no separate entry in the account's CloudWatch Logs resource policy, which
-  # is limited to 5,120 characters: https://docs.aws.amazon.com/step-functions/latest/dg/bp-cwl.html
-  name              = "/aws/vendedlogs/states/${var.name}-${each.key}"
+  name              = each.value
   retention_in_days = var.log_retention_days
   kms_key_id        = local.key_arn
+  tags              = var.tags
 }
 
 resource "aws_iam_role" "state_machine" {
   for_each = local.state_machine_arns
 
-  name        = "${var.name}-${each.key}${local.role_suffix}"
-  description = "The role of the state machine ${var.name}-${each.key}"
+  name                 = "${var.name}-${each.key}${local.role_suffix}"
+  description          = "The role of the state machine ${var.name}-${each.key}"
+  path                 = var.iam_path
+  permissions_boundary = var.permissions_boundary_arn
+  tags                 = var.tags
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -91,7 +102,7 @@ resource "aws_iam_role" "state_machine" {
       Action    = "sts:AssumeRole"
       Condition = {
         StringEquals = { "aws:SourceAccount" = local.account }
-        ArnEquals    = { "aws:SourceArn" = each.value }
+        ArnLike      = { "aws:SourceArn" = local.state_machine_sources[each.key] }
       }
     }]
   })

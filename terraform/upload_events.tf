@@ -2,22 +2,28 @@
 # to the state machine, because an input transformer does not escape a quotation mark in the key.
 
 locals {
+  # The empty prefix matches all keys.
+  upload_prefixes = length(var.upload_prefixes) == 0 ? [""] : var.upload_prefixes
+
   video_suffixes = [".mp4", ".mov"]
 
   # A `suffix` pattern can ignore case, but EventBridge cannot combine it with a prefix. A `wildcard` pattern can contain
   # both, but is case-sensitive. EventBridge rejects a rule with more than four or five wildcards ("Rule is too complex").
-  # With a prefix, the rule therefore matches the lower-case and the upper-case spelling only.
-  video_keys = concat(
-    [for suffix in local.video_suffixes : { suffix = { equals-ignore-case = suffix } } if var.upload_prefix == ""],
+  # A rule with a prefix therefore matches the lower-case and the upper-case spelling only, and each prefix has its own rule.
+  video_keys = { for prefix in local.upload_prefixes : prefix => concat(
+    [for suffix in local.video_suffixes : { suffix = { equals-ignore-case = suffix } } if prefix == ""],
     [for suffix in flatten([for suffix in local.video_suffixes : [suffix, upper(suffix)]]) :
-      { wildcard = "${var.upload_prefix}*${suffix}" } if var.upload_prefix != ""
+      { wildcard = "${prefix}*${suffix}" } if prefix != ""
     ],
-  )
+  ) }
 }
 
 resource "aws_cloudwatch_event_rule" "uploads" {
-  name        = "${var.name}-uploads"
-  description = "Videos that are uploaded to ${local.upload_bucket}"
+  for_each = local.video_keys
+
+  name        = each.key == "" ? "${var.name}-uploads" : "${var.name}-uploads-${substr(sha256(each.key), 0, 8)}"
+  description = "Videos that are uploaded to ${local.upload_bucket}${each.key == "" ? "" : ", with a prefix"}"
+  tags        = var.tags
 
   event_pattern = jsonencode({
     source      = ["aws.s3"]
@@ -25,7 +31,7 @@ resource "aws_cloudwatch_event_rule" "uploads" {
     detail = {
       bucket = { name = [local.upload_bucket] }
       object = {
-        key = local.video_keys
+        key = each.value
         # Some clients create an empty object before they upload the file.
         size = [{ numeric = [">", 0] }]
       }
@@ -34,7 +40,9 @@ resource "aws_cloudwatch_event_rule" "uploads" {
 }
 
 resource "aws_cloudwatch_event_target" "uploads" {
-  rule      = aws_cloudwatch_event_rule.uploads.name
+  for_each = local.video_keys
+
+  rule      = aws_cloudwatch_event_rule.uploads[each.key].name
   target_id = "analyze-video"
   arn       = aws_sfn_state_machine.analyze_video.arn
   role_arn  = aws_iam_role.events.arn
@@ -53,8 +61,11 @@ resource "aws_cloudwatch_event_target" "uploads" {
 }
 
 resource "aws_iam_role" "events" {
-  name        = "${var.name}-events${local.role_suffix}"
-  description = "EventBridge assumes this role to start executions"
+  name                 = "${var.name}-events${local.role_suffix}"
+  description          = "EventBridge assumes this role to start executions"
+  path                 = var.iam_path
+  permissions_boundary = var.permissions_boundary_arn
+  tags                 = var.tags
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
@@ -64,7 +75,7 @@ resource "aws_iam_role" "events" {
       Action    = "sts:AssumeRole"
       Condition = {
         StringEquals = { "aws:SourceAccount" = local.account }
-        ArnEquals    = { "aws:SourceArn" = [aws_cloudwatch_event_rule.uploads.arn, aws_cloudwatch_event_rule.running_executions.arn] }
+        ArnEquals    = { "aws:SourceArn" = concat(values(aws_cloudwatch_event_rule.uploads)[*].arn, [aws_cloudwatch_event_rule.running_executions.arn]) }
       }
     }]
   })
@@ -76,15 +87,12 @@ resource "aws_iam_role_policy" "events" {
 
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = concat(
-      [{
-        Sid      = "StartExecutions"
-        Effect   = "Allow"
-        Action   = "states:StartExecution"
-        Resource = [aws_sfn_state_machine.analyze_video.arn, aws_sfn_state_machine.running_executions.arn]
-      }],
-      local.key_statements.executions,
-    )
+    Statement = [{
+      Sid      = "StartExecutions"
+      Effect   = "Allow"
+      Action   = "states:StartExecution"
+      Resource = [aws_sfn_state_machine.analyze_video.arn, aws_sfn_state_machine.running_executions.arn]
+    }]
   })
 }
 
@@ -96,14 +104,15 @@ resource "aws_sqs_queue" "undelivered" {
 
   name                      = "${var.name}-undelivered-${each.key}"
   message_retention_seconds = 14 * 86400
-  sqs_managed_sse_enabled   = var.customer_managed_key ? null : true
+  sqs_managed_sse_enabled   = local.key_arn == null ? true : null
   kms_master_key_id         = local.key_arn
+  tags                      = var.tags
 }
 
 locals {
   undelivered_from = {
-    completions = { service = "sns.amazonaws.com", arn = aws_sns_topic.completions.arn }
-    uploads     = { service = "events.amazonaws.com", arn = aws_cloudwatch_event_rule.uploads.arn }
+    completions = { service = "sns.amazonaws.com", arns = [aws_sns_topic.completions.arn] }
+    uploads     = { service = "events.amazonaws.com", arns = values(aws_cloudwatch_event_rule.uploads)[*].arn }
   }
 }
 
@@ -120,7 +129,7 @@ resource "aws_sqs_queue_policy" "undelivered" {
       Principal = { Service = each.value.service }
       Action    = "sqs:SendMessage"
       Resource  = aws_sqs_queue.undelivered[each.key].arn
-      Condition = { ArnEquals = { "aws:SourceArn" = each.value.arn } }
+      Condition = { ArnEquals = { "aws:SourceArn" = each.value.arns } }
     }]
   })
 }

@@ -13,7 +13,7 @@ use face_detection::{Analysis, AnalyzeError, Continue, Detector};
 use lambdas::functions::Function;
 use lambdas::job::{FinishedJob, VideoMetadata};
 use lambdas::results::{JobFacts, Manifest};
-use local_stack::{Dependencies, Emulator, Execution, Executions, LambdaPackages, Objects, Silent, dependencies_dir};
+use local_stack::{Dependencies, Emulator, Execution, Executions, Installation, LambdaPackages, Objects, Silent};
 use rekognition_local::{Config, Fault, Server};
 use serde_json::{Value, json};
 use tests::terraform::{
@@ -66,8 +66,9 @@ const LIMIT: Duration = Duration::from_mins(3);
 #[tokio::test]
 #[ignore = "needs Terraform: scripts/check-terraform-apply runs it"]
 async fn a_stack_from_apply_to_destroy() {
-    let dependencies = Dependencies::prepare(&dependencies_dir().unwrap(), &Silent).await.unwrap();
-    let packages = LambdaPackages::build(&Silent).await.unwrap();
+    let installation = Installation::find().unwrap();
+    let dependencies = Dependencies::prepare(&installation.dependencies_dir().unwrap(), &Silent).await.unwrap();
+    let packages = LambdaPackages::prepare(&installation, &Silent).await.unwrap();
     let emulator = Emulator::start(&dependencies).await.unwrap();
     let (gates, detector) = HeldBack::new();
     let rekognition = Server::start(Config::new(emulator.url(), Arc::new(detector))).await.unwrap();
@@ -80,9 +81,9 @@ async fn a_stack_from_apply_to_destroy() {
     let resources = terraform.resources().await;
     let stack = Stack::new(&emulator, &rekognition, &outputs);
     let manifest = stack.a_video_becomes_a_result("holiday.mp4").await;
-    stack.a_missing_page_is_reported(outputs["functions"]["summarize"].as_str().unwrap(), manifest).await;
+    stack.a_missing_page_is_reported(outputs["function_names"]["summarize"].as_str().unwrap(), manifest).await;
     stack.every_path_of_the_functions(&gates[0]).await;
-    stack.the_schedule_starts_a_waiting_job(outputs["functions"]["start-waiting-jobs"].as_str().unwrap()).await;
+    stack.the_schedule_starts_a_waiting_job(outputs["function_names"]["start-waiting-jobs"].as_str().unwrap()).await;
     stack.running_executions_are_measured(&resources, &gates[1]).await;
     // All findings are reported together, because a run takes minutes.
     let mut findings = unexpected_changes(&terraform.plan().await);
@@ -94,7 +95,7 @@ async fn a_stack_from_apply_to_destroy() {
     existing.create_bucket().bucket("company-videos").send().await.unwrap();
     terraform.set("upload_bucket", "company-videos");
     terraform.set("upload_bucket_take_notifications", "true");
-    terraform.set("upload_prefix", "in/");
+    terraform.set("upload_prefixes", "[\"in/\"]");
     let outputs = terraform.apply().await;
     let moved = Stack::new(&emulator, &rekognition, &outputs);
     moved.uploads.put("elsewhere/ignored.mp4", video("")).await.unwrap();
@@ -128,6 +129,12 @@ async fn a_stack_from_apply_to_destroy() {
     assert!(existing.head_bucket().bucket("company-videos").send().await.is_ok(), "an existing bucket is not deleted");
     let buckets = existing.list_buckets().send().await.unwrap();
     assert_eq!(buckets.buckets().len(), 1, "the created buckets are deleted, with all of their objects");
+
+    // A new stack with a customer-managed key. The services make the calls of KMS, so that the recorders see none of them.
+    terraform.set("customer_managed_key", "true");
+    let outputs = terraform.apply().await;
+    Stack::new(&emulator, &rekognition, &outputs).a_video_becomes_a_result("in/encrypted.mp4").await;
+    terraform.destroy().await;
 }
 
 /// An applied stack, and the clients to use it.

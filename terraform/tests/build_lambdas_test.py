@@ -1,7 +1,9 @@
 """Tests scripts/build-lambdas: the binaries that it rejects, and that the same binary makes the same zip file."""
 
 import importlib.util
+import os
 import struct
+import subprocess
 import sys
 import tempfile
 import time
@@ -9,6 +11,7 @@ import unittest
 import zipfile
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from unittest import mock
 
 sys.dont_write_bytecode = True
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "build-lambdas"
@@ -39,6 +42,18 @@ def binary(machine, *versions):
         + section(3, start, len(names))
         + section(0x6FFFFFFE, start + len(names), len(need), link=1, info=1)
     )
+
+
+class Build(unittest.TestCase):
+    def test_compiler_flags_of_the_user_do_not_reach_the_functions(self):
+        with tempfile.TemporaryDirectory() as directory:
+            package = Path(directory)
+            (package / "Cargo.toml").write_text('[package]\nname = "empty"\nedition = "2024"\n[lib]\npath = "lib.rs"\n', encoding="utf-8")
+            (package / "lib.rs").touch()
+            (package / "config.toml").write_text('[build]\nrustflags = ["--no-such-flag"]\n', encoding="utf-8")
+            cargo = ["cargo", "--config", str(package / "config.toml"), "build", "--manifest-path", str(package / "Cargo.toml")]
+            with mock.patch.dict(os.environ, {"RUSTFLAGS": "--no-such-flag"}):
+                build_lambdas.run(*cargo, "--target-dir", directory, stdout=subprocess.PIPE)
 
 
 class Check(unittest.TestCase):

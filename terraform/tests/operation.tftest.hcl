@@ -5,7 +5,6 @@ mock_provider "aws" {
 }
 
 variables {
-  region         = "eu-west-1"
   zips_directory = "tests/zips"
 }
 
@@ -19,7 +18,7 @@ run "functions_have_runtime_environment_and_log_retention" {
     error_message = "Every function must run a bootstrap on provided.al2023 (arm64) and log JSON."
   }
   assert {
-    condition = jsonencode({ for name, function in aws_lambda_function.function : name => keys(function.environment[0].variables) if length(function.environment[0].variables) > 0 }) == jsonencode({
+    condition = jsonencode({ for name, function in aws_lambda_function.function : name => keys(function.environment[0].variables) if length(function.environment) > 0 }) == jsonencode({
       start-detection    = ["COMPLETION_TOPIC_ARN", "FACE_ATTRIBUTES", "PUBLISH_ROLE_ARN", "RESULTS_BUCKET"]
       resume-execution   = ["RESULTS_BUCKET"]
       start-waiting-jobs = ["RESULTS_BUCKET"]
@@ -64,6 +63,10 @@ run "the_state_machine_logs_no_task_tokens" {
     condition     = aws_sfn_state_machine.analyze_video.tracing_configuration[0].enabled
     error_message = "X-Ray tracing must be enabled."
   }
+  assert {
+    condition     = alltrue([for machine in [aws_sfn_state_machine.analyze_video, aws_sfn_state_machine.backfill[0], aws_sfn_state_machine.running_executions] : machine.timeouts.delete == "10m"])
+    error_message = "The deletion of a state machine whose executions wait must fail after 10 minutes."
+  }
 }
 
 run "undelivered_completion_messages_go_to_a_dead_letter_queue" {
@@ -84,11 +87,18 @@ run "every_failure_raises_an_alarm" {
   }
 
   assert {
-    condition     = toset(keys(aws_cloudwatch_metric_alarm.alarm)) == toset(["failed", "timed-out", "stuck", "undelivered-completions", "undelivered-uploads", "waiting-jobs"])
+    condition     = toset(keys(aws_cloudwatch_metric_alarm.alarm)) == toset(["failed", "timed-out", "stuck", "undelivered-completions", "undelivered-uploads", "waiting-jobs", "backfill-failed", "backfill-timed-out"])
     error_message = "An alarm is missing."
   }
   assert {
-    condition     = alltrue([for alarm in concat(values(aws_cloudwatch_metric_alarm.alarm), [aws_cloudwatch_metric_alarm.throttled]) : alarm.alarm_actions == toset(["arn:aws:sns:eu-west-1:123456789012:alarms"])])
+    condition = { for name in ["backfill-failed", "backfill-timed-out"] : name => [aws_cloudwatch_metric_alarm.alarm[name].metric_name, aws_cloudwatch_metric_alarm.alarm[name].dimensions.StateMachineArn] } == {
+      backfill-failed    = ["ExecutionsFailed", "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-backfill"]
+      backfill-timed-out = ["ExecutionsTimedOut", "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-backfill"]
+    }
+    error_message = "A backfill that fails or times out must raise an alarm."
+  }
+  assert {
+    condition     = alltrue([for alarm in concat(values(aws_cloudwatch_metric_alarm.alarm), aws_cloudwatch_metric_alarm.throttled) : alarm.alarm_actions == toset(["arn:aws:sns:eu-west-1:123456789012:alarms"])])
     error_message = "Every alarm must publish to the topic."
   }
   assert {
@@ -96,7 +106,7 @@ run "every_failure_raises_an_alarm" {
     error_message = "The alarm stuck must be raised after 3 hours and when its metric is missing."
   }
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.throttled.metric_query) == 11
+    condition     = length(aws_cloudwatch_metric_alarm.throttled[0].metric_query) == 11
     error_message = "The alarm throttled must sum the seven functions, the state machine and the two Rekognition calls, and have one expression. CloudWatch allows no more than 10 metrics."
   }
 }
@@ -128,11 +138,15 @@ run "the_stuck_alarm_reads_the_published_running_executions_metric" {
     condition     = strcontains(jsondecode(aws_sfn_state_machine.running_executions.definition).States.ListRunning.Arguments, aws_sfn_state_machine.analyze_video.arn)
     error_message = "ListRunning must list the executions of analyze-video."
   }
+  assert {
+    condition     = strcontains(jsondecode(aws_sfn_state_machine.running_executions.definition).States.ListRunning.Assign.oldest, "RedriveDate ? RedriveDate : StartDate")
+    error_message = "A redriven execution must be as old as its redrive, so that a redrive of an old execution raises no alarm."
+  }
 }
 
 run "the_dashboard_has_all_widgets" {
   assert {
-    condition = [for widget in jsondecode(aws_cloudwatch_dashboard.dashboard.dashboard_body).widgets : widget.properties.title] == [
+    condition = [for widget in jsondecode(aws_cloudwatch_dashboard.dashboard[0].dashboard_body).widgets : widget.properties.title] == [
       "Executions started / succeeded",
       "Running executions",
       "Failures",
@@ -148,7 +162,7 @@ run "the_dashboard_has_all_widgets" {
     error_message = "The widgets of the dashboard have changed."
   }
   assert {
-    condition     = strcontains(aws_cloudwatch_dashboard.dashboard.dashboard_body, "\"LateCallbacks\"")
+    condition     = strcontains(aws_cloudwatch_dashboard.dashboard[0].dashboard_body, "\"LateCallbacks\"")
     error_message = "The dashboard must show the metric LateCallbacks."
   }
 }

@@ -4,6 +4,10 @@
 mock_provider "aws" {
   source = "./tests/mocks"
 
+  mock_data "aws_region" {
+    defaults = { id = "us-gov-west-1" }
+  }
+
   mock_data "aws_partition" {
     defaults = { partition = "aws-us-gov" }
   }
@@ -45,29 +49,31 @@ mock_provider "aws" {
 }
 
 variables {
-  region               = "us-gov-west-1"
   zips_directory       = "tests/zips"
   customer_managed_key = true
+  create_results_topic = true
+  upload_prefixes      = ["in/"]
+  vpc                  = { subnet_ids = ["subnet-1"], security_group_ids = ["sg-1"] }
 }
 
 run "every_arn_has_the_partition_of_the_stack" {
   assert {
     condition = alltrue([
-      for machine in [aws_sfn_state_machine.analyze_video, aws_sfn_state_machine.backfill, aws_sfn_state_machine.running_executions] :
+      for machine in [aws_sfn_state_machine.analyze_video, aws_sfn_state_machine.backfill[0], aws_sfn_state_machine.running_executions] :
       toset(regexall("arn:[^:]*:", machine.definition)) == toset(["arn:aws-us-gov:"])
     ])
     error_message = "A definition contains an ARN with another partition."
   }
   assert {
     condition = toset(regexall("arn:[^:]*:", join("", concat(
-      [for policy in concat(values(aws_iam_role_policy.function), [aws_iam_role_policy.backfill, aws_iam_role_policy.events, aws_iam_role_policy.running_executions, aws_iam_role_policy.publish, aws_iam_role_policy.state_machine]) : policy.policy],
+      [for policy in concat(values(aws_iam_role_policy.function), [aws_iam_role_policy.backfill[0], aws_iam_role_policy.events, aws_iam_role_policy.running_executions, aws_iam_role_policy.publish, aws_iam_role_policy.state_machine]) : policy.policy],
       [for role in concat(values(aws_iam_role.function), values(aws_iam_role.state_machine), [aws_iam_role.events, aws_iam_role.publish]) : role.assume_role_policy],
-      [for policy in concat(values(aws_s3_bucket_policy.created), values(aws_sqs_queue_policy.undelivered), [aws_sns_topic_policy.completions, aws_kms_key.key[0]]) : policy.policy],
+      [for policy in concat(values(aws_s3_bucket_policy.created), values(aws_sqs_queue_policy.undelivered), [aws_sns_topic_policy.completions, aws_sns_topic_policy.results[0], aws_kms_key.key[0]]) : policy.policy],
     )))) == toset(["arn:aws-us-gov:"])
     error_message = "A policy contains an ARN with another partition."
   }
   assert {
-    condition     = !strcontains(aws_cloudwatch_dashboard.dashboard.dashboard_body, "arn:aws:") && !strcontains(jsonencode([local.functions, output.backfill_command, output.state_machine_url]), "arn:aws:")
+    condition     = !strcontains(aws_cloudwatch_dashboard.dashboard[0].dashboard_body, "arn:aws:") && !strcontains(jsonencode([local.functions, values(aws_cloudwatch_event_rule.results)[*].event_pattern, output.backfill_commands, output.state_machine_url, output.state_machine_arns, output.key_policy_statements, output.results_bucket_arn]), "arn:aws:")
     error_message = "The dashboard, the environment of a function or an output contains an ARN with another partition."
   }
 }

@@ -6,7 +6,6 @@ mock_provider "aws" {
 }
 
 variables {
-  region         = "eu-west-1"
   zips_directory = "tests/zips"
 }
 
@@ -46,14 +45,14 @@ run "only_actions_without_resource_types_are_allowed_on_all_resources" {
 }
 
 run "functions_can_access_only_their_own_prefixes" {
-  variables { upload_prefix = "in/" }
+  variables { upload_prefixes = ["in/"] }
 
   assert {
     condition = alltrue([for name in ["start-detection", "resume-execution", "start-waiting-jobs"] :
       { for statement in jsondecode(aws_iam_role_policy.function[name].policy).Statement : statement.Sid => [statement.Resource, try(statement.Condition, null)] if contains(["ReadVideos", "DetectMissingVideos", "PassPublishRole", "ReadAndDeleteCallbacksAndQueue", "WriteQueue", "ListCallbacksQueueAndResults", "SendTaskResults"], statement.Sid) }
       == {
-        ReadVideos                     = ["arn:aws:s3:::facereel-uploads-123456789012-eu-west-1/in/*", null]
-        DetectMissingVideos            = ["arn:aws:s3:::facereel-uploads-123456789012-eu-west-1", { StringLikeIfExists = { "s3:prefix" = "in/*" } }]
+        ReadVideos                     = [["arn:aws:s3:::facereel-uploads-123456789012-eu-west-1/in/*"], null]
+        DetectMissingVideos            = ["arn:aws:s3:::facereel-uploads-123456789012-eu-west-1", { StringLikeIfExists = { "s3:prefix" = ["in/*"] } }]
         PassPublishRole                = [aws_iam_role.publish.arn, { StringEquals = { "iam:PassedToService" = "rekognition.amazonaws.com" } }]
         ReadAndDeleteCallbacksAndQueue = [["arn:aws:s3:::facereel-results-123456789012-eu-west-1/callbacks/*", "arn:aws:s3:::facereel-results-123456789012-eu-west-1/queue/*"], null]
         WriteQueue                     = ["arn:aws:s3:::facereel-results-123456789012-eu-west-1/queue/*", null]
@@ -91,7 +90,7 @@ run "only_the_intended_principal_can_assume_a_role" {
     error_message = "A service may assume a role on behalf of this account only."
   }
   assert {
-    condition     = alltrue([for name, role in aws_iam_role.state_machine : jsondecode(role.assume_role_policy).Statement[0].Condition.ArnEquals["aws:SourceArn"] == "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-${name}"])
+    condition     = alltrue([for name, role in aws_iam_role.state_machine : jsondecode(role.assume_role_policy).Statement[0].Condition.ArnLike["aws:SourceArn"][0] == "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-${name}" && (name == "backfill" || length(jsondecode(role.assume_role_policy).Statement[0].Condition.ArnLike["aws:SourceArn"]) == 1)])
     error_message = "Only its own state machine may assume a role."
   }
   assert {
@@ -123,7 +122,7 @@ run "a_customer_managed_key_encrypts_everything" {
       [for bucket in aws_s3_bucket_server_side_encryption_configuration.created : one(bucket.rule).apply_server_side_encryption_by_default[0].kms_master_key_id == aws_kms_key.key[0].arn],
       [for queue in aws_sqs_queue.undelivered : queue.kms_master_key_id == aws_kms_key.key[0].arn],
       [for group in concat(values(aws_cloudwatch_log_group.function), values(aws_cloudwatch_log_group.state_machine)) : group.kms_key_id == aws_kms_key.key[0].arn],
-      [for function in aws_lambda_function.function : function.kms_key_arn == aws_kms_key.key[0].arn],
+      [for name, function in aws_lambda_function.function : function.kms_key_arn == (contains(["inspect-video", "list-pages"], name) ? null : aws_kms_key.key[0].arn)],
       [for machine in [aws_sfn_state_machine.analyze_video, aws_sfn_state_machine.running_executions] : machine.encryption_configuration[0].kms_key_id == aws_kms_key.key[0].arn],
       [aws_sns_topic.completions.kms_master_key_id == aws_kms_key.key[0].arn, aws_kms_key.key[0].enable_key_rotation],
     ))
@@ -134,19 +133,35 @@ run "a_customer_managed_key_encrypts_everything" {
       for name, policy in merge(aws_iam_role_policy.function, { events = aws_iam_role_policy.events, state-machine = aws_iam_role_policy.state_machine, running-executions = aws_iam_role_policy.running_executions, publish = aws_iam_role_policy.publish }) :
       name => sort([for statement in jsondecode(policy.policy).Statement : statement.Sid if startswith(statement.Sid, "UseKeyFor")])
       }) == jsonencode({
-      inspect-video      = ["UseKeyForEnvironment", "UseKeyForObjects"]
-      start-detection    = ["UseKeyForEnvironment", "UseKeyForExecutions", "UseKeyForObjects"]
-      start-waiting-jobs = ["UseKeyForEnvironment", "UseKeyForExecutions", "UseKeyForObjects"]
-      resume-execution   = ["UseKeyForEnvironment", "UseKeyForExecutions", "UseKeyForObjects", "UseKeyForQueues"]
-      list-pages         = ["UseKeyForEnvironment"]
-      fetch-page         = ["UseKeyForEnvironment", "UseKeyForObjects"]
+      inspect-video      = ["UseKeyForReadObjects"]
+      start-detection    = ["UseKeyForEnvironment", "UseKeyForObjects"]
+      start-waiting-jobs = ["UseKeyForEnvironment", "UseKeyForObjects"]
+      resume-execution   = ["UseKeyForEnvironment", "UseKeyForObjects", "UseKeyForQueues"]
+      list-pages         = []
+      fetch-page         = ["UseKeyForEnvironment", "UseKeyForWriteObjects"]
       summarize          = ["UseKeyForEnvironment", "UseKeyForObjects"]
-      events             = ["UseKeyForExecutions"]
-      state-machine      = ["UseKeyForExecutions", "UseKeyForLogDelivery"]
-      running-executions = ["UseKeyForExecutions", "UseKeyForLogDelivery"]
+      events             = []
+      state-machine      = ["UseKeyForAnalyzeVideo", "UseKeyForLogDelivery"]
+      running-executions = ["UseKeyForLogDelivery", "UseKeyForRunningExecutions"]
       publish            = ["UseKeyForTopic"]
     })
     error_message = "A role lacks a permission to use the key, or has one that it does not need."
+  }
+}
+
+run "the_key_allows_each_service_only_what_it_encrypts" {
+  variables { customer_managed_key = true }
+
+  assert {
+    condition = { for statement in jsondecode(aws_kms_key.key[0].policy).Statement : statement.Sid => statement.Condition if statement.Sid != "Account" } == {
+      LogGroups = { ArnLike = { "kms:EncryptionContext:aws:logs:arn" = [
+        "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/facereel-*",
+        "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/vendedlogs/states/facereel-*",
+      ] } }
+      LogDelivery = { StringLike = { "kms:EncryptionContext:SourceArn" = "arn:aws:logs:eu-west-1:123456789012:*" } }
+      DeadLetters = { StringLike = { "kms:EncryptionContext:aws:sqs:arn" = "arn:aws:sqs:eu-west-1:123456789012:facereel-undelivered-*" } }
+    }
+    error_message = "Each service must be limited by the encryption context. Conditions on aws:SourceAccount deny services that do not send it."
   }
 }
 

@@ -5,7 +5,6 @@ mock_provider "aws" {
 }
 
 variables {
-  region         = "eu-west-1"
   zips_directory = "tests/zips"
 }
 
@@ -30,6 +29,15 @@ run "an_upload_bucket_in_another_region_is_rejected" {
     values = { bucket_regional_domain_name = "videos.s3.us-east-1.amazonaws.com" }
   }
   expect_failures = [data.aws_s3_bucket.upload_bucket_in_this_region]
+}
+
+run "a_region_without_rekognition_is_rejected" {
+  command = plan
+  override_data {
+    target = data.aws_region.current
+    values = { id = "eu-north-1" }
+  }
+  expect_failures = [data.aws_region.current]
 }
 
 run "missing_zip_files_are_rejected" {

@@ -5,18 +5,11 @@ mock_provider "aws" {
 }
 
 variables {
-  region         = "eu-west-1"
   zips_directory = "tests/zips"
 }
 
-run "a_region_alone_is_a_valid_configuration" {
+run "no_variable_is_required" {
   command = plan
-}
-
-run "a_region_that_is_not_a_code_is_rejected" {
-  command = plan
-  variables { region = "Ireland" }
-  expect_failures = [var.region]
 }
 
 run "a_name_with_capitals_is_rejected" {
@@ -33,9 +26,10 @@ run "a_name_of_21_characters_is_rejected" {
 
 run "names_of_buckets_and_roles_fit_the_longest_name_and_region" {
   command = plan
-  variables {
-    name   = "abcdefghijklmnopqrst"
-    region = "ap-southeast-1"
+  variables { name = "abcdefghijklmnopqrst" }
+  override_data {
+    target = data.aws_region.current
+    values = { id = "ap-southeast-1" }
   }
 
   assert {
@@ -63,6 +57,60 @@ run "an_upload_bucket_that_is_an_arn_is_rejected" {
   expect_failures = [var.upload_bucket]
 }
 
+run "an_upload_bucket_with_two_dots_is_rejected" {
+  command = plan
+  variables {
+    upload_bucket                    = "company..videos"
+    upload_bucket_take_notifications = false
+  }
+  expect_failures = [var.upload_bucket]
+}
+
+run "an_upload_bucket_that_is_an_ip_address_is_rejected" {
+  command = plan
+  variables {
+    upload_bucket                    = "192.168.5.4"
+    upload_bucket_take_notifications = false
+  }
+  expect_failures = [var.upload_bucket]
+}
+
+run "the_alias_of_an_access_point_is_rejected" {
+  command = plan
+  variables {
+    upload_bucket                    = "videos-abcdefghijklmnopqrstuvwx-s3alias"
+    upload_bucket_take_notifications = false
+  }
+  expect_failures = [var.upload_bucket]
+}
+
+run "an_upload_bucket_with_dots_is_valid" {
+  command = plan
+  variables {
+    upload_bucket                    = "videos.company.com"
+    upload_bucket_take_notifications = false
+  }
+}
+
+run "statements_for_the_policy_of_an_existing_bucket_are_rejected" {
+  command = plan
+  variables {
+    upload_bucket                    = "videos"
+    upload_bucket_take_notifications = false
+    upload_bucket_policy_statements  = [{ Effect = "Allow", Principal = "*", Action = "s3:GetObject", Resource = "arn:aws:s3:::videos/*" }]
+  }
+  expect_failures = [var.upload_bucket_policy_statements]
+}
+
+run "a_bucket_policy_that_is_not_a_list_of_statements_is_rejected" {
+  command = plan
+  variables {
+    upload_bucket_policy_statements  = "{}"
+    results_bucket_policy_statements = [["s3:GetObject"]]
+  }
+  expect_failures = [var.upload_bucket_policy_statements, var.results_bucket_policy_statements]
+}
+
 run "an_existing_bucket_without_a_choice_about_notifications_is_rejected" {
   command = plan
   variables { upload_bucket = "videos" }
@@ -87,54 +135,90 @@ run "a_key_without_an_existing_bucket_is_rejected" {
 
 run "a_prefix_with_a_wildcard_is_rejected" {
   command = plan
-  variables { upload_prefix = "in*/" }
-  expect_failures = [var.upload_prefix]
+  variables { upload_prefixes = ["in*/"] }
+  expect_failures = [var.upload_prefixes]
 }
 
 run "a_prefix_with_a_policy_variable_is_rejected" {
   command = plan
-  variables { upload_prefix = "$${aws:username}/" }
-  expect_failures = [var.upload_prefix]
+  variables { upload_prefixes = ["$${aws:username}/"] }
+  expect_failures = [var.upload_prefixes]
 }
 
 run "a_prefix_that_begins_with_a_slash_is_rejected" {
   command = plan
-  variables { upload_prefix = "/in/" }
-  expect_failures = [var.upload_prefix]
+  variables { upload_prefixes = ["/in/"] }
+  expect_failures = [var.upload_prefixes]
 }
 
 run "a_prefix_that_makes_the_pattern_too_long_is_rejected" {
   command = plan
-  variables { upload_prefix = "videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/vi" }
-  expect_failures = [var.upload_prefix]
+  variables { upload_prefixes = ["videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/videos/vi"] }
+  expect_failures = [var.upload_prefixes]
 }
 
 run "a_prefix_that_json_escapes_make_too_long_is_rejected" {
   command = plan
-  variables { upload_prefix = "<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<" }
-  expect_failures = [var.upload_prefix]
+  variables { upload_prefixes = ["<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<<"] }
+  expect_failures = [var.upload_prefixes]
 }
 
 run "a_prefix_with_characters_that_iam_rejects_is_rejected" {
   command = plan
-  variables { upload_prefix = "видео/" }
-  expect_failures = [var.upload_prefix]
+  variables { upload_prefixes = ["видео/"] }
+  expect_failures = [var.upload_prefixes]
+}
+
+run "a_prefix_within_another_one_is_rejected" {
+  command = plan
+  variables { upload_prefixes = ["in/", "in/today/"] }
+  expect_failures = [var.upload_prefixes]
+}
+
+run "the_same_prefix_twice_is_rejected" {
+  command = plan
+  variables { upload_prefixes = ["in/", "in/"] }
+  expect_failures = [var.upload_prefixes]
+}
+
+run "an_empty_prefix_is_rejected" {
+  command = plan
+  variables { upload_prefixes = [""] }
+  expect_failures = [var.upload_prefixes]
+}
+
+run "eleven_prefixes_are_rejected" {
+  command = plan
+  variables { upload_prefixes = [for index in range(11) : "${index + 100}/"] }
+  expect_failures = [var.upload_prefixes]
+}
+
+run "prefixes_that_are_too_long_for_a_policy_are_rejected" {
+  command = plan
+  variables { upload_prefixes = [for index in range(3) : "${index}${join("", [for _ in range(334) : "p"])}"] }
+  expect_failures = [var.upload_prefixes]
 }
 
 run "a_prefix_in_latin_1_is_valid" {
   command = plan
-  variables { upload_prefix = "Köln & Umgebung/" }
+  variables { upload_prefixes = ["Köln & Umgebung/"] }
 }
 
 run "a_prefix_with_a_backslash_is_rejected" {
   command = plan
-  variables { upload_prefix = "in\\" }
-  expect_failures = [var.upload_prefix]
+  variables { upload_prefixes = ["in\\"] }
+  expect_failures = [var.upload_prefixes]
 }
 
 run "a_results_bucket_that_is_a_url_is_rejected" {
   command = plan
   variables { results_bucket = "s3://results" }
+  expect_failures = [var.results_bucket]
+}
+
+run "a_results_bucket_with_dots_is_rejected" {
+  command = plan
+  variables { results_bucket = "results.company.com" }
   expect_failures = [var.results_bucket]
 }
 
@@ -171,6 +255,12 @@ run "a_retention_that_cloudwatch_does_not_support_is_rejected" {
 run "an_alarm_topic_that_is_not_an_arn_is_rejected" {
   command = plan
   variables { alarm_topic_arn = "alarms" }
+  expect_failures = [var.alarm_topic_arn]
+}
+
+run "an_alarm_topic_in_another_region_is_rejected" {
+  command = plan
+  variables { alarm_topic_arn = "arn:aws:sns:us-east-1:123456789012:alarms" }
   expect_failures = [var.alarm_topic_arn]
 }
 

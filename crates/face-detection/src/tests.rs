@@ -25,7 +25,7 @@ fn detector() -> &'static CenterFace {
     DETECTOR.get_or_init(|| {
         let file = std::env::var_os("FACEREEL_MODEL").map_or_else(
             || {
-                model::fetch(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/local"))
+                model::fetch(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/local"), Path::new("python3"))
                     .expect("the model can be fetched")
             },
             PathBuf::from,

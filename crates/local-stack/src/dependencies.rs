@@ -42,8 +42,8 @@ impl Dependencies {
         let lock = lock(dir).await?;
         install_emulator(dir, progress).await?;
         progress.detail("face detection model");
-        let model_dir = dir.to_owned();
-        let model = spawn_blocking(move || face_detection::model::fetch(&model_dir))
+        let (model_dir, python) = (dir.to_owned(), python_of(&dir.join("venv")));
+        let model = spawn_blocking(move || face_detection::model::fetch(&model_dir, &python))
             .await
             .map_err(|panic| Error::Model(panic.into()))?
             .map_err(|error| Error::Model(error.into()))?;

@@ -16,6 +16,17 @@ pub enum Error {
         /// Where it was when the command was built.
         expected: PathBuf,
     },
+    /// A file of the bundle is missing.
+    #[error("the bundle is not complete: {} is missing; unpack the archive again, with all of its files in one directory", path.display())]
+    MissingPackage {
+        /// The missing file.
+        path: PathBuf,
+    },
+    /// There is no directory for the emulator and the model.
+    #[error(
+        "there is no directory for the emulator and the face model; set HOME, or XDG_CACHE_HOME to an absolute path"
+    )]
+    NoCacheDirectory,
     /// There is no Python interpreter that is new enough for the emulator.
     #[error(
         "the emulator needs Python 3.10 or newer; found: {found}; install one (https://www.python.org/downloads/, `brew install python`, `apt install python3 python3-venv`) and run again"

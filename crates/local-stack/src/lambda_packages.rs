@@ -1,4 +1,4 @@
-//! The binaries of the Lambda functions, built from this repository and packed as deployment packages.
+//! The deployment packages of the Lambda functions: those of a bundle, or built from a clone.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,7 @@ use tokio::{
 };
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
-use crate::{Error, Progress, dependencies::last_lines, process_group::ProcessGroup, workspace};
+use crate::{Error, Installation, Progress, dependencies::last_lines, process_group::ProcessGroup, workspace};
 
 /// The deployment package of each Lambda function: a zip with the binary as `bootstrap`.
 ///
@@ -27,12 +27,30 @@ use crate::{Error, Progress, dependencies::last_lines, process_group::ProcessGro
 pub struct LambdaPackages(BTreeMap<Function, Blob>);
 
 impl LambdaPackages {
-    /// Builds the functions with cargo, in the profile of this program, and packs them.
+    /// Reads the packages of a bundle. In a clone, builds the functions with cargo, in the profile of this program, and packs
+    /// them.
     ///
     /// # Errors
-    /// [`Error::NotBuilt`] with the end of the compiler's output; [`Error::MissingBinary`], if the build lacks a binary;
-    /// [`Error::File`].
-    pub async fn build(progress: &dyn Progress) -> Result<Self, Error> {
+    /// [`Error::MissingPackage`], if the bundle lacks a package; [`Error::NotBuilt`] with the end of the compiler's output;
+    /// [`Error::MissingBinary`], if the build lacks a binary; [`Error::File`].
+    pub async fn prepare(installation: &Installation, progress: &dyn Progress) -> Result<Self, Error> {
+        match installation {
+            Installation::Bundle(_) => Self::read(installation),
+            Installation::Clone(_) => Self::build(progress).await,
+        }
+    }
+
+    fn read(installation: &Installation) -> Result<Self, Error> {
+        let paths = Function::ALL.iter().filter_map(|function| Some((*function, installation.package(*function)?)));
+        let packages = paths.map(|(function, path)| match std::fs::read(&path) {
+            Ok(zip) => Ok((function, Blob::new(zip))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::MissingPackage { path }),
+            Err(error) => Err(Error::file("read", path)(error)),
+        });
+        packages.collect::<Result<_, _>>().map(Self)
+    }
+
+    async fn build(progress: &dyn Progress) -> Result<Self, Error> {
         let binaries = cargo_build(progress).await?;
         progress.detail("packing");
         let mut packing = JoinSet::new();
@@ -140,6 +158,21 @@ mod tests {
         assert_eq!(binary_in(r#"{"reason":"compiler-artifact","target":{"name":"lambdas"},"executable":null}"#), None);
         assert_eq!(binary_in(r#"{"reason":"build-finished","success":true}"#), None);
         assert_eq!(binary_in("not JSON"), None);
+    }
+
+    #[test]
+    fn a_package_that_the_bundle_lacks_is_named() {
+        let bundle = tempfile::tempdir().unwrap();
+        let installation = Installation::Bundle(bundle.path().to_owned());
+        for (index, function) in Function::ALL.iter().enumerate() {
+            let error = LambdaPackages::read(&installation).unwrap_err();
+            assert!(error.to_string().contains(&format!("{}.zip is missing", function.name())), "{error}");
+            let path = installation.package(*function).unwrap();
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, [u8::try_from(index).unwrap()]).unwrap();
+        }
+        let packages = LambdaPackages::read(&installation).unwrap();
+        assert!(packages.iter().enumerate().all(|(index, (_, zip))| zip.as_ref() == [u8::try_from(index).unwrap()]));
     }
 
     #[test]

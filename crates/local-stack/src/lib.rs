@@ -3,10 +3,11 @@
 //!
 //! ```no_run
 //! # async fn example(detector: std::sync::Arc<dyn face_detection::Detector>) -> Result<(), local_stack::Error> {
-//! use local_stack::{Dependencies, LambdaPackages, Silent, Workflow, WorkflowOptions};
+//! use local_stack::{Dependencies, Installation, LambdaPackages, Silent, Workflow, WorkflowOptions};
 //!
-//! let dependencies = Dependencies::prepare(&local_stack::dependencies_dir()?, &Silent).await?;
-//! let packages = LambdaPackages::build(&Silent).await?;
+//! let installation = Installation::find()?;
+//! let dependencies = Dependencies::prepare(&installation.dependencies_dir()?, &Silent).await?;
+//! let packages = LambdaPackages::prepare(&installation, &Silent).await?;
 //! let workflow = Workflow::start(&dependencies, &packages, WorkflowOptions::new(detector)).await?;
 //! workflow.uploads.put("holiday.mp4", *b"...").await?;
 //! let execution = workflow.execution_of("holiday.mp4").await?;
@@ -19,21 +20,21 @@ mod dependencies;
 mod emulator;
 mod error;
 mod executions;
+mod installation;
 mod lambda_packages;
 mod objects;
 mod process_group;
 mod progress;
 mod stack;
 mod workflow;
-mod workspace;
 
 pub use dependencies::Dependencies;
 pub use emulator::Emulator;
 pub use error::Error;
 pub use executions::{Execution, Executions};
+pub use installation::{Installation, workspace};
 pub use lambda_packages::LambdaPackages;
 pub use objects::{Object, Objects, PART_BYTES};
 pub use progress::{Progress, Silent};
 pub use stack::{Stack, StackOptions};
 pub use workflow::{Workflow, WorkflowOptions};
-pub use workspace::{dependencies_dir, workspace};

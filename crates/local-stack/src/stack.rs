@@ -15,10 +15,7 @@ use futures_util::future::try_join_all;
 use lambdas::{functions::Function, job::FaceAttributes};
 use serde_json::json;
 
-use crate::{
-    Emulator, Error, LambdaPackages,
-    workspace::{DEFINITION, workspace},
-};
+use crate::{Emulator, Error, Installation, LambdaPackages};
 
 /// The emulator checks no permissions, so this role does not exist. Whether the deployed roles allow enough can only be
 /// tested on AWS.
@@ -40,10 +37,10 @@ impl StackOptions {
     /// The options for this repository's state machine, with Rekognition at `rekognition_url`.
     ///
     /// # Errors
-    /// As [`workspace`].
+    /// As [`Installation::find`].
     pub fn new(rekognition_url: impl Into<String>) -> Result<Self, Error> {
         Ok(Self {
-            definition: workspace()?.join(DEFINITION),
+            definition: Installation::find()?.definition(),
             rekognition_url: rekognition_url.into(),
             attributes: FaceAttributes::default(),
         })
@@ -261,7 +258,7 @@ mod tests {
     fn every_placeholder_of_the_definition_is_replaced() {
         let functions =
             Function::ALL.iter().map(|function| (*function, format!("arn:of:{}", function.name()))).collect();
-        let text = definition(&workspace().unwrap().join(DEFINITION), &functions).unwrap();
+        let text = definition(&Installation::find().unwrap().definition(), &functions).unwrap();
         assert!(!text.contains("${"), "{text}");
         for name in ["inspect-video", "start-detection", "list-pages", "fetch-page", "summarize"] {
             assert!(text.contains(&format!("\"arn:of:{name}\"")), "{name} is not in the state machine");

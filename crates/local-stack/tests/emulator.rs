@@ -13,8 +13,7 @@ use aws_sdk_lambda::{
     types::{Environment, FunctionCode, Runtime},
 };
 use local_stack::{
-    Dependencies, Emulator, Executions, LambdaPackages, Objects, PART_BYTES, Silent, Stack, StackOptions,
-    dependencies_dir,
+    Dependencies, Emulator, Executions, Installation, LambdaPackages, Objects, PART_BYTES, Silent, Stack, StackOptions,
 };
 use serde_json::{Value, json};
 
@@ -22,7 +21,7 @@ use serde_json::{Value, json};
 const WAITING_BOOTSTRAP: &str = "#!/bin/sh\nexec sleep 1000\n";
 
 async fn dependencies() -> Dependencies {
-    Dependencies::prepare(&dependencies_dir().unwrap(), &Silent).await.unwrap()
+    Dependencies::prepare(&Installation::find().unwrap().dependencies_dir().unwrap(), &Silent).await.unwrap()
 }
 
 /// The ids of the processes in a process group.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use face_detection::Detector;
 use lambdas::layout;
-use local_stack::{Dependencies, Execution, LambdaPackages, Silent, Workflow, WorkflowOptions, dependencies_dir};
+use local_stack::{Dependencies, Execution, Installation, LambdaPackages, Silent, Workflow, WorkflowOptions};
 use serde_json::Value;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout};
@@ -232,8 +232,9 @@ pub async fn model() -> &'static std::path::Path {
 
 async fn tools() -> &'static (Dependencies, LambdaPackages) {
     let prepare = async || {
-        let dependencies = Dependencies::prepare(&dependencies_dir()?, &Silent).await?;
-        Ok::<_, local_stack::Error>((dependencies, LambdaPackages::build(&Silent).await?))
+        let installation = Installation::find()?;
+        let dependencies = Dependencies::prepare(&installation.dependencies_dir()?, &Silent).await?;
+        Ok::<_, local_stack::Error>((dependencies, LambdaPackages::prepare(&installation, &Silent).await?))
     };
     TOOLS.get_or_try_init(prepare).await.unwrap_or_else(|error| panic!("{error}"))
 }

@@ -27,13 +27,9 @@ pub use report::RunReport;
 use crate::commands::view::View;
 use crate::terminal::{Terminal, note, text::counted};
 use local_stack::{
-    Dependencies, Error, Execution, LambdaPackages, Objects, Progress, Workflow, WorkflowOptions, dependencies_dir,
-    workspace,
+    Dependencies, Error, Execution, Installation, LambdaPackages, Objects, Progress, Workflow, WorkflowOptions,
 };
 use report::view_command;
-
-/// The default video, relative to the root of the repository.
-const SAMPLE: &str = "tests/fixtures/sample-clip/sample.mp4";
 
 /// Up to this size of a video, the whole workflow uses less than 2 GB of memory (measured: 0.5 GB and 3.3 times the size of
 /// the video).
@@ -54,7 +50,7 @@ Examples:
   facereel run --open holiday.mp4                  then the video with its faces, in the browser
   facereel run --attributes all --out faces/holiday holiday.mov")]
 pub struct Run {
-    /// The video, an .mp4 or .mov [default: the sample clip of this repository].
+    /// The video, an .mp4 or .mov [default: the sample clip].
     video: Option<PathBuf>,
     /// The face attributes to ask for. The local stand-in for Rekognition returns box, confidence, landmarks and
     /// quality for both ALL and DEFAULT.
@@ -92,7 +88,7 @@ impl Run {
     fn video(&self) -> Result<PathBuf, Error> {
         match &self.video {
             Some(video) => Ok(video.clone()),
-            None => Ok(workspace()?.join(SAMPLE)),
+            None => Ok(Installation::find()?.sample_clip().join("sample.mp4")),
         }
     }
 
@@ -129,9 +125,12 @@ impl Run {
             );
         }
         progress.step("Setting up");
-        let dependencies = Dependencies::prepare(&dependencies_dir()?, progress).await?;
-        progress.step("Building the Lambda functions");
-        let packages = LambdaPackages::build(progress).await?;
+        let installation = Installation::find()?;
+        let dependencies = Dependencies::prepare(&installation.dependencies_dir()?, progress).await?;
+        if matches!(installation, Installation::Clone(_)) {
+            progress.step("Building the Lambda functions");
+        }
+        let packages = LambdaPackages::prepare(&installation, progress).await?;
         progress.step("Starting the workflow");
         let detector = CenterFace::load(dependencies.model()).map_err(|error| Error::Model(error.into()))?;
         let options = WorkflowOptions { attributes: self.attributes, ..WorkflowOptions::new(Arc::new(detector)) };

@@ -15,7 +15,7 @@ use super::{
     error::ViewError,
     location::{Location, LocationReader},
 };
-use local_stack::workspace;
+use local_stack::Installation;
 
 /// A server that has opened its port, and the content that it serves.
 pub struct Viewer {
@@ -100,11 +100,11 @@ fn file_name(summary: &Summary) -> &str {
 }
 
 /// Finds the file with the name and size of the video: in the directory of the results, in its parent and the parent of
-/// that, in the current directory, or in the sample clip's directory of this repository.
+/// that, in the current directory, or in the sample clip's directory.
 pub(crate) fn find_video(results: &Path, summary: &Summary) -> Option<PathBuf> {
     let results = fs::canonicalize(results).unwrap_or_else(|_| results.to_owned());
     let parents = results.ancestors().take(3).map(Path::to_owned);
-    let sample = workspace().ok().map(|root| root.join("tests/fixtures/sample-clip"));
+    let sample = Installation::find().ok().map(|installation| installation.sample_clip());
     let dirs = parents.chain([PathBuf::new()]).chain(sample);
     // The whole key is tried too, because a bucket is often a copy of a directory.
     let name = Path::new(file_name(summary));
