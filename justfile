@@ -39,6 +39,6 @@ browser:
 bundle:
     scripts/bundle
 
-# Everything that CI checks, one after the other (18 min from a fresh clone)
+# Everything that CI checks, one after the other (25 min from a fresh clone)
 ci:
     .ci/run
