@@ -27,7 +27,8 @@ impl std::fmt::Debug for TaskToken {
 pub struct PendingCallback {
     /// The name of the execution.
     pub execution_name: String,
-    /// When the execution was started or last redriven, in milliseconds since 1970.
+    /// When the analysis was requested, in milliseconds since 1970: see
+    /// [`StartDetection`](crate::start_detection::StartDetection::entered).
     pub entered_ms: i64,
     /// The attempt of the task that waits: see [`StartDetection`](crate::start_detection::StartDetection::task_attempt).
     pub task_attempt: u32,

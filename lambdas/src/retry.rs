@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::aws::ErrorName;
 
-/// How long a throttled call is repeated, counting the pauses alone. The functions that make such calls time out after at least 5 minutes.
+/// How long a throttled call is repeated, counting the pauses alone. The functions time out after three minutes or more.
 const LIMIT: Duration = Duration::from_mins(2);
 
 /// The longest pause.

@@ -33,7 +33,7 @@ pub async fn start_waiting_jobs(
     if store.queue_is_empty().await? {
         return Ok(());
     }
-    // Lambda repeats the event with the same id if the invocation fails.
+    // EventBridge can deliver an event twice, with the same id.
     let owner = event.id.unwrap_or_else(|| "schedule".to_owned());
     store.start_waiting_jobs(&owner).await
 }

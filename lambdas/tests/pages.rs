@@ -123,7 +123,7 @@ async fn a_listing_that_is_throttled_keeps_the_pages_that_it_has() {
     let window = list(7).await.unwrap();
     assert_eq!((window.batches.len(), window.listed), (7, 7));
     assert_eq!(window.next.unwrap().token.as_deref(), Some("7"));
-    assert_eq!(list(0).await.unwrap_err().error_name(), "Throttled", "there is no page to fetch meanwhile");
+    assert_eq!(list(0).await.unwrap_err().error_name(), "Throttled", "no page was listed before");
 }
 
 #[tokio::test]

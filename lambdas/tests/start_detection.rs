@@ -173,7 +173,7 @@ async fn first_key() -> String {
 #[tokio::test(start_paused = true)]
 async fn a_job_that_was_started_is_recorded_and_has_a_pending_callback_and_no_answer() {
     let (store, sent, started) = (with_video(), SentCallbacks::default(), Started::default());
-    // No status is asked for: there is no rule for it.
+    // The mock has no rule for GetFaceDetection: a request for the status would fail the test.
     start(&store, &[start_call(&started)], &sent, "one", "secret token").await;
     let idempotency_key = started.lock().unwrap()[0].clone();
     let keys = store.keys();

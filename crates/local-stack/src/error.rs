@@ -22,9 +22,9 @@ pub enum Error {
         /// The missing file.
         path: PathBuf,
     },
-    /// There is no directory for the emulator and the model.
+    /// The user's cache directory, for the emulator and the model, cannot be determined.
     #[error(
-        "there is no directory for the emulator and the face model; set HOME, or XDG_CACHE_HOME to an absolute path"
+        "cannot determine the cache directory for the emulator and the face model; set HOME or XDG_CACHE_HOME to an absolute path"
     )]
     NoCacheDirectory,
     /// There is no Python interpreter that is new enough for the emulator.

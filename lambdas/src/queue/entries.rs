@@ -17,8 +17,8 @@ pub struct QueueEntry {
     pub task_attempt: u32,
     /// When the execution started, in milliseconds since 1970: its position in the queue.
     pub started_ms: i64,
-    /// When the execution was started or last redriven, in milliseconds since 1970. If an earlier job for the content
-    /// failed before this time, the execution wants a new job.
+    /// When the analysis was requested, in milliseconds since 1970: see
+    /// [`StartDetection`](crate::start_detection::StartDetection::entered).
     pub entered_ms: i64,
     /// The job to be started.
     pub job: Job,

@@ -87,7 +87,7 @@ impl Store<'_> {
 enum QueueState {
     /// Every slot is taken; this many jobs were started before.
     NoSlot { started: usize },
-    /// There is no entry, or others go on.
+    /// The queue is empty, or another invocation continues.
     Left,
 }
 

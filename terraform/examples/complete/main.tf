@@ -72,7 +72,7 @@ module "facereel" {
   }]
 }
 
-# The key. The statements of the module do not depend on the key, so that there is no cycle.
+# The key. The module's key statements do not refer to the key, which would be a cycle.
 
 resource "aws_kms_key" "facereel" {
   description         = "Encrypts the data of facereel"
