@@ -14,6 +14,7 @@ use aws_smithy_http_client::{
     Builder,
     tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
+use lambda_runtime::Diagnostic;
 
 /// The five root certificates that sign AWS's endpoints. Amazon Trust Services asks that a custom trust store contains all five (<https://www.amazontrust.com/repository/>).
 const AMAZON_ROOTS: &str = include_str!("amazon-roots.pem");
@@ -196,10 +197,15 @@ impl ErrorName for AwsError {
     }
 }
 
-impl From<AwsError> for lambda_runtime::Diagnostic {
+impl From<AwsError> for Diagnostic {
     fn from(error: AwsError) -> Self {
-        Self { error_type: error.error_name().to_owned(), error_message: error.to_string() }
+        diagnostic(&error)
     }
+}
+
+/// An error as Lambda reports it to Step Functions.
+pub(crate) fn diagnostic(error: &impl ErrorName) -> Diagnostic {
+    Diagnostic { error_type: error.error_name().to_owned(), error_message: error.to_string() }
 }
 
 /// Implements [`ErrorName`] for an error enum: the names of its variants, and of those of the [`AwsError`] inside.
@@ -216,10 +222,7 @@ macro_rules! named_by_variant {
 
         impl From<$error> for lambda_runtime::Diagnostic {
             fn from(error: $error) -> Self {
-                Self {
-                    error_type: $crate::aws::ErrorName::error_name(&error).to_owned(),
-                    error_message: error.to_string(),
-                }
+                $crate::aws::diagnostic(&error)
             }
         }
     };

@@ -142,7 +142,7 @@ pub async fn send_failure(
 ///
 /// # Errors
 /// [`AwsError`]; a task that has ended is not an error.
-pub async fn send_success(clients: &Clients, token: &TaskToken, job: &FinishedJob) -> Result<Delivery, AwsError> {
+async fn send_success(clients: &Clients, token: &TaskToken, job: &FinishedJob) -> Result<Delivery, AwsError> {
     let output = serde_json::to_string(job).expect("a finished job is plain data");
     deliver("states:SendTaskSuccess", async || {
         clients.sfn.send_task_success().task_token(&token.0).output(&output).send().await

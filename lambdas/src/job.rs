@@ -287,7 +287,7 @@ impl Job {
 /// # Errors
 /// [`AwsError`]; for a job that Rekognition does not know, the status is [`JobStatus::NotFound`] or
 /// [`JobStatus::InvalidId`].
-pub async fn report(rekognition: &aws_sdk_rekognition::Client, job_id: &str) -> Result<JobReport, AwsError> {
+async fn report(rekognition: &aws_sdk_rekognition::Client, job_id: &str) -> Result<JobReport, AwsError> {
     match rekognition.get_face_detection().job_id(job_id).max_results(1).send().await {
         Ok(output) => Ok(JobReport {
             job_tag: output.job_tag.clone(),
@@ -307,12 +307,12 @@ pub async fn report(rekognition: &aws_sdk_rekognition::Client, job_id: &str) -> 
     }
 }
 
-/// As [`report`], for a job that should be there: while Rekognition does not find it, asks again for up to `patience`.
+/// Asks Rekognition for the status of a job, again while the job is not found, for up to `patience`.
 ///
 /// AWS does not document how soon after `StartFaceDetection` a job is visible to `GetFaceDetection`.
 ///
 /// # Errors
-/// As [`report`]; for a job that is still not found, the status is [`JobStatus::NotFound`].
+/// [`AwsError`]; for a job that is still not found, the status is [`JobStatus::NotFound`].
 pub async fn report_once_visible(
     rekognition: &aws_sdk_rekognition::Client,
     job_id: &str,

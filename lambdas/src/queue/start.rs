@@ -153,7 +153,9 @@ async fn start_new(
             tracing::warn!(%error, "the oldest entry waits until Start calls are accepted");
             return Ok(Started::Throttled);
         }
-        Err(error) => return Err(classify_start_error(store, job.video(), error).await),
+        Err(StartError::Aws(error)) => return Err(StartJobError::Aws(error)),
+        Err(error @ StartError::VideoTooLarge { .. }) => return Err(StartJobError::VideoTooLarge(error)),
+        Err(error @ StartError::VideoUnreadable { .. }) => return Err(unreadable(store, job.video(), error).await),
     };
     // From here on a retry asks for the status of this job, and needs neither a slot nor the object.
     store.record_started_job(job.idempotency_key(), &job_id).await?;
@@ -217,16 +219,10 @@ async fn attach(store: Store<'_>, entry_key: &str, entry: &QueueEntry, known: Kn
 }
 
 /// Adds what S3 knows: Rekognition says only that it cannot read the object, S3 says whether the object still exists.
-async fn classify_start_error(store: Store<'_>, video: &Video, error: StartError) -> StartJobError {
-    match error {
-        StartError::VideoTooLarge { .. } => StartJobError::VideoTooLarge(error),
-        StartError::Aws(error) => StartJobError::Aws(error),
-        StartError::LimitExceeded | StartError::VideoUnreadable { .. } => {
-            match Video::inspect(&store.clients.s3, &video.location()).await {
-                Err(known @ (InspectError::VideoNotFound(_) | InspectError::VideoArchived(_))) => inspect_error(known),
-                _ => StartJobError::VideoUnreadable(error.into()),
-            }
-        }
+async fn unreadable(store: Store<'_>, video: &Video, error: StartError) -> StartJobError {
+    match Video::inspect(&store.clients.s3, &video.location()).await {
+        Err(known @ (InspectError::VideoNotFound(_) | InspectError::VideoArchived(_))) => inspect_error(known),
+        _ => StartJobError::VideoUnreadable(error.into()),
     }
 }
 
