@@ -170,6 +170,10 @@ impl MockStepFunctions {
             s3: client!(aws_sdk_s3, vec![]),
             sqs: client!(aws_sdk_sqs, vec![]),
             lambda: client!(aws_sdk_lambda, vec![]),
+            eventbridge: client!(aws_sdk_eventbridge, vec![]),
+            logs: client!(aws_sdk_cloudwatchlogs, vec![]),
+            sns: client!(aws_sdk_sns, vec![]),
+            rekognition: client!(aws_sdk_rekognition, vec![]),
         }
     }
 

@@ -17,9 +17,9 @@ use facereel::commands::{
 };
 use facereel::deployed::{Error, Target};
 use facereel::terminal::{
-    Terminal,
-    exit::{ExitStatus, FAILURE, SUCCESS, finish, finish_with_text, interruptible, until_stopped},
-    note, stop_on_signal,
+    Terminal, Verbosity,
+    exit::{ExitStatus, FAILURE, Format, SUCCESS, finish, finish_with_text, interruptible, until_stopped},
+    print_error, set_verbosity, stop_on_signal,
 };
 
 /// Finds the faces in every video that is uploaded to an S3 bucket.
@@ -28,11 +28,27 @@ use facereel::terminal::{
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Write no progress and no notes, only the report and errors.
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Write every call to AWS to standard error, with its status and its time.
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    verbose: bool,
+}
+
+impl Cli {
+    fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
+        }
+    }
 }
 
 #[derive(Subcommand)]
 enum Command {
-    Run(Run),
+    Run(WithFormat<Run>),
     Replay(ReplayCommand),
     /// Analyse the videos of a bucket that have no complete result yet.
     Backfill(OnAws<Backfill>),
@@ -47,6 +63,17 @@ enum Command {
 struct OnAws<T: Args> {
     #[command(flatten)]
     target: Target,
+    #[command(flatten)]
+    format: Format,
+    #[command(flatten)]
+    command: T,
+}
+
+/// A command with a report.
+#[derive(Args)]
+struct WithFormat<T: Args> {
+    #[command(flatten)]
+    format: Format,
     #[command(flatten)]
     command: T,
 }
@@ -63,15 +90,16 @@ struct ReplayCommand {
 }
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command;
+    let cli = Cli::parse();
+    set_verbosity(cli.verbosity());
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            note(format_args!("error: the asynchronous runtime did not start: {error}"));
+            print_error(format_args!("the asynchronous runtime did not start: {error}"));
             return ExitCode::FAILURE;
         }
     };
-    let status = runtime.block_on(command.run(&Terminal::new()));
+    let status = runtime.block_on(cli.command.run(&Terminal::new()));
     // A cancelled analysis may still be ending on its thread; the process does not wait for it.
     runtime.shutdown_background();
     ExitCode::from(status)
@@ -80,16 +108,16 @@ fn main() -> ExitCode {
 impl Command {
     async fn run(self, terminal: &Terminal) -> ExitStatus {
         match self {
-            Self::Run(run) => run_and_view(&run, terminal).await,
+            Self::Run(WithFormat { format, command }) => run_and_view(&command, format, terminal).await,
             Self::Replay(replay) => replay.run(terminal).await,
-            Self::Backfill(OnAws { target, command }) => {
+            Self::Backfill(OnAws { target, format, command }) => {
                 let ask = async |question: &str| terminal.ask(question).await;
                 let backfill = async { command.run(&target.connect().await?, terminal, ask).await };
-                interruptible(terminal, backfill, |_: &BackfillError| FAILURE).await
+                interruptible(terminal, format, backfill, |_: &BackfillError| FAILURE).await
             }
-            Self::Status(OnAws { target, command }) => {
+            Self::Status(OnAws { target, format, command }) => {
                 let status = async { command.run(&target.connect().await?, terminal).await };
-                interruptible(terminal, status, |_: &Error| FAILURE).await
+                interruptible(terminal, format, status, |_: &Error| FAILURE).await
             }
             Self::View(view) => until_stopped(view.run()).await,
             Self::Completions(completions) => finish_with_text(&completions.script(Cli::command()), SUCCESS),
@@ -100,27 +128,27 @@ impl Command {
 impl ReplayCommand {
     /// Replays until the first signal, and reports what was replayed.
     async fn run(self, terminal: &Terminal) -> ExitStatus {
-        let Self { executions: OnAws { target, command }, dead_letters } = self;
+        let Self { executions: OnAws { target, format, command }, dead_letters } = self;
         let stop = stop_on_signal();
         if dead_letters {
             let replay = async { dead_letters::replay(&target.connect().await?, terminal, &stop).await };
-            return finish(terminal, replay.await, |_: &Error| FAILURE);
+            return finish(terminal, format, replay.await, |_: &Error| FAILURE);
         }
         let ask = async |question: &str| terminal.ask(question).await;
         let replay = async { command.run(&target.connect().await?, terminal, ask, stop).await };
-        finish(terminal, replay.await, |_: &Error| FAILURE)
+        finish(terminal, format, replay.await, |_: &Error| FAILURE)
     }
 }
 
 /// Runs the workflow and, with `--open`, shows the results.
-async fn run_and_view(run: &Run, terminal: &Terminal) -> ExitStatus {
+async fn run_and_view(run: &Run, format: Format, terminal: &Terminal) -> ExitStatus {
     let mut view = None;
     let work = async {
         let report = run.run(terminal).await?;
         view = run.view(&report);
         Ok(report)
     };
-    let status = interruptible(terminal, work, RunError::exit_status).await;
+    let status = interruptible(terminal, format, work, RunError::exit_status).await;
     match view {
         Some(view) => until_stopped(view.run()).await,
         None => status,

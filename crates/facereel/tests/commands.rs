@@ -28,10 +28,132 @@ fn a_missing_region_is_reported() {
     assert_error(&facereel(&["replay"], &[]), &["no Region is set", "AWS_REGION", "--state-machine"]);
 }
 
+/// Runs `facereel status` with these AWS configuration files, and returns its error.
+fn error_with_profile(config: &str, profile: &str, sso_cache: &str) -> String {
+    let home = tempfile::tempdir().unwrap();
+    let cache = home.path().join(".aws/sso/cache");
+    std::fs::create_dir_all(&cache).unwrap();
+    std::fs::write(home.path().join(".aws/config"), config).unwrap();
+    // The name of the file is the SHA-1 of the session's name, `corp`.
+    if !sso_cache.is_empty() {
+        std::fs::write(cache.join("ee0bfd2552fbd840c02cc48b6e823320543c450f.json"), sso_cache).unwrap();
+    }
+    let home = home.path().to_string_lossy();
+    let output = facereel(&["status", "--profile", profile], &[("HOME", &home), ("PATH", "/usr/bin:/bin")]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
 #[test]
-fn missing_credentials_are_reported() {
+fn missing_credentials_are_one_sentence_with_the_remedy() {
     let output = facereel(&["replay"], &[("AWS_REGION", "eu-west-1")]);
-    assert_error(&output, &["no valid AWS credentials", "aws sso login", "AWS_PROFILE"]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let message = "error: there are no AWS credentials; choose a profile with --profile or AWS_PROFILE, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY\n";
+    assert_eq!(stderr, message);
+}
+
+#[test]
+fn every_fault_of_a_profile_is_one_sentence_with_the_remedy() {
+    const SSO: &str = "sso_session = corp\nsso_account_id = 123456789012\nsso_role_name = Reader\n[sso-session corp]\nsso_region = eu-west-1\nsso_start_url = https://corp.awsapps.com/start";
+    const EXPIRED: &str = r#"{"accessToken":"t","expiresAt":"2020-01-01T00:00:00Z"}"#;
+    for (settings, sso_cache, message) in [
+        (SSO, EXPIRED, "the login of the profile media has expired: aws sso login --profile media"),
+        (SSO, "", "the profile media is not logged in: aws sso login --profile media"),
+        (
+            "login_session = arn:aws:iam::123456789012:user/me",
+            "",
+            "the session of the profile media (aws login) can only be read by the AWS CLI; export its credentials: eval \"$(aws configure export-credentials --profile media --format env)\"",
+        ),
+        (
+            "credential_process = echo the vault is locked >&2; false",
+            "",
+            "the credential_process of the profile media failed: the vault is locked",
+        ),
+        (
+            "credential_process = false",
+            "",
+            "the credential_process of the profile media failed: it ended with exit status: 1",
+        ),
+        (
+            "role_arn = arn:aws:iam::123456789012:role/r\nsource_profile = base",
+            "",
+            "the credentials of the profile media cannot be loaded: its source_profile base does not exist; `aws sts get-caller-identity --profile media` shows whether the AWS CLI can load them",
+        ),
+        (
+            "aws_access_key_id = AKIAIOSFODNN7EXAMPLE",
+            "",
+            "the credentials of the profile media cannot be loaded: it has no aws_secret_access_key; `aws sts get-caller-identity --profile media` shows whether the AWS CLI can load them",
+        ),
+        (
+            "role_arn = arn:aws:iam::123456789012:role/r\nweb_identity_token_file = /nowhere/token",
+            "",
+            "the credentials of the profile media cannot be loaded: there is no file /nowhere/token (web_identity_token_file); `aws sts get-caller-identity --profile media` shows whether the AWS CLI can load them",
+        ),
+        (
+            "",
+            "",
+            "there are no AWS credentials; choose a profile with --profile or AWS_PROFILE (media), or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        ),
+    ] {
+        let config = format!("[profile media]\nregion = eu-west-1\n{settings}\n");
+        assert_eq!(error_with_profile(&config, "media", sso_cache), format!("error: {message}\n"), "{config}");
+    }
+}
+
+#[test]
+fn a_profile_that_does_not_exist_is_reported_with_those_that_do() {
+    let error = error_with_profile("[default]\nregion = eu-west-1\n[profile media]\nregion = eu-west-1\n", "meida", "");
+    assert_eq!(
+        error,
+        "error: there is no profile meida in the AWS configuration files; choose another one with --profile or AWS_PROFILE (default, media)\n"
+    );
+}
+
+#[test]
+fn a_region_other_than_that_of_the_state_machine_is_rejected() {
+    let arn = "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-analyze-video";
+    let output = facereel(&["status", "--state-machine", arn, "--region", "us-east-1"], &[]);
+    assert_error(&output, &["--region us-east-1 is not the Region of arn:aws:states:eu-west-1", "omit --region"]);
+}
+
+#[test]
+fn a_service_that_cannot_be_reached_is_one_sentence() {
+    let endpoint = "http://127.0.0.1:1";
+    let environment = [
+        ("AWS_REGION", "eu-west-1"),
+        ("AWS_ACCESS_KEY_ID", "key"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_ENDPOINT_URL", endpoint),
+    ];
+    let output = facereel(&["status"], &environment);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_error(
+        &output,
+        &[
+            "states:ListStateMachines failed, because the service cannot be reached: ",
+            "check the Region, the network and the proxy",
+        ],
+    );
+    assert_eq!(stderr.lines().filter(|line| line.starts_with("error")).count(), 1, "{stderr}");
+}
+
+#[test]
+fn an_address_that_is_not_in_s3_is_reported() {
+    for (command, address) in [
+        ("view", "S3://bucket/k"),
+        ("view", "s3:/a"),
+        ("backfill", "https://b.s3.amazonaws.com/k"),
+        ("backfill", "S3://b"),
+    ] {
+        assert_error(&facereel(&[command, address], &[]), &[address, "s3://"]);
+    }
+}
+
+#[test]
+fn a_quiet_command_writes_only_its_error() {
+    let output = facereel(&["-q", "replay", "--dead-letters"], &[]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
 
 #[test]

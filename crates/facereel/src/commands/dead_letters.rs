@@ -310,6 +310,10 @@ impl UndeliveredCompletion {
 }
 
 impl exit::Report for DeadLetterReport {
+    fn json(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
     fn exit_status(&self) -> ExitStatus {
         match self.interrupted {
             true => INTERRUPTED,

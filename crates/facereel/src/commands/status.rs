@@ -146,7 +146,11 @@ impl Overview {
     }
 }
 
-impl exit::Report for Overview {}
+impl exit::Report for Overview {
+    fn json(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+}
 
 impl fmt::Display for Overview {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,20 +5,57 @@ use aws_sdk_sfn::{
     error::{BoxError, ProvideErrorMetadata, SdkError},
 };
 
-use super::arn::NotAnArn;
+use super::{arn::NotAnArn, credentials::CredentialsProblem};
 use lambdas::aws::error_chain;
 
 /// Why a call to AWS could not be made, or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There are no valid credentials.
-    #[error(
-        "there are no valid AWS credentials; log in (`aws sso login`), or set AWS_PROFILE or AWS_ACCESS_KEY_ID: {}", error_chain(.0.as_ref())
-    )]
-    NoCredentials(#[source] BoxError),
+    /// There are no credentials.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsProblem),
+    /// AWS rejects the credentials.
+    #[error("AWS does not accept these credentials: {problem}; {remedy}")]
+    Rejected {
+        /// What is wrong with them.
+        problem: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// Neither the profile nor the environment sets a Region.
-    #[error("no Region is set; set AWS_REGION, or give the state machine's ARN with --state-machine")]
+    #[error("no Region is set; give one with --region or AWS_REGION, or the state machine's ARN with --state-machine")]
     NoRegion,
+    /// `--region` is not the Region of the state machine.
+    #[error("--region {region} is not the Region of {arn}; omit --region, or name a state machine there")]
+    OtherRegion {
+        /// The ARN of the state machine.
+        arn: String,
+        /// The Region.
+        region: String,
+    },
+    /// The service cannot be reached.
+    #[error(
+        "{action} failed, because the service cannot be reached: {reason}; check the Region, the network and the proxy"
+    )]
+    Unreachable {
+        /// The IAM action of the call.
+        action: &'static str,
+        /// The innermost cause.
+        reason: String,
+    },
+    /// The bucket does not exist.
+    #[error("there is no bucket {0}; check its name and the account (--profile)")]
+    NoBucket(String),
+    /// The bucket is in another Region.
+    #[error(
+        "the bucket {0} is in another Region; choose it with --region. A stack only analyses videos in the same Region"
+    )]
+    BucketElsewhere(String),
+    /// No rule starts executions for uploads.
+    #[error(
+        "there is no EventBridge rule {0}…, which starts an execution for each upload; create it with `terraform apply`"
+    )]
+    NoUploadRule(String),
     /// `--state-machine` is not the ARN of a facereel state machine.
     #[error(transparent)]
     NotAnArn(#[from] NotAnArn),
@@ -87,29 +124,72 @@ impl Error {
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
         move |error| {
-            let forbidden = error.raw_response().is_some_and(|response| response.status().as_u16() == 403);
+            let status = error.raw_response().map(|response| response.status().as_u16());
             let code = error.code().unwrap_or_default().to_owned();
             // The service's code and message are sufficient; the SDK's error would add the whole response.
-            let source: BoxError = match (error.code(), error.message()) {
-                (Some(code), Some(message)) => format!("{code}: {message}").into(),
-                (Some(code), None) => code.to_owned().into(),
+            let source: BoxError = match (error.code(), error.message(), &error) {
+                (Some(code), Some(message), _) => format!("{code}: {message}").into(),
+                (Some(code), None, _) => code.to_owned().into(),
+                (None, _, SdkError::DispatchFailure(_) | SdkError::TimeoutError(_)) => {
+                    return Self::Unreachable { action, reason: innermost(&error) };
+                }
+                (None, _, SdkError::ServiceError(_)) => {
+                    format!("status {} without a reason", status.unwrap_or_default()).into()
+                }
                 _ => error.into(),
             };
+            if let Some((problem, remedy)) = rejected(&code) {
+                return Self::Rejected { problem, remedy };
+            }
             match code.as_str() {
                 "AccessDeniedException" | "AccessDenied" | "AuthorizationError" => Self::Denied { action, source },
-                "ExpiredTokenException"
-                | "ExpiredToken"
-                | "UnrecognizedClientException"
-                | "InvalidClientTokenId"
-                | "InvalidSignatureException"
-                | "IncompleteSignature"
-                | "InvalidAccessKeyId" => Self::NoCredentials(source),
                 // The response to HeadObject has no body, and so no code.
-                "" if forbidden => Self::Denied { action, source },
+                "" if status == Some(403) => Self::Denied { action, source },
                 _ => Self::Call { action, source },
             }
         }
     }
+
+    /// Converts an SDK error of a call to S3 for this bucket.
+    pub(crate) fn s3<E>(action: &'static str, bucket: &str) -> impl Fn(SdkError<E, HttpResponse>) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        move |error| match (error.code(), error.raw_response().map(|response| response.status().as_u16())) {
+            (Some("NoSuchBucket"), _) => Self::NoBucket(bucket.to_owned()),
+            (Some("PermanentRedirect"), _) | (_, Some(301)) => Self::BucketElsewhere(bucket.to_owned()),
+            _ => Self::aws(action)(error),
+        }
+    }
+}
+
+/// What is wrong with the credentials, if AWS rejects a call with this code, and what to do
+/// (<https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html>,
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>).
+fn rejected(code: &str) -> Option<(&'static str, &'static str)> {
+    match code {
+        "ExpiredTokenException" | "ExpiredToken" | "TokenRefreshRequired" => Some((
+            "they have expired",
+            "log in again (aws sso login --profile NAME), or renew AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN",
+        )),
+        "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidAccessKeyId" | "InvalidToken" => Some((
+            "the access key does not exist, or no longer",
+            "check AWS_ACCESS_KEY_ID and AWS_SESSION_TOKEN, or choose another profile with --profile",
+        )),
+        "InvalidSignatureException" | "SignatureDoesNotMatch" | "IncompleteSignature" => Some((
+            "the secret key does not belong to the access key",
+            "check AWS_SECRET_ACCESS_KEY, or choose another profile with --profile",
+        )),
+        "RequestTimeTooSkewed" | "RequestExpired" => {
+            Some(("the clock of this machine is wrong", "set the clock and try again"))
+        }
+        _ => None,
+    }
+}
+
+/// The text of the innermost error.
+pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(Some(error), |error| error.source()).last().map(ToString::to_string).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -132,7 +212,10 @@ mod tests {
             "these credentials do not allow states:DescribeExecution; add it to their IAM policy: AccessDeniedException: User: me is not authorized"
         );
         let expired = message("ExpiredTokenException", "The security token included in the request is expired");
-        assert!(expired.contains("aws sso login") && expired.ends_with("is expired"), "{expired}");
+        assert!(
+            expired.starts_with("AWS does not accept these credentials: they have expired; log in again"),
+            "{expired}"
+        );
         assert_eq!(message("InvalidArn", "bad"), "states:DescribeExecution failed: InvalidArn: bad");
     }
 

@@ -2,7 +2,11 @@
 //! credentials.
 
 mod arn;
+mod call_log;
+mod credentials;
 mod error;
+mod s3_uri;
+mod upload_rules;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
 use aws_sdk_sfn::{
@@ -11,7 +15,11 @@ use aws_sdk_sfn::{
 };
 
 pub use arn::{NotAnArn, StateMachineArn};
+use call_log::CallLog;
+pub use credentials::CredentialsProblem;
 pub use error::Error;
+pub use s3_uri::{NotAnS3Uri, S3Uri};
+pub use upload_rules::{KeyPattern, UploadRule};
 
 /// The number of concurrent calls. Step Functions refills the quotas of `DescribeExecution` by 10 to 15 a second and of
 /// `StartExecution` by 150 to 300 (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>); the SDK's
@@ -21,6 +29,53 @@ pub const CONCURRENT_CALLS: usize = 8;
 /// How often the SDK tries a call. With its waits of up to 20 s, an exhausted quota has time to be refilled.
 const MAX_ATTEMPTS: u32 = 10;
 
+/// A client whose calls are written to standard error with `--verbose`.
+macro_rules! client {
+    ($sdk:ident, $aws:expr) => {
+        $sdk::Client::from_conf($sdk::config::Builder::from($aws).interceptor(CallLog).build())
+    };
+}
+
+/// The AWS account and Region, as in the AWS CLI.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Account {
+    /// The AWS profile [default: `AWS_PROFILE`, or the profile `default`].
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// The AWS Region [default: that of --state-machine, `AWS_REGION`, or that of the profile].
+    #[arg(long, value_name = "REGION")]
+    region: Option<String>,
+}
+
+impl Account {
+    /// The configuration of the SDK's clients, with valid credentials. `region` is used unless `--region` is given.
+    ///
+    /// # Errors
+    /// [`Error::Credentials`], if there are no credentials; [`Error::NoRegion`].
+    pub async fn connect(&self, region: Option<&str>) -> Result<SdkConfig, Error> {
+        let retry = RetryConfig::adaptive().with_max_attempts(MAX_ATTEMPTS);
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).retry_config(retry);
+        if let Some(profile) = &self.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(region) = self.region.as_deref().or(region) {
+            loader = loader.region(Region::new(region.to_owned()));
+        }
+        let aws = loader.load().await;
+        // A profile that does not exist has no Region either, and its name is the more useful message.
+        credentials::check_profile(self.profile.as_deref()).await?;
+        if aws.region().is_none() {
+            return Err(Error::NoRegion);
+        }
+        // Requested here, where a failure has a clear message: within a call it is a failed request like any other.
+        let provider = aws.credentials_provider().ok_or(CredentialsProblem::Missing { profiles: Vec::new() })?;
+        match provider.provide_credentials().await {
+            Ok(_) => Ok(aws),
+            Err(error) => Err(credentials::explain(self.profile.as_deref(), &error).await.into()),
+        }
+    }
+}
+
 /// The stack that a command works on.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Target {
@@ -28,6 +83,8 @@ pub struct Target {
     /// machine of the Region that is named …-analyze-video].
     #[arg(long, value_name = "ARN")]
     state_machine: Option<String>,
+    #[command(flatten)]
+    account: Account,
 }
 
 impl Target {
@@ -37,20 +94,17 @@ impl Target {
     /// [`Error`], if credentials, Region, permission or stack are missing.
     pub async fn connect(&self) -> Result<Deployed, Error> {
         let state_machine: Option<StateMachineArn> = self.state_machine.as_deref().map(str::parse).transpose()?;
-        let retry = RetryConfig::adaptive().with_max_attempts(MAX_ATTEMPTS);
-        let mut loader = aws_config::defaults(BehaviorVersion::latest()).retry_config(retry);
-        if let Some(arn) = &state_machine {
-            loader = loader.region(Region::new(arn.region().to_owned()));
+        let region_of_arn = state_machine.as_ref().map(StateMachineArn::region);
+        if let (Some(arn), Some(region)) = (&state_machine, &self.account.region)
+            && arn.region() != region
+        {
+            return Err(Error::OtherRegion { arn: arn.to_string(), region: region.clone() });
         }
-        let aws = loader.load().await;
+        let aws = self.account.connect(region_of_arn).await?;
         let region = aws.region().ok_or(Error::NoRegion)?.to_string();
-        // Requested here, where a failure has a clear message: within a call it is a failed request like any other.
-        let credentials =
-            aws.credentials_provider().ok_or_else(|| Error::NoCredentials("no credentials are configured".into()))?;
-        credentials.provide_credentials().await.map_err(|error| Error::NoCredentials(error.into()))?;
         let state_machine = match state_machine {
             Some(arn) => arn,
-            None => only_state_machine(&aws_sdk_sfn::Client::new(&aws), region).await?,
+            None => only_state_machine(&client!(aws_sdk_sfn, &aws), region).await?,
         };
         Ok(Deployed::new(&aws, state_machine))
     }
@@ -58,10 +112,18 @@ impl Target {
 
 /// The only facereel state machine of the Region.
 async fn only_state_machine(sfn: &aws_sdk_sfn::Client, region: String) -> Result<StateMachineArn, Error> {
-    let mut machines = sfn.list_state_machines().into_paginator().items().send();
     let mut found: Vec<StateMachineArn> = Vec::new();
-    while let Some(machine) = machines.try_next().await.map_err(Error::aws("states:ListStateMachines"))? {
-        found.extend(machine.state_machine_arn.parse());
+    let mut next_token = None;
+    loop {
+        // The first call of a command: if the service cannot be reached, the user does not wait for ten attempts.
+        let few_attempts = aws_sdk_sfn::Config::builder().retry_config(RetryConfig::standard());
+        let call = sfn.list_state_machines().set_next_token(next_token).customize().config_override(few_attempts);
+        let page = call.send().await.map_err(Error::aws("states:ListStateMachines"))?;
+        found.extend(page.state_machines.into_iter().filter_map(|machine| machine.state_machine_arn.parse().ok()));
+        next_token = page.next_token;
+        if next_token.is_none() {
+            break;
+        }
     }
     match (found.pop(), found.len()) {
         (None, _) => Err(Error::NoStack { region }),
@@ -86,6 +148,14 @@ pub struct Deployed {
     pub sqs: aws_sdk_sqs::Client,
     /// The client for the functions.
     pub lambda: aws_sdk_lambda::Client,
+    /// The client for the rules that start executions.
+    pub eventbridge: aws_sdk_eventbridge::Client,
+    /// The client for the logs of the functions.
+    pub logs: aws_sdk_cloudwatchlogs::Client,
+    /// The client for the topic of completed jobs.
+    pub sns: aws_sdk_sns::Client,
+    /// The client for jobs.
+    pub rekognition: aws_sdk_rekognition::Client,
 }
 
 impl Deployed {
@@ -94,10 +164,14 @@ impl Deployed {
     pub fn new(aws: &SdkConfig, state_machine: StateMachineArn) -> Self {
         Self {
             state_machine,
-            sfn: aws_sdk_sfn::Client::new(aws),
-            s3: aws_sdk_s3::Client::new(aws),
-            sqs: aws_sdk_sqs::Client::new(aws),
-            lambda: aws_sdk_lambda::Client::new(aws),
+            sfn: client!(aws_sdk_sfn, aws),
+            s3: client!(aws_sdk_s3, aws),
+            sqs: client!(aws_sdk_sqs, aws),
+            lambda: client!(aws_sdk_lambda, aws),
+            eventbridge: client!(aws_sdk_eventbridge, aws),
+            logs: client!(aws_sdk_cloudwatchlogs, aws),
+            sns: client!(aws_sdk_sns, aws),
+            rekognition: client!(aws_sdk_rekognition, aws),
         }
     }
 

@@ -2,8 +2,10 @@
 
 use std::fmt::Display;
 
+use serde_json::Value;
+
 use super::{
-    output::{note, print},
+    output::{note, print, print_error},
     progress::Terminal,
     stop::stop_signal,
 };
@@ -25,17 +27,35 @@ pub trait Report: Display {
     fn exit_status(&self) -> ExitStatus {
         SUCCESS
     }
+
+    /// The report as a JSON document, for `--json`. Its schema is in `docs/schema`.
+    fn json(&self) -> Value;
+}
+
+/// The format of a report.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::Args)]
+pub struct Format {
+    /// Write the report as a JSON document, whose schema is in docs/schema. Errors stay text, on standard error.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Format {
+    fn text(self, report: &impl Report) -> String {
+        if self.json { format!("{:#}\n", report.json()) } else { format!("{report}\n") }
+    }
 }
 
 /// Runs a command that a signal ends immediately.
 pub async fn interruptible<R: Report, E: Display>(
     terminal: &Terminal,
+    format: Format,
     command: impl Future<Output = Result<R, E>>,
     error_status: impl FnOnce(&E) -> ExitStatus,
 ) -> ExitStatus {
     // The branch that ends first drops the other one, and with the command every process that it has started.
     tokio::select! {
-        result = command => finish(terminal, result, error_status),
+        result = command => finish(terminal, format, result, error_status),
         signal = stop_signal() => {
             terminal.abandon();
             note("stopped");
@@ -47,17 +67,18 @@ pub async fn interruptible<R: Report, E: Display>(
 /// Writes the report of a command to standard output, or its error to standard error.
 pub fn finish<R: Report, E: Display>(
     terminal: &Terminal,
+    format: Format,
     result: Result<R, E>,
     error_status: impl FnOnce(&E) -> ExitStatus,
 ) -> ExitStatus {
     match result {
         Ok(report) => {
             terminal.done();
-            finish_with_text(&format!("{report}\n"), report.exit_status())
+            finish_with_text(&format.text(&report), report.exit_status())
         }
         Err(error) => {
             terminal.abandon();
-            note(format_args!("error: {error}"));
+            print_error(&error);
             error_status(&error)
         }
     }
@@ -69,7 +90,7 @@ pub fn finish_with_text(text: &str, status: ExitStatus) -> ExitStatus {
     match print(text) {
         Ok(()) => status,
         Err(error) => {
-            note(format_args!("error: cannot write to standard output: {error}"));
+            print_error(format_args!("cannot write to standard output: {error}"));
             FAILURE
         }
     }
@@ -81,7 +102,7 @@ pub async fn until_stopped<E: Display>(command: impl Future<Output = Result<(), 
         result = command => match result {
             Ok(()) => SUCCESS,
             Err(error) => {
-                note(format_args!("error: {error}"));
+                print_error(error);
                 FAILURE
             }
         },

@@ -6,6 +6,7 @@ mod progress;
 mod stop;
 pub(crate) mod text;
 
-pub use output::{note, print};
+pub(crate) use output::detail;
+pub use output::{Verbosity, note, print, print_error, set_verbosity};
 pub use progress::{Answer, Terminal};
 pub use stop::{Stop, stop_at, stop_on_signal, stop_signal};

@@ -8,7 +8,10 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::output::note;
+use super::{
+    output::{Verbosity, note, writes},
+    text::{duration, remaining},
+};
 use local_stack::Progress;
 
 /// The answer of the user to a question.
@@ -94,7 +97,7 @@ impl Default for Terminal {
 impl Progress for Terminal {
     fn step(&self, what: &str) {
         self.done();
-        let bar = if self.is_terminal {
+        let bar = if self.is_terminal && writes(Verbosity::Normal) {
             let bar = ProgressBar::new_spinner().with_style(style(SPINNER));
             bar.set_prefix(what.to_owned());
             bar.enable_steady_tick(Duration::from_millis(100));
@@ -122,11 +125,17 @@ impl Progress for Terminal {
         }
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100")]
         step.bar.set_position(percent as u64);
+        if self.is_terminal {
+            let left = remaining(step.started.elapsed(), done).map(|left| format!("about {} left", duration(left)));
+            step.bar.set_message(left.unwrap_or_default());
+        }
         let tenths = (percent / 10.0).floor();
         if tenths > step.tenths {
             step.tenths = tenths;
             if !self.is_terminal {
-                note(format_args!("{} {percent:.0} %", step.name));
+                let left =
+                    remaining(step.started.elapsed(), done).map(|left| format!(", about {} left", duration(left)));
+                note(format_args!("{} {percent:.0} %{}", step.name, left.unwrap_or_default()));
             }
         }
     }

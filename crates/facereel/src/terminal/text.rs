@@ -33,9 +33,56 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, humantime::Duration
     humantime::parse_duration(text)
 }
 
+/// A duration in at most two units, such as `1 day`, `2 h 5 min` or `40 s`.
+pub(crate) fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    let two = |one: String, other: u64, unit: &str| if other == 0 { one } else { format!("{one} {other} {unit}") };
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        // Below ten minutes, the seconds are relevant.
+        (0, 0, 1..10) => two(format!("{minutes} min"), seconds % 60, "s"),
+        (0, 0, _) => format!("{minutes} min"),
+        (0, ..) => two(format!("{hours} h"), minutes, "min"),
+        _ => two(counted(days, "day"), hours, "h"),
+    }
+}
+
+/// The time until a step is complete, after `elapsed` for the fraction `done`. `None`, while too little is known.
+pub(crate) fn remaining(elapsed: Duration, done: f32) -> Option<Duration> {
+    let known = elapsed >= Duration::from_secs(2) && (0.01..1.0).contains(&done);
+    known.then(|| elapsed.mul_f32((1.0 - done) / done))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_duration_has_at_most_two_units() {
+        for (seconds, text) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (125, "2 min 5 s"),
+            (601, "10 min"),
+            (3600, "1 h"),
+            (7500, "2 h 5 min"),
+            (86_400, "1 day"),
+            (90_000, "1 day 1 h"),
+            (604_800, "7 days"),
+        ] {
+            assert_eq!(duration(Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn the_remaining_time_is_known_after_a_while() {
+        assert_eq!(remaining(Duration::from_secs(30), 0.25), Some(Duration::from_secs(90)));
+        for (elapsed, done) in [(1, 0.5), (60, 0.0), (60, 1.0)] {
+            assert_eq!(remaining(Duration::from_secs(elapsed), done), None);
+        }
+    }
 
     #[test]
     fn only_a_count_of_one_is_singular() {

@@ -6,10 +6,12 @@ use aws_sdk_s3::types::{Object, ObjectStorageClass, OptionalObjectAttributes};
 use aws_sdk_sfn::types::{ExecutionListItem, ExecutionStatus};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use lambdas::{layout, results::Manifest, video::MAX_BYTES};
+use schemars::JsonSchema;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{duration, source::Source};
-use crate::deployed::{Deployed, Error};
+use super::duration;
+use crate::deployed::{Deployed, Error, S3Uri};
 
 /// S3 answers thousands of requests a second for each prefix
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html>).
@@ -37,7 +39,8 @@ pub struct ListedVideo {
 }
 
 /// Why a video cannot be analysed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Obstacle {
     /// It is in S3 Glacier or Deep Archive and is not restored.
     Archived,
@@ -72,14 +75,14 @@ impl ListedVideo {
 }
 
 /// All videos with the prefix of the source.
-pub(super) async fn videos(deployed: &Deployed, source: &Source) -> Result<Vec<ListedVideo>, Error> {
-    let Source { bucket, prefix } = source;
+pub(super) async fn videos(deployed: &Deployed, source: &S3Uri) -> Result<Vec<ListedVideo>, Error> {
+    let S3Uri { bucket, key: prefix } = source;
     // This attribute distinguishes archived objects that are restored from those that are not
     // (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>).
     let listing = deployed.s3.list_objects_v2().optional_object_attributes(OptionalObjectAttributes::RestoreStatus);
     let mut pages = listing.bucket(bucket).prefix(prefix).into_paginator().send();
     let mut videos = Vec::new();
-    while let Some(page) = pages.try_next().await.map_err(Error::aws("s3:ListBucket"))? {
+    while let Some(page) = pages.try_next().await.map_err(Error::s3("s3:ListBucket", bucket))? {
         videos.extend(page.contents.unwrap_or_default().into_iter().filter_map(listed));
     }
     Ok(videos)
@@ -103,12 +106,12 @@ fn listed(object: Object) -> Option<ListedVideo> {
 /// The videos without a complete result for their current content.
 pub(super) async fn without_result(
     deployed: &Deployed,
-    source: &Source,
+    source: &S3Uri,
     results_bucket: &str,
     videos: Vec<ListedVideo>,
 ) -> Result<Vec<ListedVideo>, Error> {
     // The folder of results for a very long key has a shortened name, so the prefix is shortened in the same way.
-    let manifests = manifests(deployed, results_bucket, folder(&source.prefix)).await?;
+    let manifests = manifests(deployed, results_bucket, folder(&source.key)).await?;
     let manifests = &manifests;
     let checked: Vec<_> = stream::iter(videos)
         .map(|video| async move {

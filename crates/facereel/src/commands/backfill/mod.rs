@@ -6,7 +6,6 @@
 mod duration;
 mod listing;
 mod report;
-mod source;
 
 use std::collections::BTreeMap;
 
@@ -16,10 +15,9 @@ use serde_json::{Value, json};
 
 pub(crate) use listing::has_result;
 pub use listing::{ListedVideo, Obstacle};
-pub use report::{BackfillOutcome, BackfillReport, Estimate};
-pub use source::Source;
+pub use report::{BackfillDocument, BackfillOutcome, BackfillReport, Estimate};
 
-use crate::deployed::{Deployed, Error};
+use crate::deployed::{Deployed, Error, S3Uri};
 use crate::terminal::Answer;
 use local_stack::Progress;
 use report::Findings;
@@ -32,7 +30,7 @@ const CONCURRENT_EXECUTIONS: u16 = 25;
 #[derive(Debug, Clone, clap::Args)]
 pub struct Backfill {
     /// The videos, as `s3://BUCKET` or `s3://BUCKET/PREFIX`. The stack has permission to read only its own upload bucket.
-    source: Source,
+    source: S3Uri,
     /// Show the number of videos, their minutes and the estimated price, and start nothing.
     #[arg(long)]
     dry_run: bool,

@@ -2,11 +2,13 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::{
-    listing::{ListedVideo, Obstacle},
-    source::Source,
-};
-use crate::deployed::StateMachineArn;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::listing::{ListedVideo, Obstacle};
+use crate::deployed::{S3Uri, StateMachineArn};
+use crate::documents::document;
 use crate::terminal::{
     exit::{self, ExitStatus, FAILURE, SUCCESS},
     text::counted,
@@ -20,7 +22,7 @@ const USD_PER_MINUTE: f64 = 0.10;
 #[derive(Debug, Clone)]
 pub struct BackfillReport {
     /// The bucket and prefix of the videos.
-    pub source: Source,
+    pub source: S3Uri,
     /// The number of videos.
     pub videos: usize,
     /// The number of videos with a complete result for their current content.
@@ -37,7 +39,8 @@ pub struct BackfillReport {
 }
 
 /// What was done about the due videos.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum BackfillOutcome {
     /// No video is due.
     NothingDue,
@@ -56,7 +59,7 @@ pub enum BackfillOutcome {
 }
 
 /// The size and the price of the due videos.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 pub struct Estimate {
     /// The total size in bytes.
     pub bytes: u64,
@@ -138,9 +141,51 @@ impl fmt::Display for Findings<'_> {
     }
 }
 
+/// The report of a backfill as JSON.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(title = "The report of `facereel backfill --json`")]
+pub struct BackfillDocument {
+    /// The videos, as `s3://BUCKET/PREFIX`.
+    source: String,
+    /// The number of videos.
+    videos: usize,
+    /// The number of videos with a complete result for their current content.
+    complete: usize,
+    /// The number of videos whose execution still runs.
+    running: usize,
+    /// The number of videos that cannot be analysed, by obstacle: `archived`, `empty` or `too_large`.
+    left_out: BTreeMap<Obstacle, usize>,
+    /// The number of videos to analyse.
+    due: usize,
+    /// The size and the price of the videos to analyse.
+    estimate: Estimate,
+    /// What was done about them.
+    outcome: BackfillOutcome,
+    /// The URL of the backfill's execution in the console. null, if none was started.
+    console_url: Option<String>,
+}
+
 impl exit::Report for BackfillReport {
     fn exit_status(&self) -> ExitStatus {
         if self.all_well() { SUCCESS } else { FAILURE }
+    }
+
+    fn json(&self) -> Value {
+        let console_url = match &self.outcome {
+            BackfillOutcome::Started { arn } => Some(self.state_machine.execution_url(arn)),
+            _ => None,
+        };
+        document(&BackfillDocument {
+            source: self.source.to_string(),
+            videos: self.videos,
+            complete: self.complete,
+            running: self.running,
+            left_out: self.left_out.clone(),
+            due: self.due.len(),
+            estimate: self.estimate(),
+            outcome: self.outcome.clone(),
+            console_url,
+        })
     }
 }
 

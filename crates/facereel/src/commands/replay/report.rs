@@ -171,6 +171,10 @@ impl ReplayReport {
 }
 
 impl exit::Report for ReplayReport {
+    fn json(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
     fn exit_status(&self) -> ExitStatus {
         match self.interrupted {
             true => INTERRUPTED,

@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 pub use error::{ExecutionFailure, RunError};
-pub use report::RunReport;
+pub use report::{RunDocument, RunReport};
 
 use crate::commands::view::View;
 use crate::terminal::{Terminal, note, text::counted};

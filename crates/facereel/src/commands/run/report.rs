@@ -9,8 +9,12 @@ use lambdas::{
     report::clock,
     results::{Manifest, Summary},
 };
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::commands::view::find_video;
+use crate::documents::document;
 use crate::terminal::{
     exit,
     text::{counted, invocation, quoted},
@@ -36,7 +40,48 @@ pub(super) fn view_command(dir: &Path, summary: &Summary, video: &Path) -> Strin
     command
 }
 
-impl exit::Report for RunReport {}
+/// The report of a run as JSON.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(title = "The report of `facereel run --json`")]
+pub struct RunDocument {
+    /// The directory of the results.
+    directory: String,
+    /// The number of faces, over all moments.
+    faces: usize,
+    /// The number of moments with a face.
+    frames_with_faces: usize,
+    /// The moment with the most faces. null, if there are no faces.
+    most_faces: Option<BusiestMoment>,
+    /// The number of pages, each a file in `faces/`.
+    pages: usize,
+    /// The command that shows the results.
+    view_command: String,
+}
+
+/// The moment with the most faces.
+#[derive(Debug, Serialize, JsonSchema)]
+struct BusiestMoment {
+    /// The time in the video, in milliseconds.
+    timestamp_ms: i64,
+    /// The number of faces.
+    faces: usize,
+}
+
+impl exit::Report for RunReport {
+    fn json(&self) -> Value {
+        let Self { dir, manifest, summary, next } = self;
+        let most_faces = summary.most_faces.as_ref();
+        document(&RunDocument {
+            directory: dir.to_string_lossy().into_owned(),
+            faces: summary.faces,
+            frames_with_faces: summary.frames_with_faces,
+            most_faces: most_faces
+                .map(|moment| BusiestMoment { timestamp_ms: moment.timestamp_ms, faces: moment.faces }),
+            pages: manifest.pages.len(),
+            view_command: next.clone(),
+        })
+    }
+}
 
 impl fmt::Display for RunReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,9 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use aws_sdk_s3::error::BoxError;
-
-use lambdas::aws::error_chain;
+use crate::deployed::{Error, NotAnS3Uri};
 
 /// Why the results cannot be shown.
 #[derive(Debug, thiserror::Error)]
@@ -39,21 +37,19 @@ pub enum ViewError {
         /// The error of the operating system.
         source: io::Error,
     },
-    /// An `s3://` address without a bucket or a key.
-    #[error("{0} is not the address of an object or folder in S3; the format is s3://BUCKET/KEY")]
-    Address(String),
+    /// The text is meant to be an address in S3, and is not.
+    #[error(transparent)]
+    Address(#[from] NotAnS3Uri),
+    /// A bucket without a key.
+    #[error("{0} is a whole bucket; name a result in it: s3://BUCKET/results/KEY/IDEMPOTENCY-KEY/")]
+    NoKey(String),
     /// A call to S3 failed.
-    #[error(
-        "cannot read {location}; check that your AWS credentials and Region are set (AWS_PROFILE, AWS_REGION) and allow {call}: {}",
-        error_chain(source.as_ref())
-    )]
+    #[error("cannot read {location}: {source}")]
     Aws {
-        /// The IAM action of the call.
-        call: &'static str,
         /// The object.
         location: String,
-        /// The error of the SDK.
-        source: BoxError,
+        /// Why the call failed.
+        source: Error,
     },
     /// The server cannot listen on the port, for example because it is in use.
     #[error("cannot listen on 127.0.0.1:{port}: {source}; choose another --port, or omit it for a free one")]

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::SdkConfig;
 use aws_sdk_s3::{
     Client,
     operation::get_object::{GetObjectError, GetObjectOutput},
@@ -14,6 +14,7 @@ use lambdas::layout;
 use tokio::sync::OnceCell;
 
 use super::error::ViewError;
+use crate::deployed::{Account, Error, S3Uri};
 
 /// A file or a directory, or an object or a folder of objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,14 +26,16 @@ pub(super) enum Location {
 }
 
 impl Location {
-    /// Parses a path, or `s3://bucket/key` with a raw key.
+    /// Parses a path, or `s3://BUCKET/KEY` with a raw key.
     pub(super) fn parse(text: &str) -> Result<Self, ViewError> {
-        let Some(address) = text.strip_prefix("s3://") else { return Ok(Self::Local(text.into())) };
-        match address.split_once('/') {
-            Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => {
-                Ok(Self::S3 { bucket: bucket.to_owned(), key: key.to_owned(), version_id: None })
-            }
-            _ => Err(ViewError::Address(text.to_owned())),
+        if !S3Uri::is_meant(text) {
+            return Ok(Self::Local(text.into()));
+        }
+        let S3Uri { bucket, key } = text.parse()?;
+        if key.is_empty() {
+            Err(ViewError::NoKey(text.to_owned()))
+        } else {
+            Ok(Self::S3 { bucket, key, version_id: None })
         }
     }
 
@@ -73,13 +76,15 @@ impl fmt::Display for Location {
 
 /// Reads files and objects. The AWS configuration is loaded only for the first object, because loading it takes time.
 pub(super) struct LocationReader {
+    account: Account,
     s3: OnceCell<Client>,
 }
 
 impl LocationReader {
-    /// A reader with the configuration `aws`, or, if there is none, the user's own.
-    pub(super) fn new(aws: Option<&SdkConfig>) -> Self {
-        Self { s3: aws.map(Client::new).map_or_else(OnceCell::new, |client| OnceCell::new_with(Some(client))) }
+    /// A reader with the configuration `aws`, or, if there is none, that of the account.
+    pub(super) fn new(account: &Account, aws: Option<&SdkConfig>) -> Self {
+        let s3 = aws.map(Client::new).map_or_else(OnceCell::new, |client| OnceCell::new_with(Some(client)));
+        Self { account: account.clone(), s3 }
     }
 
     /// The content of a file or object. `None`, if it does not exist.
@@ -94,7 +99,10 @@ impl LocationReader {
             },
             Location::S3 { .. } => {
                 let Some(object) = self.get(location, None).await? else { return Ok(None) };
-                let body = object.body.collect().await.map_err(|error| read_error(location, error))?;
+                let body = object.body.collect().await.map_err(|error| {
+                    let source = Error::Call { action: "s3:GetObject", source: error.into() };
+                    ViewError::Aws { location: location.to_string(), source }
+                })?;
                 Ok(Some(body.to_vec()))
             }
         }
@@ -107,19 +115,13 @@ impl LocationReader {
         range: Option<&str>,
     ) -> Result<Option<GetObjectOutput>, ViewError> {
         let Location::S3 { bucket, key, version_id } = location else { return Ok(None) };
-        let client = self
-            .s3
-            .get_or_init(async || Client::new(&aws_config::load_defaults(BehaviorVersion::latest()).await))
-            .await;
-        let request = client.get_object().bucket(bucket).key(key).set_version_id(version_id.clone());
-        match request.set_range(range.map(str::to_owned)).send().await {
+        let read_error = |source| ViewError::Aws { location: location.to_string(), source };
+        let client = self.s3.get_or_try_init(async || Ok(Client::new(&self.account.connect(None).await?))).await;
+        let request = client.map_err(read_error)?.get_object().bucket(bucket).key(key);
+        match request.set_version_id(version_id.clone()).set_range(range.map(str::to_owned)).send().await {
             Ok(object) => Ok(Some(object)),
             Err(error) if matches!(error.as_service_error(), Some(GetObjectError::NoSuchKey(_))) => Ok(None),
-            Err(error) => Err(read_error(location, error)),
+            Err(error) => Err(read_error(Error::s3("s3:GetObject", bucket)(error))),
         }
     }
-}
-
-fn read_error(location: &Location, source: impl Into<aws_sdk_s3::error::BoxError>) -> ViewError {
-    ViewError::Aws { call: "s3:GetObject", location: location.to_string(), source: source.into() }
 }

@@ -14,6 +14,7 @@ pub use error::ViewError;
 pub use viewer::Viewer;
 pub(crate) use viewer::find_video;
 
+use crate::deployed::Account;
 use crate::terminal::{note, print};
 
 /// Show the faces over the video in the browser.
@@ -40,13 +41,15 @@ pub struct View {
     /// Print the URL of the page, and do not open a browser.
     #[arg(long)]
     no_open: bool,
+    #[command(flatten)]
+    account: Account,
 }
 
 impl View {
     /// The command for these results, with default options. `None` as the video means to search it.
     #[must_use]
     pub fn of(results: impl Into<String>, video: Option<String>) -> Self {
-        Self { results: results.into(), video, port: 0, no_open: false }
+        Self { results: results.into(), video, port: 0, no_open: false, account: Account::default() }
     }
 
     /// Finds the results and the video, and opens the port; nothing is served yet. Objects in S3 are read with the
@@ -55,7 +58,7 @@ impl View {
     /// # Errors
     /// [`ViewError`].
     pub async fn prepare(&self, aws: Option<&SdkConfig>) -> Result<Viewer, ViewError> {
-        Viewer::prepare(&self.results, self.video.as_deref(), self.port, aws).await
+        Viewer::prepare(self, aws).await
     }
 
     /// Opens the page in a browser, and serves it until the future is dropped.

@@ -169,7 +169,7 @@ async fn an_error_names_what_is_missing_and_the_remedy() {
     let message = error(view(dir.path(), Some(Path::new("/nowhere/at-all.mp4")))).await;
     assert!(message.contains("cannot read the video /nowhere/at-all.mp4"), "{message}");
     let message = error(view(Path::new("s3://bucket"), None)).await;
-    assert!(message.contains("s3://BUCKET/KEY"), "{message}");
+    assert!(message.contains("name a result in it: s3://BUCKET/results/"), "{message}");
 
     fs::write(dir.path().join("summary.json"), "{}").unwrap();
     assert!(error(view(dir.path(), None)).await.contains("summary.json: missing field"));
@@ -203,17 +203,20 @@ async fn a_video_is_found_at_its_key_but_not_outside_of_the_directories() {
 
 #[test]
 fn a_location_has_a_raw_key_and_ends_with_the_folder() {
-    let s3 = |key: &str| Location::S3 { bucket: "b".to_owned(), key: key.to_owned(), version_id: None };
+    let s3 = |key: &str| Location::S3 { bucket: "bucket".to_owned(), key: key.to_owned(), version_id: None };
     for (text, folder) in [
-        ("s3://b/results/a b%20c/🎬.mp4/idempotency-key", s3("results/a b%20c/🎬.mp4/idempotency-key/")),
-        ("s3://b/results/k/idempotency-key/", s3("results/k/idempotency-key/")),
-        ("s3://b/results/k/idempotency-key/manifest.json", s3("results/k/idempotency-key/")),
+        ("s3://bucket/results/a b%20c/🎬.mp4/idempotency-key", s3("results/a b%20c/🎬.mp4/idempotency-key/")),
+        ("s3://bucket/results/k/idempotency-key/", s3("results/k/idempotency-key/")),
+        ("s3://bucket/results/k/idempotency-key/manifest.json", s3("results/k/idempotency-key/")),
         ("out/sample", Location::Local("out/sample".into())),
         ("out/sample/manifest.json", Location::Local("out/sample".into())),
     ] {
         assert_eq!(Location::parse(text).unwrap().folder(), folder, "{text}");
     }
-    for text in ["s3://", "s3://b", "s3://b/", "s3:///k"] {
+    for text in ["s3://", "s3:///k", "S3://bucket/k", "s3:/bucket/k", "https://bucket.s3.amazonaws.com/k"] {
         assert!(matches!(Location::parse(text), Err(ViewError::Address(_))), "{text}");
+    }
+    for text in ["s3://bucket", "s3://bucket/"] {
+        assert!(matches!(Location::parse(text), Err(ViewError::NoKey(_))), "{text}");
     }
 }

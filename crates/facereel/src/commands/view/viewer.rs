@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 
 use super::{
+    View,
     error::ViewError,
     location::{Location, LocationReader},
 };
@@ -40,12 +41,11 @@ impl Viewer {
     /// # Errors
     /// [`ViewError`].
     pub(super) async fn prepare(
-        results: &str,
-        video: Option<&str>,
-        port: u16,
+        View { results, video, port, account, .. }: &View,
         aws: Option<&SdkConfig>,
     ) -> Result<Self, ViewError> {
-        let reader = LocationReader::new(aws);
+        let (video, port) = (video.as_deref(), *port);
+        let reader = LocationReader::new(account, aws);
         let folder = Location::parse(results)?.folder();
         let manifest: Manifest = read_document(&reader, &folder, "manifest.json").await?;
         let summary: Summary = read_document(&reader, &folder, "summary.json").await?;
@@ -56,7 +56,7 @@ impl Viewer {
                     Location::Local(find_video(dir, &summary).ok_or_else(|| ViewError::NoVideo {
                         name: file_name(&summary).to_owned(),
                         bytes: summary.video.bytes,
-                        results: results.to_owned(),
+                        results: results.clone(),
                     })?)
                 }
                 Location::S3 { .. } => Location::S3 {

@@ -1,0 +1,18 @@
+//! The JSON documents of `--json`, and their schemas.
+
+use schemars::{Schema, schema_for};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::commands::{backfill::BackfillDocument, run::RunDocument};
+
+/// The name of each document's schema in `docs/schema`, without `.schema.json`, and the schema.
+#[must_use]
+pub fn schemas() -> Vec<(&'static str, Schema)> {
+    vec![("run-report", schema_for!(RunDocument)), ("backfill-report", schema_for!(BackfillDocument))]
+}
+
+/// A document as JSON.
+pub(crate) fn document(document: &impl Serialize) -> Value {
+    serde_json::to_value(document).expect("documents have text keys, and no type of theirs fails")
+}
