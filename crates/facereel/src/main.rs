@@ -10,6 +10,7 @@ use facereel::commands::{
     backfill::{Backfill, BackfillError},
     completions::Completions,
     dead_letters,
+    man::Man,
     replay::Replay,
     run::{Run, RunError},
     status::Status,
@@ -29,10 +30,10 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     /// Write no progress and no notes, only the report and errors.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = "Output")]
     quiet: bool,
     /// Write every call to AWS to standard error, with its status and its time.
-    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    #[arg(short, long, global = true, conflicts_with = "quiet", help_heading = "Output")]
     verbose: bool,
 }
 
@@ -48,6 +49,7 @@ impl Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Find the faces in one video with the whole workflow on this machine, without an AWS account or Docker.
     Run(WithFormat<Run>),
     Replay(ReplayCommand),
     /// Analyse the videos of a bucket that have no complete result yet.
@@ -56,30 +58,38 @@ enum Command {
     Status(OnAws<Status>),
     View(View),
     Completions(Completions),
+    Man(Man),
 }
 
 /// A command for a stack on AWS.
 #[derive(Args)]
 struct OnAws<T: Args> {
     #[command(flatten)]
-    target: Target,
+    command: T,
     #[command(flatten)]
     format: Format,
-    #[command(flatten)]
-    command: T,
+    #[command(flatten, next_help_heading = "AWS")]
+    target: Target,
 }
 
 /// A command with a report.
 #[derive(Args)]
 struct WithFormat<T: Args> {
     #[command(flatten)]
-    format: Format,
-    #[command(flatten)]
     command: T,
+    #[command(flatten)]
+    format: Format,
 }
 
 /// Replay failed executions: redrive them where that works, and start new ones where it does not.
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  facereel replay --dry-run                    what failed in the last 24 hours, why, and what would be done
+  facereel replay                              asks before anything is billed
+  facereel replay --since '7 days' --error AccessDenied --limit 100 --wait
+  facereel replay --execution arn:aws:states:eu-west-1:123456789012:execution:facereel-analyze-video:NAME
+  facereel replay --dead-letters               undelivered uploads and completions")]
 struct ReplayCommand {
     #[command(flatten)]
     executions: OnAws<Replay>,
@@ -121,6 +131,13 @@ impl Command {
             }
             Self::View(view) => until_stopped(view.run()).await,
             Self::Completions(completions) => finish_with_text(&completions.script(Cli::command()), SUCCESS),
+            Self::Man(man) => match man.write(Cli::command()) {
+                Ok(()) => SUCCESS,
+                Err(error) => {
+                    print_error(error);
+                    FAILURE
+                }
+            },
         }
     }
 }
@@ -177,5 +194,13 @@ mod tests {
             }
         }
         assert!(seen.len() >= 6, "{seen:?}");
+    }
+
+    #[test]
+    fn every_help_has_examples() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.starts_with("Examples:\n  facereel "), "{}: {help}", command.get_name());
+        }
     }
 }

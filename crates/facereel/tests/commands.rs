@@ -174,6 +174,20 @@ fn dead_letters_conflicts_with_the_options_for_executions() {
     assert_error(&facereel(&["replay", "--dead-letters"], &[]), &["no Region is set"]);
 }
 
+#[test]
+fn each_command_has_a_manual_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = facereel(&["man", &dir.path().join("man1").to_string_lossy()], &[]);
+    assert!(output.status.success(), "{output:?}");
+    for page in ["facereel.1", "facereel-run.1", "facereel-replay.1", "facereel-backfill.1"] {
+        let text = std::fs::read_to_string(dir.path().join("man1").join(page)).unwrap();
+        assert!(text.contains(".TH facereel"), "{page}: {text}");
+        assert!(page == "facereel.1" || text.contains(".SH EXAMPLES\n.nf\n"), "{page}: {text}");
+    }
+    let file = dir.path().join("man1/facereel.1").join("below");
+    assert_error(&facereel(&["man", &file.to_string_lossy()], &[]), &["cannot write the manual pages to", "below"]);
+}
+
 /// Runs the command with a closed pipe as its standard output.
 fn run_with_closed_pipe(arguments: &[&str]) -> Output {
     let (reader, writer) = std::io::pipe().unwrap();

@@ -3,6 +3,7 @@
 pub mod backfill;
 pub mod completions;
 pub mod dead_letters;
+pub mod man;
 pub mod replay;
 pub mod run;
 pub mod status;

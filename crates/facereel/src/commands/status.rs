@@ -23,6 +23,10 @@ const MAX_LISTED: usize = 10;
 
 /// Show which executions run, wait for a job slot or failed, and how many events are undelivered.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "\
+Examples:
+  facereel status
+  facereel status --json | jq .failed")]
 pub struct Status {
     /// Show failures of this time, such as 90m, 24h or 7days.
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_duration)]

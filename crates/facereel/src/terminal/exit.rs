@@ -36,7 +36,7 @@ pub trait Report: Display {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::Args)]
 pub struct Format {
     /// Write the report as a JSON document, whose schema is in docs/schema. Errors stay text, on standard error.
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     json: bool,
 }
 

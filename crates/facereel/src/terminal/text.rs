@@ -28,7 +28,7 @@ pub(crate) fn invocation() -> String {
     env::args_os().next().map_or_else(|| "facereel".to_owned(), |program| quoted(Path::new(&program)))
 }
 
-/// Parses a duration such as `24h`, `7days` or `1h 30m`.
+/// Parses a duration such as `24h`, `7 days` or `1h 30m`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, humantime::DurationError> {
     humantime::parse_duration(text)
 }
@@ -73,6 +73,13 @@ mod tests {
             (604_800, "7 days"),
         ] {
             assert_eq!(duration(Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn a_duration_may_contain_spaces() {
+        for (text, hours) in [("24h", 24), ("1 day", 24), ("7days", 168), ("7 days", 168), ("1h 60m", 2)] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_hours(hours)), "{text}");
         }
     }
 

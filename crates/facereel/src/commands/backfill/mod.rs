@@ -28,6 +28,11 @@ const CONCURRENT_EXECUTIONS: u16 = 25;
 
 /// Analyse the videos of a bucket that have no complete result yet.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "\
+Examples:
+  facereel backfill s3://company-videos --dry-run             how many videos, minutes and USD
+  facereel backfill s3://company-videos/interviews/ --limit 100
+  facereel backfill s3://company-videos --yes --json          for a script")]
 pub struct Backfill {
     /// The videos, as `s3://BUCKET` or `s3://BUCKET/PREFIX`. The stack has permission to read only its own upload bucket.
     source: S3Uri,

@@ -41,7 +41,7 @@ pub struct View {
     /// Print the URL of the page, and do not open a browser.
     #[arg(long)]
     no_open: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "AWS")]
     account: Account,
 }
 
