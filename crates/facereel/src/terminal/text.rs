@@ -51,7 +51,8 @@ pub(crate) fn duration(duration: Duration) -> String {
 /// The time until a step is complete, after `elapsed` for the fraction `done`. `None`, while too little is known.
 pub(crate) fn remaining(elapsed: Duration, done: f32) -> Option<Duration> {
     let known = elapsed >= Duration::from_secs(2) && (0.01..1.0).contains(&done);
-    known.then(|| elapsed.mul_f32((1.0 - done) / done))
+    let left = known.then(|| elapsed.mul_f32((1.0 - done) / done));
+    left.filter(|left| *left >= Duration::from_secs(1))
 }
 
 #[cfg(test)]
@@ -86,7 +87,7 @@ mod tests {
     #[test]
     fn the_remaining_time_is_known_after_a_while() {
         assert_eq!(remaining(Duration::from_secs(30), 0.25), Some(Duration::from_secs(90)));
-        for (elapsed, done) in [(1, 0.5), (60, 0.0), (60, 1.0)] {
+        for (elapsed, done) in [(1, 0.5), (60, 0.0), (60, 1.0), (5, 0.9)] {
             assert_eq!(remaining(Duration::from_secs(elapsed), done), None);
         }
     }
