@@ -125,8 +125,14 @@ impl Deployment {
         }
     }
 
+    /// Creates a bucket that sends its events to `EventBridge`.
     async fn bucket(&self, name: &str) -> Result<String, Error> {
         self.s3.create_bucket().bucket(name).send().await.map_err(Error::aws("s3:CreateBucket"))?;
+        let events = EventBridgeConfiguration::builder().build();
+        let notifications = NotificationConfiguration::builder().event_bridge_configuration(events).build();
+        let put =
+            self.s3.put_bucket_notification_configuration().bucket(name).notification_configuration(notifications);
+        put.send().await.map_err(Error::aws("s3:PutBucketNotification"))?;
         Ok(name.to_owned())
     }
 
@@ -235,17 +241,6 @@ impl Deployment {
             .send()
             .await
             .map_err(Error::aws("events:PutTargets"))?;
-        self.s3
-            .put_bucket_notification_configuration()
-            .bucket(bucket)
-            .notification_configuration(
-                NotificationConfiguration::builder()
-                    .event_bridge_configuration(EventBridgeConfiguration::builder().build())
-                    .build(),
-            )
-            .send()
-            .await
-            .map_err(Error::aws("s3:PutBucketNotification"))?;
         Ok(())
     }
 }
