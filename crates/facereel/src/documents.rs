@@ -4,12 +4,16 @@ use schemars::{Schema, schema_for};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::commands::{backfill::BackfillDocument, run::RunDocument};
+use crate::commands::{backfill::BackfillDocument, run::RunDocument, verify::VerifyReport};
 
 /// The name of each document's schema in `docs/schema`, without `.schema.json`, and the schema.
 #[must_use]
 pub fn schemas() -> Vec<(&'static str, Schema)> {
-    vec![("run-report", schema_for!(RunDocument)), ("backfill-report", schema_for!(BackfillDocument))]
+    vec![
+        ("run-report", schema_for!(RunDocument)),
+        ("backfill-report", schema_for!(BackfillDocument)),
+        ("verify-report", schema_for!(VerifyReport)),
+    ]
 }
 
 /// A document as JSON.

@@ -14,6 +14,7 @@ use facereel::commands::{
     replay::Replay,
     run::{Run, RunError},
     status::Status,
+    verify::{Verify, VerifyError},
     view::View,
 };
 use facereel::deployed::{Error, Target};
@@ -56,6 +57,8 @@ enum Command {
     Backfill(OnAws<Backfill>),
     /// Show which executions run, wait for a job slot or failed, and how many events are undelivered.
     Status(OnAws<Status>),
+    /// Check that a deployed stack works, with a video whose faces are known, for about two cents.
+    Verify(OnAws<Verify>),
     View(View),
     Completions(Completions),
     Man(Man),
@@ -128,6 +131,13 @@ impl Command {
             Self::Status(OnAws { target, format, command }) => {
                 let status = async { command.run(&target.connect().await?, terminal).await };
                 interruptible(terminal, format, status, |_: &Error| FAILURE).await
+            }
+            Self::Verify(OnAws { target, format, command }) => {
+                // The first signal ends the checks, and everything that they have made is removed.
+                let stop = stop_on_signal();
+                let ask = async |question: &str| terminal.ask(question).await;
+                let verify = async { command.run(&target.connect().await?, terminal, ask, stop).await };
+                finish(terminal, format, verify.await, |_: &VerifyError| FAILURE)
             }
             Self::View(view) => until_stopped(view.run()).await,
             Self::Completions(completions) => finish_with_text(&completions.script(Cli::command()), SUCCESS),

@@ -2,7 +2,6 @@
 
 mod detectors;
 mod results;
-mod truth;
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -17,7 +16,6 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub use detectors::{Canned, Gate, Gated};
 pub use results::Complete;
-pub use truth::Score;
 
 /// The timeout of every wait of a test. It is long: only a workflow that hangs reaches it.
 const LIMIT: Duration = Duration::from_mins(1);

@@ -7,4 +7,5 @@ pub mod man;
 pub mod replay;
 pub mod run;
 pub mod status;
+pub mod verify;
 pub mod view;
