@@ -1,7 +1,9 @@
 //! Tests of the commands for operators, on the emulator and, for calls that the emulator lacks, with mocked clients.
 
+mod aws_like;
 mod backfill;
 mod dead_letters;
 mod replay;
 mod status;
 mod step_functions;
+mod verify;
