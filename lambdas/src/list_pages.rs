@@ -20,10 +20,10 @@ const LISTING_MS: i64 = 100_000;
 ///
 /// An iteration takes 7 of the 25,000 events of an execution's history. The longest and busiest videos have thousands of pages,
 /// and so their later pages share iterations.
-const SINGLE_PAGES: usize = 1000;
+pub const SINGLE_PAGES: usize = 1000;
 
 /// Pages in a batch after those: within the 15 minutes of fetch-page, four such videos can share five calls a second.
-const PAGES_PER_BATCH: usize = 50;
+pub const PAGES_PER_BATCH: usize = 50;
 
 /// The payload of the `ListPages` state.
 #[derive(Debug, Deserialize)]

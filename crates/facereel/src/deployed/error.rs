@@ -118,6 +118,9 @@ pub enum Error {
 }
 
 impl Error {
+    /// The action of [`Denied`](Self::Denied) for data that is encrypted with a customer-managed key.
+    pub const DECRYPT: &'static str = "kms:Decrypt";
+
     /// Converts an SDK error of the call with this IAM action.
     pub(crate) fn aws<E>(action: &'static str) -> impl Fn(SdkError<E, HttpResponse>) -> Self
     where
@@ -143,6 +146,7 @@ impl Error {
             }
             match code.as_str() {
                 "AccessDeniedException" | "AccessDenied" | "AuthorizationError" => Self::Denied { action, source },
+                "KmsAccessDeniedException" => Self::Denied { action: Self::DECRYPT, source },
                 // The response to HeadObject has no body, and so no code.
                 "" if status == Some(403) => Self::Denied { action, source },
                 _ => Self::Call { action, source },

@@ -2,11 +2,18 @@
 //! credentials.
 
 mod arn;
+pub mod billing;
 mod call_log;
 mod credentials;
+mod duration;
 mod error;
+mod executions;
+mod failure;
+mod queue;
 mod s3_uri;
+pub mod stage;
 mod upload_rules;
+mod video;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
 use aws_sdk_sfn::{
@@ -18,8 +25,13 @@ pub use arn::{NotAnArn, StateMachineArn};
 use call_log::CallLog;
 pub use credentials::CredentialsProblem;
 pub use error::Error;
+pub use executions::{FAILED, Listing, active_since, system_time};
+pub use failure::FailureReason;
+pub use queue::Queue;
 pub use s3_uri::{NotAnS3Uri, S3Uri};
+pub use stage::{Stage, Step};
 pub use upload_rules::{KeyPattern, UploadRule};
+pub use video::Video;
 
 /// The number of concurrent calls. Step Functions refills the quotas of `DescribeExecution` by 10 to 15 a second and of
 /// `StartExecution` by 150 to 300 (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>); the SDK's

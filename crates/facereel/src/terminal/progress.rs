@@ -9,6 +9,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
+    choice::Choice,
     output::{Verbosity, note, writes},
     text::{duration, remaining},
 };
@@ -73,6 +74,26 @@ impl Terminal {
         match line.await {
             Ok(Some(Ok(line))) if ["y", "yes"].contains(&line.trim().to_lowercase().as_str()) => Answer::Yes,
             _ => Answer::No,
+        }
+    }
+
+    /// Asks what is to be done, if the command runs at a terminal. An answer that is not one of the options is asked for again.
+    pub async fn choose(&self, question: &str) -> Choice {
+        self.done();
+        if !self.is_terminal || !stdin().is_terminal() {
+            return Choice::NotAsked;
+        }
+        let mut question = question;
+        loop {
+            let _ = write!(stderr(), "{question} {} ", Choice::OPTIONS);
+            let _ = stderr().flush();
+            let line = tokio::task::spawn_blocking(|| stdin().lines().next());
+            // At the end of the input, nothing is chosen.
+            let Ok(Some(Ok(line))) = line.await else { return Choice::None };
+            match Choice::parse(&line) {
+                Some(choice) => return choice,
+                None => question = "Enter a for all, f for what is free, or n for nothing:",
+            }
         }
     }
 

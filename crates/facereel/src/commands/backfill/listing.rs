@@ -10,8 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::duration;
-use crate::deployed::{Deployed, Error, S3Uri};
+use crate::deployed::{Deployed, Error, S3Uri, billing::VideoLength};
 
 /// S3 answers thousands of requests a second for each prefix
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html>).
@@ -210,7 +209,7 @@ pub(super) async fn with_durations(
 ) -> Vec<ListedVideo> {
     let mut reads = stream::iter(videos)
         .map(|video| async move {
-            let duration = duration::duration(async |offset| read(deployed, bucket, &video.key, offset).await).await;
+            let duration = VideoLength::read(deployed, bucket, &video.key, None).await.duration;
             ListedVideo { duration, ..video }
         })
         .buffered(CONCURRENT_READS);
@@ -220,13 +219,6 @@ pub(super) async fn with_durations(
         done(videos.len());
     }
     videos
-}
-
-/// Reads a part of a video. On an error the length stays unknown, because only the estimate depends on it.
-async fn read(deployed: &Deployed, bucket: &str, key: &str, offset: u64) -> Option<Vec<u8>> {
-    let range = format!("bytes={offset}-{}", offset.saturating_add(duration::WINDOW - 1));
-    let part = deployed.s3.get_object().bucket(bucket).key(key).range(range).send().await.ok()?;
-    part.body.collect().await.ok().map(|body| body.to_vec())
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 //! The command decides which videos are due, because it must report their price before anything is billed. It writes their
 //! list to S3. The state machine `backfill` processes the list in the background, for days if necessary.
 
-mod duration;
 mod listing;
 mod report;
 
@@ -15,7 +14,7 @@ use serde_json::{Value, json};
 
 pub(crate) use listing::has_result;
 pub use listing::{ListedVideo, Obstacle};
-pub use report::{BackfillDocument, BackfillOutcome, BackfillReport, Estimate};
+pub use report::{BackfillDocument, BackfillOutcome, BackfillReport};
 
 use crate::deployed::{Deployed, Error, S3Uri};
 use crate::terminal::Answer;

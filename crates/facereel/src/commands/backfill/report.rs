@@ -7,16 +7,15 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::listing::{ListedVideo, Obstacle};
-use crate::deployed::{S3Uri, StateMachineArn};
+use crate::deployed::{
+    S3Uri, StateMachineArn,
+    billing::{Estimate, USD_PER_MINUTE, VideoLength},
+};
 use crate::documents::document;
 use crate::terminal::{
     exit::{self, ExitStatus, FAILURE, SUCCESS},
     text::counted,
 };
-
-/// The price of face detection in USD for a minute of stored video, in us-east-1 and most Regions
-/// (<https://aws.amazon.com/rekognition/pricing/>).
-const USD_PER_MINUTE: f64 = 0.10;
 
 /// The videos of a source, and what was done about those that are due.
 #[derive(Debug, Clone)]
@@ -58,32 +57,11 @@ pub enum BackfillOutcome {
     },
 }
 
-/// The size and the price of the due videos.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
-pub struct Estimate {
-    /// The total size in bytes.
-    pub bytes: u64,
-    /// The total length in minutes of the videos whose length is known.
-    pub minutes: f64,
-    /// The number of videos whose length is unknown.
-    pub unknown: usize,
-    /// The price in USD. Videos of unknown length are assumed to have the average minutes per byte of the others. `None` if
-    /// no length is known.
-    pub usd: Option<f64>,
-}
-
 impl BackfillReport {
     /// The size and the price of the due videos.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     pub fn estimate(&self) -> Estimate {
-        let bytes = self.due.iter().map(|video| video.bytes).sum();
-        let known: Vec<_> = self.due.iter().filter_map(|video| Some((video.bytes, video.duration?))).collect();
-        // The sum of no floats is -0.0.
-        let minutes = known.iter().map(|(_, duration)| duration.as_secs_f64() / 60.0).fold(0.0, |sum, one| sum + one);
-        let known_bytes: u64 = known.iter().map(|(bytes, _)| bytes).sum();
-        let usd = (known_bytes > 0).then(|| minutes * USD_PER_MINUTE * (bytes as f64 / known_bytes as f64));
-        Estimate { bytes, minutes, unknown: self.due.len() - known.len(), usd }
+        Estimate::of(self.due.iter().map(|video| VideoLength { bytes: video.bytes, duration: video.duration }))
     }
 
     /// Whether the due videos are being analysed, or were only to be listed.
