@@ -16,12 +16,15 @@ use aws_sdk_sfn::{
 };
 use clap::Parser;
 use face_detection::{Analysis, AnalyzeError, Continue, Detector};
-use facereel::commands::replay::{Replay, ReplayOutcome, ReplayReport};
+use facereel::commands::replay::{Replay, ReplayOutcome, ReplayReport, Strategy};
 use facereel::deployed::{Deployed, Error};
-use facereel::terminal::{Answer, Stop, stop_at};
+use facereel::terminal::{Choice, Stop, exit::Report as _, stop_at};
 use local_stack::{Progress, Silent};
 use serde_json::json;
-use tests::workflow::{ANY_VIDEO, Canned, Gated, Rig};
+use tests::{
+    schema::assert_report,
+    workflow::{ANY_VIDEO, Canned, Gated, Rig},
+};
 use tokio::sync::Notify;
 
 use crate::step_functions::{Execution, MockStepFunctions, arn};
@@ -46,7 +49,9 @@ fn never() -> Stop {
 
 async fn replay(deployed: &Deployed, arguments: &[&str]) -> Result<ReplayReport, Error> {
     let ask = async |question: &str| panic!("unexpected question: {question}");
-    command(arguments).run(deployed, &Silent, ask, never()).await
+    let report = command(arguments).run(deployed, &Silent, ask, never()).await?;
+    assert_report("replay-report", &report.json());
+    Ok(report)
 }
 
 /// The name of each execution and its outcome.
@@ -169,7 +174,7 @@ mod selection {
         let report = replay(&step_functions.deployed(), &["--dry-run"]).await.unwrap();
         assert_eq!(step_functions.calls(), []);
         let text = report.to_string();
-        for part in ["denied-1", "AccessDenied", "redrive, billed", "4 would be replayed"] {
+        for part in ["uploads/holiday.mp4", "AccessDenied", "redrive, billed: length unknown", "4 would be replayed"] {
             assert!(text.contains(part), "{part} is not in:\n{text}");
         }
     }
@@ -187,8 +192,10 @@ mod repeated_runs {
         replay(&step_functions.deployed(), &[]).await.unwrap();
         let report = replay(&step_functions.deployed(), &[]).await.unwrap();
         assert_eq!(step_functions.calls().len(), 2);
-        assert_eq!(outcomes(&report), [("expired-replay-1", &ReplayOutcome::Runs)]);
-        assert!(report.all_well());
+        assert_eq!((outcomes(&report), report.replayed_before), (vec![], 1));
+        assert!(report.all_well() && report.to_string().contains("was already replayed"), "{report}");
+        let named = replay(&step_functions.deployed(), &["--execution", &arn("expired")]).await.unwrap();
+        assert_eq!(outcomes(&named), [("expired-replay-1", &ReplayOutcome::Runs)]);
     }
 
     #[tokio::test]
@@ -197,8 +204,76 @@ mod repeated_runs {
         replay(&step_functions.deployed(), &[]).await.unwrap();
         step_functions.end_all(&ExecutionStatus::Succeeded, None);
         let report = replay(&step_functions.deployed(), &["--since", "2days"]).await.unwrap();
-        assert_eq!(outcomes(&report), [("expired-replay-1", &ReplayOutcome::WasReplayed)]);
+        assert_eq!((outcomes(&report), report.replayed_before), (vec![], 1));
+        let named = replay(&step_functions.deployed(), &["--execution", &arn("expired")]).await.unwrap();
+        assert_eq!(outcomes(&named), [("expired-replay-1", &ReplayOutcome::WasReplayed)]);
         assert_eq!(step_functions.calls().len(), 1);
+    }
+
+    /// The listing does not show a replacement that has just been started, or an execution that has just been redriven.
+    #[tokio::test]
+    async fn an_old_listing_causes_no_second_replay() {
+        let step_functions = MockStepFunctions::with([
+            ("redriven", Execution::failed("AccessDenied", 2 * HOUR)),
+            ("expired", Execution::failed("PageTokenExpired", 2 * HOUR)),
+        ]);
+        step_functions.keep_listings();
+        for _ in 0..2 {
+            let report = replay(&step_functions.deployed(), &[]).await.unwrap();
+            assert!(report.all_well(), "{report}");
+        }
+        step_functions.end_all(&ExecutionStatus::Succeeded, None);
+        let report = replay(&step_functions.deployed(), &[]).await.unwrap();
+        assert!(report.all_well(), "{report}");
+        assert_eq!(step_functions.calls().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_was_replayed_or_failed_long_ago_costs_no_calls() {
+        let step_functions = MockStepFunctions::default();
+        for index in 0..200 {
+            step_functions.put(&format!("video-{index}"), Execution::failed("PageTokenExpired", 2 * HOUR));
+            let mut ended = Execution::running(Duration::from_mins(30));
+            (ended.status, ended.stopped) = (ExecutionStatus::Succeeded, Some(SystemTime::now()));
+            step_functions.put(&format!("video-{index}-replay-1"), ended);
+        }
+        for index in 0..500 {
+            let mut old = Execution::failed("AccessDenied", 40 * 24 * HOUR + Duration::from_secs(index));
+            old.stopped = Some(SystemTime::now() - 39 * 24 * HOUR);
+            step_functions.put(&format!("old-failure-{index}"), old.clone());
+            step_functions
+                .put(&format!("old-success-{index}"), Execution { status: ExecutionStatus::Succeeded, ..old });
+        }
+        step_functions.put("new", Execution::failed("AccessDenied", 2 * HOUR));
+        step_functions.set_page(100);
+        let report = replay(&step_functions.deployed(), &[]).await.unwrap();
+        assert_eq!(step_functions.calls(), [("redrive", "new".to_owned())]);
+        assert_eq!(report.replayed_before, 200);
+        // One page of RUNNING, TIMED_OUT and ABORTED each; three pages of FAILED, and one of old ones, where the listing ends;
+        // two pages of SUCCEEDED, after which a single failure is left. It is looked up, and then read.
+        assert_eq!(step_functions.reads("list"), 3 + 4 + 2);
+        assert_eq!(step_functions.reads("describe"), 2);
+    }
+
+    #[tokio::test]
+    async fn the_replacements_of_few_failures_among_many_successes_are_looked_up() {
+        let step_functions = MockStepFunctions::with([
+            ("replaced", Execution::failed("PageTokenExpired", 2 * HOUR)),
+            ("new", Execution::failed("PageTokenExpired", 2 * HOUR)),
+        ]);
+        for index in 0..500 {
+            let mut success = Execution::running(Duration::from_secs(index));
+            success.status = ExecutionStatus::Succeeded;
+            step_functions.put(&format!("success-{index}"), success);
+        }
+        let mut replacement = Execution::running(Duration::from_mins(30));
+        replacement.status = ExecutionStatus::Succeeded;
+        step_functions.put("replaced-replay-1", replacement);
+        step_functions.set_page(10);
+        let report = replay(&step_functions.deployed(), &[]).await.unwrap();
+        assert_eq!(step_functions.calls(), [("start", "new-replay-1".to_owned())]);
+        assert_eq!(report.replayed_before, 1);
+        assert_eq!((step_functions.reads("list"), step_functions.reads("describe")), (4 + 2, 2 + 1));
     }
 
     /// Only the latest execution of the lineage is replayed.
@@ -245,7 +320,7 @@ mod repeated_runs {
             }
         });
         let stop = stop_at(async move { signal.notified().await });
-        let ask = async |_: &str| Answer::NotAsked;
+        let ask = async |_: &str| Choice::NotAsked;
         let first = command(&[]).run(&step_functions.deployed(), &Silent, ask, stop).await.unwrap();
         let replayed = first.replayed().count();
         assert_eq!(step_functions.calls().len(), replayed, "every replay that was started is reported");
@@ -266,43 +341,107 @@ mod billing {
         let mut old = Execution::failed("AccessDenied", 8 * WEEK / 7);
         old.history = vec![event(&HistoryEventType::TaskStateEntered, "StartDetection", old.started)];
         MockStepFunctions::with([
-            ("denied", Execution::failed("AccessDenied", 2 * HOUR)),
-            ("broken", Execution::failed("JobFailed", 2 * HOUR)),
-            ("forgotten", Execution::failed("JobGone", 2 * HOUR)),
-            ("old", old),
+            ("denied", Execution::failed("AccessDenied", 2 * HOUR).of("denied.mp4")),
+            ("broken", Execution::failed("JobFailed", 2 * HOUR).of("broken.mp4")),
+            ("forgotten", Execution::failed("JobGone", 2 * HOUR).of("in/forgotten.mp4")),
+            ("old", old.of("old.mp4")),
         ])
     }
 
-    async fn answered(answer: Answer) -> (MockStepFunctions, ReplayReport, String) {
+    async fn answered(choice: Choice, arguments: &[&str]) -> (MockStepFunctions, ReplayReport, String) {
         let step_functions = one_of_each();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/sample-clip/sample.mp4");
+        let clip = std::fs::read(path).unwrap();
+        for key in ["broken.mp4", "in/forgotten.mp4"] {
+            step_functions.put_object("uploads", key, &clip);
+        }
         let question = Mutex::new(String::new());
         let ask = async |text: &str| {
             *question.lock().unwrap() = text.to_owned();
-            answer
+            choice
         };
-        let report = command(&[]).run(&step_functions.deployed(), &Silent, ask, never()).await.unwrap();
+        let report = command(arguments).run(&step_functions.deployed(), &Silent, ask, never()).await.unwrap();
+        assert_report("replay-report", &report.json());
         (step_functions, report, question.into_inner().unwrap())
     }
 
     #[tokio::test]
-    async fn a_new_analysis_is_billed_after_the_user_has_agreed() {
-        let (step_functions, report, question) = answered(Answer::Yes).await;
-        for name in ["broken", "forgotten", "old"] {
-            assert!(question.contains(name), "{question}");
+    async fn the_question_names_videos_minutes_and_price() {
+        let (step_functions, report, question) = answered(Choice::All, &[]).await;
+        let lines: Vec<_> =
+            question.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        for line in [
+            "uploads/broken.mp4 0.2 min, USD 0.02 the job ended without a result; the cause begins with Rekognition's reason",
+            "uploads/in/forgotten.mp4 0.2 min, USD 0.02 the results are older than 7 days, and Rekognition has deleted them",
+            "uploads/old.mp4 length unknown older than 7 days, so Rekognition no longer has the job",
+            "Billed: 3 analyses, 0.4 minutes and 1 of unknown length: about USD 0.04, at 0.10 a minute; prices differ by Region",
+            "Free: 1 other",
+        ] {
+            assert!(lines.iter().any(|one| one == line), "{line} is not in:\n{question}");
         }
         assert!(!question.contains("denied"), "{question}");
         assert_eq!(step_functions.calls().len(), 4);
         assert!(report.all_well());
+        let json = report.json();
+        let broken = json["executions"].as_array().unwrap().iter().find(|one| one["execution"] == "broken").unwrap();
+        assert_eq!((&broken["billed"]["minutes"], &broken["video"]["key"]), (&json!(0.2), &json!("broken.mp4")));
     }
 
     #[tokio::test]
-    async fn without_agreement_nothing_is_billed() {
-        for answer in [Answer::No, Answer::NotAsked] {
-            let (step_functions, report, _) = answered(answer).await;
-            assert_eq!(step_functions.calls(), [("redrive", "denied".to_owned())], "{answer:?}");
-            assert!(!report.all_well());
-            assert_eq!(report.to_string().contains("--yes"), answer == Answer::NotAsked, "{report}");
+    async fn no_replays_nothing() {
+        let (step_functions, report, _) = answered(Choice::None, &[]).await;
+        assert_eq!(step_functions.calls(), []);
+        assert_eq!((report.to_string().as_str(), report.exit_status()), ("Nothing was replayed.", 1));
+    }
+
+    #[tokio::test]
+    async fn free_replays_only_what_is_free() {
+        for (choice, arguments) in [(Choice::Free, &[][..]), (Choice::None, &["--free"])] {
+            let (step_functions, report, question) = answered(choice, arguments).await;
+            assert_eq!(step_functions.calls(), [("redrive", "denied".to_owned())], "{choice:?}");
+            assert_eq!(question.is_empty(), arguments == ["--free"], "{question}");
+            assert!(report.all_well() && report.to_string().contains("1 replayed, 3 left out."), "{report}");
+            assert!(!report.to_string().contains("Billed:"), "{report}");
         }
+    }
+
+    #[tokio::test]
+    async fn without_a_terminal_nothing_is_billed_and_the_options_are_named() {
+        let (step_functions, report, _) = answered(Choice::NotAsked, &[]).await;
+        assert_eq!(step_functions.calls(), [("redrive", "denied".to_owned())]);
+        assert_eq!(report.exit_status(), 1);
+        let text = report.to_string();
+        assert!(text.contains("agree with --yes, or leave it out with --free") && text.contains("3 not"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_dry_run_shows_the_price_and_asks_nothing() {
+        let (step_functions, report, question) = answered(Choice::All, &["--dry-run"]).await;
+        assert_eq!((step_functions.calls(), question.as_str()), (vec![], ""));
+        let text = report.to_string();
+        for part in [
+            "redrive, billed: 0.2 min, USD 0.02",
+            "4 would be replayed",
+            "Would be billed: 3 analyses, 0.4 minutes and",
+        ] {
+            assert!(text.contains(part), "{part} is not in:\n{text}");
+        }
+        let (_, report, _) = answered(Choice::All, &["--dry-run", "--free"]).await;
+        assert!(report.to_string().contains("1 would be replayed, 3 left out"), "{report}");
+    }
+
+    #[tokio::test]
+    async fn without_decrypt_the_names_of_executions_are_shown_with_the_reason() {
+        let step_functions = MockStepFunctions::with([
+            ("denied", Execution::failed("AccessDenied", 2 * HOUR)),
+            ("expired", Execution::failed("PageTokenExpired", 2 * HOUR)),
+        ]);
+        step_functions.encrypt();
+        let report = replay(&step_functions.deployed(), &[]).await.unwrap();
+        assert_eq!(step_functions.calls(), [("redrive", "denied".to_owned())]);
+        let text = report.to_string();
+        assert!(text.contains("denied") && text.contains("not replayed: its input cannot be read"), "{text}");
+        assert_eq!(text.matches("Some videos are shown as the names of their executions").count(), 1, "{text}");
     }
 
     #[tokio::test]
@@ -423,12 +562,15 @@ mod on_the_emulator {
         let report = replay(&deployed(&rig), &["--yes", "--wait"]).await.unwrap();
         assert!(report.all_well(), "{report}");
         let (replayed, row) = report.replayed().next().expect("it was replayed");
-        assert_eq!((row.error.as_str(), row.strategy.as_str()), ("JobFailed", "new execution, billed"));
+        assert_eq!(
+            (row.error.as_str(), row.strategy, row.billed.is_some()),
+            ("JobFailed", Some(Strategy::NewExecution), true)
+        );
         assert_eq!(rig.results_of(replayed).await.faces.len(), 5);
         assert_eq!(rig.billed(), 2);
 
         let again = replay(&deployed(&rig), &["--yes"]).await.unwrap();
-        assert_eq!((again.replayed().count(), again.rows.len()), (0, 1));
+        assert_eq!((again.replayed().count(), again.rows.len(), again.replayed_before), (0, 0, 1));
         assert_eq!(rig.billed(), 2);
     }
 
@@ -465,7 +607,7 @@ mod on_the_emulator {
         let half_way = Arc::new(HalfWay(AtomicBool::new(false), Notify::new()));
         let signal = half_way.clone();
         let stop = stop_at(async move { signal.1.notified().await });
-        let ask = async |_: &str| Answer::NotAsked;
+        let ask = async |_: &str| Choice::NotAsked;
         let first = command(&[]).run(&deployed(&rig), &*half_way, ask, stop).await.unwrap();
         assert!(first.interrupted);
         assert!((50..100).contains(&first.replayed().count()), "{first}");

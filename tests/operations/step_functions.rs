@@ -1,4 +1,5 @@
-//! Step Functions in memory, behind mocked clients. Unlike the emulator, it supports redrive, and it can deny calls.
+//! Step Functions in memory, behind mocked clients, with what the commands read of S3, Lambda and SQS. Unlike the emulator, it
+//! supports redrive, pages of any size and customer-managed keys, it can deny calls, and it counts them.
 
 use std::{
     collections::BTreeMap,
@@ -6,24 +7,45 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use aws_sdk_lambda::{
+    operation::get_function_configuration::GetFunctionConfigurationOutput, types::EnvironmentResponse,
+};
+use aws_sdk_s3::operation::{
+    get_object::{GetObjectError, GetObjectOutput},
+    list_objects_v2::ListObjectsV2Output,
+};
 use aws_sdk_sfn::{
     config::http::HttpResponse,
     operation::{
         describe_execution::{DescribeExecutionError, DescribeExecutionOutput},
-        get_execution_history::GetExecutionHistoryOutput,
+        get_execution_history::{GetExecutionHistoryError, GetExecutionHistoryOutput},
         list_executions::{ListExecutionsError, ListExecutionsOutput},
         redrive_execution::{RedriveExecutionError, RedriveExecutionOutput},
         start_execution::{StartExecutionError, StartExecutionOutput},
     },
     primitives::DateTime,
     types::{
-        ExecutionListItem, ExecutionRedriveStatus, ExecutionStatus, HistoryEvent,
-        error::{ExecutionAlreadyExists, ExecutionDoesNotExist, ExecutionNotRedrivable, StateMachineDoesNotExist},
+        ExecutionListItem, ExecutionRedriveStatus, ExecutionStatus, HistoryEvent, IncludedData,
+        error::{
+            ExecutionAlreadyExists, ExecutionDoesNotExist, ExecutionNotRedrivable, KmsAccessDeniedException,
+            StateMachineDoesNotExist,
+        },
     },
 };
+use aws_sdk_sqs::{
+    operation::{
+        change_message_visibility_batch::ChangeMessageVisibilityBatchOutput,
+        get_queue_attributes::GetQueueAttributesOutput, get_queue_url::GetQueueUrlOutput,
+        receive_message::ReceiveMessageOutput,
+    },
+    types::{Message, QueueAttributeName},
+};
 use aws_smithy_mocks::{MockResponse, MockResponseInterceptor, Rule, RuleMode, create_mock_http_client, mock};
-use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::{body::SdkBody, error::ErrorMetadata};
 use facereel::deployed::Deployed;
+
+/// The name of the results bucket.
+pub const RESULTS_BUCKET: &str = "results";
 
 pub const STATE_MACHINE: &str = "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-analyze-video";
 
@@ -50,6 +72,7 @@ macro_rules! client {
 pub struct Execution {
     pub status: ExecutionStatus,
     pub error: Option<String>,
+    pub cause: Option<String>,
     pub input: String,
     pub redrivable: bool,
     pub started: SystemTime,
@@ -65,6 +88,7 @@ impl Execution {
         Self {
             status: ExecutionStatus::Failed,
             error: Some(error.to_owned()),
+            cause: None,
             input: r#"{"bucket":"uploads","key":"holiday.mp4"}"#.to_owned(),
             redrivable: true,
             started: now - age,
@@ -72,6 +96,17 @@ impl Execution {
             redriven: 0,
             history: Vec::new(),
         }
+    }
+
+    /// An execution that started `age` ago and runs.
+    pub fn running(age: Duration) -> Self {
+        Self { status: ExecutionStatus::Running, error: None, stopped: None, ..Self::failed("", age) }
+    }
+
+    /// The same execution for the video `uploads/<key>`.
+    pub fn of(self, key: &str) -> Self {
+        let input = serde_json::json!({ "bucket": "uploads", "key": key }).to_string();
+        Self { input, ..self }
     }
 }
 
@@ -86,12 +121,25 @@ pub struct MockStepFunctions(Arc<Mutex<MockState>>);
 struct MockState {
     executions: BTreeMap<String, Execution>,
     calls: Vec<Call>,
+    /// The calls that only read: the operation and the name of the execution, the status or the key.
+    reads: Vec<Call>,
     denied: Option<&'static str>,
+    encrypted: bool,
+    page: Option<usize>,
+    listed: Option<BTreeMap<String, Execution>>,
     state_machine_removed: bool,
+    objects: BTreeMap<(String, String), Vec<u8>>,
+    undelivered: u64,
+    /// The visibility timeouts that were set, in seconds.
+    visibility_timeouts: Vec<i32>,
     after_each_call: Option<Box<dyn FnMut(usize) + Send>>,
 }
 
 impl MockState {
+    fn record_read(&mut self, operation: &'static str, what: &str) {
+        self.reads.push((operation, what.to_owned()));
+    }
+
     fn record(&mut self, call: &'static str, name: &str) {
         self.calls.push((call, name.to_owned()));
         let calls = self.calls.len();
@@ -117,6 +165,37 @@ impl MockStepFunctions {
     /// The calls that changed something, in order.
     pub fn calls(&self) -> Vec<Call> {
         self.state().calls.clone()
+    }
+
+    /// The number of calls of this operation that only read.
+    pub fn reads(&self, operation: &str) -> usize {
+        self.state().reads.iter().filter(|(read, _)| *read == operation).count()
+    }
+
+    /// Sets the maximum number of executions of one listing.
+    pub fn set_page(&self, page: usize) {
+        self.state().page = Some(page);
+    }
+
+    /// Answers every listing from now on with the executions of this moment.
+    pub fn keep_listings(&self) {
+        let executions = self.state().executions.clone();
+        self.state().listed = Some(executions);
+    }
+
+    /// Encrypts the data of all executions with a key that the caller must not use.
+    pub fn encrypt(&self) {
+        self.state().encrypted = true;
+    }
+
+    /// Stores an object.
+    pub fn put_object(&self, bucket: &str, key: &str, body: &[u8]) {
+        self.state().objects.insert((bucket.to_owned(), key.to_owned()), body.to_vec());
+    }
+
+    /// Sets the number of messages in each dead-letter queue.
+    pub fn set_undelivered(&self, messages: u64) {
+        self.state().undelivered = messages;
     }
 
     pub fn execution(&self, name: &str) -> Execution {
@@ -167,9 +246,12 @@ impl MockStepFunctions {
         Deployed {
             state_machine: STATE_MACHINE.parse().unwrap(),
             sfn: client!(aws_sdk_sfn, self.rules()),
-            s3: client!(aws_sdk_s3, vec![]),
-            sqs: client!(aws_sdk_sqs, vec![]),
-            lambda: client!(aws_sdk_lambda, vec![]),
+            s3: client!(aws_sdk_s3, vec![self.list_objects(), self.get_object()]),
+            sqs: client!(
+                aws_sdk_sqs,
+                vec![queue_url(), self.queue_attributes(), receive_message(), self.change_visibility()]
+            ),
+            lambda: client!(aws_sdk_lambda, vec![function_configuration()]),
             eventbridge: client!(aws_sdk_eventbridge, vec![]),
             logs: client!(aws_sdk_cloudwatchlogs, vec![]),
             sns: client!(aws_sdk_sns, vec![]),
@@ -192,9 +274,17 @@ impl MockStepFunctions {
                 return MockResponse::Error(ListExecutionsError::StateMachineDoesNotExist(error));
             }
             assert_eq!(request.state_machine_arn(), Some(STATE_MACHINE));
-            let state = mock.state();
-            let of_status = state.executions.iter().filter(|(_, one)| Some(&one.status) == request.status_filter());
-            let items = of_status.map(|(name, one)| {
+            let mut state = mock.state();
+            state.record_read("list", request.status_filter().map_or("", ExecutionStatus::as_str));
+            let listed = state.listed.as_ref().unwrap_or(&state.executions);
+            let of_status = listed.iter().filter(|(_, one)| Some(&one.status) == request.status_filter());
+            let mut sorted: Vec<_> = of_status.collect();
+            sorted.sort_by_key(|(_, one)| std::cmp::Reverse(one.started));
+            let maximum = usize::try_from(request.max_results().unwrap_or(100)).unwrap();
+            let page = state.page.unwrap_or(maximum).min(maximum);
+            let start = request.next_token().map_or(0, |token| token.parse::<usize>().unwrap());
+            let next_token = (start + page < sorted.len()).then(|| (start + page).to_string());
+            let items = sorted.into_iter().skip(start).take(page).map(|(name, one)| {
                 ExecutionListItem::builder()
                     .execution_arn(arn(name))
                     .state_machine_arn(STATE_MACHINE)
@@ -205,7 +295,8 @@ impl MockStepFunctions {
                     .build()
                     .unwrap()
             });
-            MockResponse::Output(ListExecutionsOutput::builder().set_executions(Some(items.collect())).build().unwrap())
+            let output = ListExecutionsOutput::builder().set_executions(Some(items.collect()));
+            MockResponse::Output(output.set_next_token(next_token).build().unwrap())
         })
     }
 
@@ -213,8 +304,16 @@ impl MockStepFunctions {
         let mock = self.clone();
         mock!(aws_sdk_sfn::Client::describe_execution).then_compute_response(move |request| {
             let name = name(request.execution_arn());
-            match mock.state().executions.get(&name) {
-                Some(one) => MockResponse::Output(described(&name, one)),
+            let with_data = request.included_data() != Some(&IncludedData::MetadataOnly);
+            let mut state = mock.state();
+            state.record_read("describe", &name);
+            let readable = !state.encrypted;
+            match state.executions.get(&name) {
+                Some(_) if with_data && !readable => {
+                    let error = kms_access_denied();
+                    MockResponse::Error(DescribeExecutionError::KmsAccessDeniedException(error))
+                }
+                Some(one) => MockResponse::Output(described(&name, one, readable)),
                 None => MockResponse::Error(DescribeExecutionError::ExecutionDoesNotExist(
                     ExecutionDoesNotExist::builder().build(),
                 )),
@@ -224,11 +323,76 @@ impl MockStepFunctions {
 
     fn history(&self) -> Rule {
         let mock = self.clone();
-        mock!(aws_sdk_sfn::Client::get_execution_history).then_compute_output(move |request| {
+        mock!(aws_sdk_sfn::Client::get_execution_history).then_compute_response(move |request| {
             assert_eq!(request.reverse_order(), Some(true));
-            let mut events = mock.state().executions[&name(request.execution_arn())].history.clone();
+            let name = name(request.execution_arn());
+            let mut state = mock.state();
+            state.record_read("history", &name);
+            if state.encrypted {
+                let error = kms_access_denied();
+                return MockResponse::Error(GetExecutionHistoryError::KmsAccessDeniedException(error));
+            }
+            let mut events = state.executions[&name].history.clone();
             events.reverse();
-            GetExecutionHistoryOutput::builder().set_events(Some(events)).build().unwrap()
+            MockResponse::Output(GetExecutionHistoryOutput::builder().set_events(Some(events)).build().unwrap())
+        })
+    }
+
+    fn list_objects(&self) -> Rule {
+        let mock = self.clone();
+        mock!(aws_sdk_s3::Client::list_objects_v2).then_compute_output(move |request| {
+            let (bucket, prefix) = (request.bucket().unwrap_or_default(), request.prefix().unwrap_or_default());
+            let state = mock.state();
+            let keys = state.objects.keys().filter(|(of, key)| of == bucket && key.starts_with(prefix));
+            let objects = keys.map(|(_, key)| aws_sdk_s3::types::Object::builder().key(key).build()).collect();
+            ListObjectsV2Output::builder().set_contents(Some(objects)).build()
+        })
+    }
+
+    /// The range of an object.
+    fn get_object(&self) -> Rule {
+        let mock = self.clone();
+        mock!(aws_sdk_s3::Client::get_object).then_compute_response(move |request| {
+            let key = (request.bucket().unwrap_or_default().to_owned(), request.key().unwrap_or_default().to_owned());
+            let mut state = mock.state();
+            state.record_read("get_object", &key.1);
+            let Some(body) = state.objects.get(&key) else {
+                let error = aws_sdk_s3::types::error::NoSuchKey::builder().build();
+                return MockResponse::Error(GetObjectError::NoSuchKey(error));
+            };
+            let range = request.range().and_then(|range| range.strip_prefix("bytes=")).unwrap();
+            let (first, last) = range.split_once('-').unwrap();
+            let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
+            let part = &body[first.min(body.len())..(last + 1).min(body.len())];
+            let output = GetObjectOutput::builder()
+                .content_range(format!("bytes {first}-{last}/{}", body.len()))
+                .body(part.to_vec().into());
+            MockResponse::Output(output.build())
+        })
+    }
+
+    /// The visibility timeouts that were set, in seconds.
+    pub fn visibility_timeouts(&self) -> Vec<i32> {
+        self.state().visibility_timeouts.clone()
+    }
+
+    fn change_visibility(&self) -> Rule {
+        let mock = self.clone();
+        mock!(aws_sdk_sqs::Client::change_message_visibility_batch).then_compute_output(move |request| {
+            let timeouts = request.entries().iter().filter_map(|entry| entry.visibility_timeout);
+            mock.state().visibility_timeouts.extend(timeouts);
+            let output = ChangeMessageVisibilityBatchOutput::builder();
+            output.set_successful(Some(Vec::new())).set_failed(Some(Vec::new())).build().unwrap()
+        })
+    }
+
+    fn queue_attributes(&self) -> Rule {
+        let mock = self.clone();
+        mock!(aws_sdk_sqs::Client::get_queue_attributes).then_compute_output(move |_| {
+            let messages = mock.state().undelivered.to_string();
+            GetQueueAttributesOutput::builder()
+                .attributes(QueueAttributeName::ApproximateNumberOfMessages, messages)
+                .build()
         })
     }
 
@@ -245,8 +409,7 @@ impl MockStepFunctions {
                 let error = ExecutionAlreadyExists::builder().build();
                 return MockResponse::Error(StartExecutionError::ExecutionAlreadyExists(error));
             }
-            let mut execution = Execution::failed("", Duration::ZERO);
-            (execution.status, execution.error, execution.stopped) = (ExecutionStatus::Running, None, None);
+            let mut execution = Execution::running(Duration::ZERO);
             execution.input = request.input().unwrap_or_default().to_owned();
             state.executions.insert(name.clone(), execution);
             state.record("start", &name);
@@ -280,7 +443,34 @@ impl MockStepFunctions {
     }
 }
 
-fn described(name: &str, one: &Execution) -> DescribeExecutionOutput {
+fn kms_access_denied() -> KmsAccessDeniedException {
+    let meta = ErrorMetadata::builder().code("KmsAccessDeniedException").message("kms:Decrypt is not allowed").build();
+    KmsAccessDeniedException::builder().meta(meta).build()
+}
+
+fn queue_url() -> Rule {
+    mock!(aws_sdk_sqs::Client::get_queue_url).then_compute_output(|request| {
+        GetQueueUrlOutput::builder().queue_url(format!("https://sqs/{}", request.queue_name().unwrap())).build()
+    })
+}
+
+/// Each queue has one message, an event of an upload, which is always received.
+fn receive_message() -> Rule {
+    mock!(aws_sdk_sqs::Client::receive_message).then_compute_output(|_| {
+        let event = include_str!("../fixtures/events/put-object.json");
+        let message = Message::builder().message_id("m1").receipt_handle("r1").body(event).build();
+        ReceiveMessageOutput::builder().messages(message).build()
+    })
+}
+
+fn function_configuration() -> Rule {
+    mock!(aws_sdk_lambda::Client::get_function_configuration).then_compute_output(|_| {
+        let environment = EnvironmentResponse::builder().variables("RESULTS_BUCKET", RESULTS_BUCKET).build();
+        GetFunctionConfigurationOutput::builder().environment(environment).build()
+    })
+}
+
+fn described(name: &str, one: &Execution, readable: bool) -> DescribeExecutionOutput {
     let redrivable = one.redrivable && ![ExecutionStatus::Running, ExecutionStatus::Succeeded].contains(&one.status);
     DescribeExecutionOutput::builder()
         .execution_arn(arn(name))
@@ -288,7 +478,8 @@ fn described(name: &str, one: &Execution) -> DescribeExecutionOutput {
         .name(name)
         .status(one.status.clone())
         .set_error(one.error.clone())
-        .input(&one.input)
+        .set_cause(one.cause.clone().filter(|_| readable))
+        .set_input(readable.then(|| one.input.clone()))
         .start_date(DateTime::from(one.started))
         .set_stop_date(one.stopped.map(DateTime::from))
         .redrive_status(if redrivable {

@@ -51,6 +51,17 @@ impl Document {
     }
 }
 
+/// Checks the JSON document of a command's report against its schema, such as `status-report`.
+///
+/// # Panics
+/// When it violates the schema; the message says where.
+pub fn assert_report(name: &str, document: &Value) {
+    let schema = validator(&read(name));
+    let violations: Vec<_> =
+        schema.iter_errors(document).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(violations.is_empty(), "the report violates docs/schema/{name}.schema.json: {violations:#?}\n{document:#}");
+}
+
 fn read(name: &str) -> Value {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/schema/{name}.schema.json"));
     let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));

@@ -4,7 +4,10 @@ use schemars::{Schema, schema_for};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::commands::{backfill::BackfillDocument, run::RunDocument, verify::VerifyReport};
+use crate::commands::{
+    backfill::BackfillDocument, dead_letters::DeadLetterDocument, replay::ReplayDocument, run::RunDocument,
+    status::StatusDocument, verify::VerifyReport,
+};
 
 /// The name of each document's schema in `docs/schema`, without `.schema.json`, and the schema.
 #[must_use]
@@ -13,6 +16,9 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ("run-report", schema_for!(RunDocument)),
         ("backfill-report", schema_for!(BackfillDocument)),
         ("verify-report", schema_for!(VerifyReport)),
+        ("status-report", schema_for!(StatusDocument)),
+        ("replay-report", schema_for!(ReplayDocument)),
+        ("dead-letters-report", schema_for!(DeadLetterDocument)),
     ]
 }
 

@@ -88,17 +88,18 @@ struct WithFormat<T: Args> {
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
-  facereel replay --dry-run                    what failed in the last 24 hours, why, and what would be done
+  facereel replay --dry-run                    what failed in the last 24 hours, what would be done, and its price
   facereel replay                              asks before anything is billed
-  facereel replay --since '7 days' --error AccessDenied --limit 100 --wait
+  facereel replay --free --wait                only what is free
+  facereel replay --since '7 days' --error AccessDenied --limit 100
   facereel replay --execution arn:aws:states:eu-west-1:123456789012:execution:facereel-analyze-video:NAME
   facereel replay --dead-letters               undelivered uploads and completions")]
 struct ReplayCommand {
     #[command(flatten)]
-    executions: OnAws<Replay>,
+    replay: OnAws<Replay>,
     /// Replay undelivered events instead of executions: the events of uploads and the completions of jobs in the
     /// dead-letter queues are delivered again, and each is removed from its queue only after that has worked.
-    #[arg(long, conflicts_with = "Replay")]
+    #[arg(long, conflicts_with_all = ["since", "execution", "error", "limit", "wait"])]
     dead_letters: bool,
 }
 
@@ -155,13 +156,14 @@ impl Command {
 impl ReplayCommand {
     /// Replays until the first signal, and reports what was replayed.
     async fn run(self, terminal: &Terminal) -> ExitStatus {
-        let Self { executions: OnAws { target, format, command }, dead_letters } = self;
+        let Self { replay: OnAws { target, format, command }, dead_letters } = self;
         let stop = stop_on_signal();
+        let ask = async |question: &str| terminal.choose(question).await;
         if dead_letters {
-            let replay = async { dead_letters::replay(&target.connect().await?, terminal, &stop).await };
+            let consent = command.consent();
+            let replay = async { dead_letters::replay(&target.connect().await?, terminal, consent, ask, &stop).await };
             return finish(terminal, format, replay.await, |_: &Error| FAILURE);
         }
-        let ask = async |question: &str| terminal.ask(question).await;
         let replay = async { command.run(&target.connect().await?, terminal, ask, stop).await };
         finish(terminal, format, replay.await, |_: &Error| FAILURE)
     }

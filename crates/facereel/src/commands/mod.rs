@@ -2,6 +2,7 @@
 
 pub mod backfill;
 pub mod completions;
+pub mod consent;
 pub mod dead_letters;
 pub mod man;
 pub mod replay;

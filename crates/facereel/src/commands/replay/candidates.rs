@@ -15,18 +15,119 @@ use super::{
     decision::{Decision, ExecutionInfo, FailedStep},
     lineage::Lineage,
 };
-use crate::deployed::{CONCURRENT_CALLS, Deployed, Error};
+use crate::deployed::{CONCURRENT_CALLS, Deployed, Error, FAILED, Listing, Video, system_time};
 
-/// The statuses of a failed execution.
-const FAILED: [ExecutionStatus; 3] = [ExecutionStatus::Failed, ExecutionStatus::TimedOut, ExecutionStatus::Aborted];
+/// How long before its last end an execution can have started. Its timeout is 7 days and is counted again after a redrive, and
+/// an execution can be redriven for 14 days after its end
+/// (<https://docs.aws.amazon.com/step-functions/latest/dg/redrive-executions.html>): 7 + 14 + 7 days with one redrive.
+const LONGEST: Duration = Duration::from_hours((7 + 14 + 7) * 24);
 
-/// The executions to inspect.
+/// A failed execution in the listing.
 #[derive(Debug, Clone)]
-pub enum Selection {
-    /// The executions that failed since this time.
-    Since(SystemTime),
-    /// The executions with these ARNs.
-    Executions(Vec<String>),
+pub struct Failure {
+    /// Its name.
+    pub name: String,
+    /// Its ARN.
+    pub arn: String,
+    /// How it ended: `FAILED`, `TIMED_OUT` or `ABORTED`.
+    pub status: ExecutionStatus,
+    /// When it ended.
+    pub ended: SystemTime,
+    /// The executions that it replaces, and its own replacements.
+    pub lineage: Lineage,
+    /// Its position in the lineage, 0 for the original execution.
+    pub position: u32,
+}
+
+impl Failure {
+    fn of(execution: ExecutionListItem) -> Self {
+        let (lineage, position) = Lineage::of(&execution.name);
+        let ended = system_time(execution.stop_date.unwrap_or(execution.start_date));
+        let ExecutionListItem { name, execution_arn: arn, status, .. } = execution;
+        Self { name, arn, status, ended, lineage, position }
+    }
+}
+
+/// The failed executions of a time.
+#[derive(Debug, Clone, Default)]
+pub struct Failures {
+    /// Those that were not replayed, the oldest first. Of each lineage it is the latest one.
+    pub open: Vec<Failure>,
+    /// The number of those whose replacement runs.
+    pub replayed_running: usize,
+    /// The number of those whose replacement has succeeded.
+    pub replayed_succeeded: usize,
+}
+
+impl Failures {
+    /// Finds the executions that failed since this time, from listings alone. `running` are all running executions.
+    ///
+    /// A listing may be some seconds old. An execution that was replayed meanwhile is then among the open ones; its second
+    /// replay is refused, because its replacement has the same name and a running execution cannot be redriven.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn find(deployed: &Deployed, since: SystemTime, running: &[ExecutionListItem]) -> Result<Self, Error> {
+        let earliest_start = since.checked_sub(LONGEST).unwrap_or(SystemTime::UNIX_EPOCH);
+        let listings = FAILED.map(|status| Listing::since(deployed, status, earliest_start).all());
+        let [failed, timed_out, aborted] = listings;
+        let (failed, timed_out, aborted) = tokio::try_join!(failed, timed_out, aborted)?;
+        let mut open: BTreeMap<Lineage, Failure> = BTreeMap::new();
+        for failure in failed.into_iter().chain(timed_out).chain(aborted).map(Failure::of) {
+            let known = open.get(&failure.lineage);
+            if failure.ended >= since && known.is_none_or(|known| known.position < failure.position) {
+                open.insert(failure.lineage.clone(), failure);
+            }
+        }
+        let all = open.len();
+        remove_replaced(&mut open, running);
+        let replayed_running = all - open.len();
+        remove_succeeded(deployed, &mut open).await?;
+        let replayed_succeeded = all - replayed_running - open.len();
+        let mut open: Vec<_> = open.into_values().collect();
+        open.sort_by(|one, other| (one.ended, &one.name).cmp(&(other.ended, &other.name)));
+        Ok(Self { open, replayed_running, replayed_succeeded })
+    }
+}
+
+/// Removes the failures whose replacement is among these executions.
+fn remove_replaced(open: &mut BTreeMap<Lineage, Failure>, executions: &[ExecutionListItem]) {
+    for execution in executions {
+        let (lineage, position) = Lineage::of(&execution.name);
+        if open.get(&lineage).is_some_and(|failure| failure.position < position) {
+            open.remove(&lineage);
+        }
+    }
+}
+
+/// Removes the failures whose replacement has succeeded.
+///
+/// A replacement starts after the failure, so only executions that started since the oldest failure are listed. Where that
+/// takes more calls than there are failures, each failure's next replacement is looked up instead: the number of calls is at
+/// most twice the smaller of both.
+async fn remove_succeeded(deployed: &Deployed, open: &mut BTreeMap<Lineage, Failure>) -> Result<(), Error> {
+    let Some(oldest) = open.values().map(|failure| failure.ended).min() else { return Ok(()) };
+    let mut succeeded = Listing::since(deployed, ExecutionStatus::Succeeded, oldest);
+    let mut calls = 0;
+    while calls < open.len() {
+        let Some(page) = succeeded.next().await? else { return Ok(()) };
+        calls += 1;
+        remove_replaced(open, &page);
+    }
+    let next =
+        open.values().map(|failure| (failure.lineage.clone(), failure.lineage.replacement(failure.position + 1)));
+    let replaced: Vec<_> = stream::iter(next.collect::<Vec<_>>())
+        .map(|(lineage, name)| async move {
+            let replacement = deployed.describe_execution(&deployed.state_machine.execution(&name)).await?;
+            Ok::<_, Error>(replacement.is_some().then_some(lineage))
+        })
+        .buffer_unordered(CONCURRENT_CALLS)
+        .try_collect()
+        .await?;
+    for lineage in replaced.into_iter().flatten() {
+        open.remove(&lineage);
+    }
+    Ok(())
 }
 
 /// A failed execution, or its latest replacement.
@@ -40,10 +141,10 @@ pub struct Candidate {
     pub lineage: Lineage,
     /// Its position in the lineage, 0 for the original execution.
     pub position: u32,
+    /// Its input. `None`, if the credentials do not allow its decryption.
+    pub input: Option<String>,
     /// Its state.
     pub state: CandidateState,
-    /// When it ended; when it started, if it still runs.
-    pub at: SystemTime,
 }
 
 /// The state of the latest execution of a lineage.
@@ -53,8 +154,6 @@ pub enum CandidateState {
     Failed {
         /// The name of the error, or the status of an execution that ended without an error.
         error: String,
-        /// Its input. `None`, if the credentials do not allow its decryption.
-        input: Option<String>,
         /// How to replay it.
         decision: Decision,
     },
@@ -64,101 +163,69 @@ pub enum CandidateState {
     Succeeded,
 }
 
-/// Finds the candidates among the selected executions, and decides how to replay each. The oldest failure is first.
-///
-/// # Errors
-/// [`Error`]. Nothing is changed.
-pub async fn find_candidates(deployed: &Deployed, selection: &Selection) -> Result<Vec<Candidate>, Error> {
-    let now = SystemTime::now();
-    let mut candidates: Vec<Candidate> = stream::iter(latest_of_each_lineage(deployed, selection).await?)
-        .map(|((lineage, position), arn)| async move { inspect(deployed, lineage, position, arn, now).await })
-        .buffer_unordered(CONCURRENT_CALLS)
-        .try_collect()
-        .await?;
-    candidates.sort_by(|one, other| (one.at, &one.name).cmp(&(other.at, &other.name)));
-    Ok(candidates)
-}
-
-/// The latest selected execution of each lineage, with its position.
-async fn latest_of_each_lineage(
-    deployed: &Deployed,
-    selection: &Selection,
-) -> Result<impl Iterator<Item = ((Lineage, u32), String)> + use<>, Error> {
-    let mut latest: BTreeMap<Lineage, (u32, String)> = BTreeMap::new();
-    let mut add = |name: &str, arn: String| {
-        let (lineage, position) = Lineage::of(name);
-        let known = latest.entry(lineage).or_insert_with(|| (position, arn.clone()));
-        if position > known.0 {
-            *known = (position, arn);
-        }
-    };
-    match selection {
-        Selection::Executions(arns) => {
-            for arn in arns {
-                let state_machine = &deployed.state_machine;
-                let name = state_machine.execution_name(arn).ok_or_else(|| Error::NotOfThisStateMachine {
-                    arn: arn.clone(),
-                    state_machine: state_machine.to_string(),
-                })?;
-                add(name, arn.clone());
-            }
-        }
-        Selection::Since(since) => {
-            for status in FAILED {
-                // The listing is ordered by start time, so a recently ended execution can be anywhere in it.
-                let visit = |execution: ExecutionListItem| {
-                    let ended = execution.stop_date.unwrap_or(execution.start_date);
-                    if SystemTime::try_from(ended).is_ok_and(|ended| ended >= *since) {
-                        add(&execution.name, execution.execution_arn);
-                    }
-                };
-                deployed.each_execution(status, visit).await?;
-            }
-        }
+impl Candidate {
+    /// The video of the execution. `None`, if the input cannot be read or names none.
+    #[must_use]
+    pub fn video(&self) -> Option<Video> {
+        Video::of_input(self.input.as_deref()?)
     }
-    Ok(latest.into_iter().map(|(lineage, (position, arn))| ((lineage, position), arn)))
+
+    /// Reads the state of a failed execution of the listing, which may have been redriven since, and decides how to replay it.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn read(deployed: &Deployed, failure: &Failure, now: SystemTime) -> Result<Self, Error> {
+        let execution = deployed.describe_execution(&failure.arn).await?;
+        let execution = execution.ok_or_else(|| Error::NoExecution(failure.arn.clone()))?;
+        decided(deployed, failure.lineage.clone(), failure.position, execution, now).await
+    }
+
+    /// Follows the lineage of the execution with this ARN to its latest execution, and decides how to replay that one.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn latest_of(deployed: &Deployed, arn: &str, now: SystemTime) -> Result<Self, Error> {
+        let state_machine = &deployed.state_machine;
+        let name = state_machine.execution_name(arn).ok_or_else(|| Error::NotOfThisStateMachine {
+            arn: arn.to_owned(),
+            state_machine: state_machine.to_string(),
+        })?;
+        let (lineage, mut position) = Lineage::of(name);
+        let execution = deployed.describe_execution(arn).await?;
+        let mut execution = execution.ok_or_else(|| Error::NoExecution(arn.to_owned()))?;
+        while let Some(next) =
+            deployed.describe_execution(&state_machine.execution(&lineage.replacement(position + 1))).await?
+        {
+            (execution, position) = (next, position + 1);
+        }
+        decided(deployed, lineage, position, execution, now).await
+    }
 }
 
-/// Follows the lineage to its latest execution, and decides how to replay that one.
-async fn inspect(
+/// Decides how to replay an execution, if it has failed.
+async fn decided(
     deployed: &Deployed,
     lineage: Lineage,
-    mut position: u32,
-    arn: String,
+    position: u32,
+    execution: DescribeExecutionOutput,
     now: SystemTime,
 ) -> Result<Candidate, Error> {
-    let mut execution = describe(deployed, &arn).await?.ok_or(Error::NoExecution(arn))?;
-    while let Some(next) =
-        describe(deployed, &deployed.state_machine.execution(&lineage.replacement(position + 1))).await?
-    {
-        (execution, position) = (next, position + 1);
-    }
-    let at = execution.stop_date.unwrap_or(execution.start_date).try_into().unwrap_or(SystemTime::UNIX_EPOCH);
     let state = match execution.status {
         ExecutionStatus::Succeeded => CandidateState::Succeeded,
         ref status if FAILED.contains(status) => {
             let info = ExecutionInfo::of(&execution);
-            let step =
-                if info.needs_step(now) { Some(failed_step(deployed, &execution.execution_arn).await?) } else { None };
-            CandidateState::Failed { decision: info.decide(step, now), error: info.error, input: execution.input }
+            let step = if info.needs_step(now) { failed_step(deployed, &execution.execution_arn).await? } else { None };
+            CandidateState::Failed { decision: info.decide(step, now), error: info.error }
         }
         _ => CandidateState::Running,
     };
-    let name = execution.name.unwrap_or_default();
-    Ok(Candidate { arn: execution.execution_arn, name, lineage, position, state, at })
+    let DescribeExecutionOutput { name, execution_arn: arn, input, .. } = execution;
+    Ok(Candidate { arn, name: name.unwrap_or_default(), lineage, position, input, state })
 }
 
-/// The current state of an execution. `None`, if it does not exist.
-pub(super) async fn describe(deployed: &Deployed, arn: &str) -> Result<Option<DescribeExecutionOutput>, Error> {
-    match deployed.sfn.describe_execution().execution_arn(arn).send().await {
-        Ok(execution) => Ok(Some(execution)),
-        Err(error) if error.as_service_error().is_some_and(|error| error.is_execution_does_not_exist()) => Ok(None),
-        Err(error) => Err(Error::aws("states:DescribeExecution")(error)),
-    }
-}
-
-/// Reads the history backwards, to find at which step the execution failed and when its last pages were listed.
-async fn failed_step(deployed: &Deployed, arn: &str) -> Result<FailedStep, Error> {
+/// Reads the history backwards, to find at which step the execution failed and when its last pages were listed. `None`, if
+/// the credentials do not allow the decryption of the history.
+async fn failed_step(deployed: &Deployed, arn: &str) -> Result<Option<FailedStep>, Error> {
     let mut events = deployed
         .sfn
         .get_execution_history()
@@ -170,21 +237,28 @@ async fn failed_step(deployed: &Deployed, arn: &str) -> Result<FailedStep, Error
         .items()
         .send();
     let mut in_pages = false;
-    while let Some(event) = events.try_next().await.map_err(Error::aws("states:GetExecutionHistory"))? {
+    while let Some(event) = events.next().await {
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => match Error::aws("states:GetExecutionHistory")(error) {
+                Error::Denied { action: Error::DECRYPT, .. } => return Ok(None),
+                error => return Err(error),
+            },
+        };
         let entered = event.state_entered_event_details().map(|details| details.name());
         match entered {
-            Some("Summarize") if !in_pages => return Ok(FailedStep::Summary),
+            Some("Summarize") if !in_pages => return Ok(Some(FailedStep::Summary)),
             Some("ListPages" | "FetchPages" | "FetchPage") => in_pages = true,
             // No pages were listed.
             Some("StartDetection") if in_pages => break,
-            Some("StartDetection" | "InspectVideo") => return Ok(FailedStep::Detection),
+            Some("StartDetection" | "InspectVideo") => return Ok(Some(FailedStep::Detection)),
             _ if listed_pages(&event) => {
-                return Ok(FailedStep::Pages { listed: event.timestamp.try_into().ok() });
+                return Ok(Some(FailedStep::Pages { listed: event.timestamp.try_into().ok() }));
             }
             _ => {}
         }
     }
-    Ok(if in_pages { FailedStep::Pages { listed: None } } else { FailedStep::Detection })
+    Ok(Some(if in_pages { FailedStep::Pages { listed: None } } else { FailedStep::Detection }))
 }
 
 fn listed_pages(event: &HistoryEvent) -> bool {

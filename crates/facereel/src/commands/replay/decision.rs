@@ -1,9 +1,14 @@
 //! Decides how an execution is replayed, and whether that is billed as a new analysis.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use aws_sdk_sfn::{operation::describe_execution::DescribeExecutionOutput, types::ExecutionRedriveStatus};
 use lambdas::errors;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 /// For 7 days, Rekognition keeps the results of a job, and returns the same job for a repeated Start
 /// (<https://docs.aws.amazon.com/rekognition/latest/dg/video.html>).
@@ -15,12 +20,22 @@ const JOB_RETENTION: Duration = Duration::from_hours(7 * 24);
 const TOKEN_VALIDITY: Duration = Duration::from_hours(23);
 
 /// How an execution is replayed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Strategy {
     /// `RedriveExecution`: the execution continues at the state that failed.
     Redrive,
     /// A new execution with the same input. For 7 days it uses the job that was already billed.
     NewExecution,
+}
+
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Redrive => "redrive",
+            Self::NewExecution => "new execution",
+        })
+    }
 }
 
 /// How to replay a failed execution.

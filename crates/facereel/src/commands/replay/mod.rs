@@ -5,22 +5,25 @@ mod decision;
 mod lineage;
 mod report;
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeSet, HashSet},
+    pin::pin,
+    time::{Duration, SystemTime},
+};
 
-use aws_sdk_sfn::types::ExecutionStatus;
-use futures_util::{StreamExt as _, stream};
+use aws_sdk_sfn::{operation::describe_execution::DescribeExecutionOutput, types::ExecutionStatus};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::time::sleep;
 
-pub use candidates::{Candidate, CandidateState, Selection, find_candidates, time_ago};
+pub use candidates::{Candidate, CandidateState, Failure, Failures, time_ago};
 pub use decision::{Decision, ExecutionInfo, FailedStep, Strategy};
 pub use lineage::Lineage;
-pub use report::{ReplayOutcome, ReplayReport, ReplayRow};
+pub(crate) use report::NEEDS_DECRYPT;
+pub use report::{ReplayDocument, ReplayOutcome, ReplayReport, ReplayRow};
 
-use crate::deployed::{CONCURRENT_CALLS, Deployed, Error};
-use crate::terminal::{
-    Answer, Stop,
-    text::{counted, parse_duration},
-};
+use crate::commands::consent::{BilledAnalysis, Consent};
+use crate::deployed::{CONCURRENT_CALLS, Deployed, Error, Video};
+use crate::terminal::{Choice, Stop, text::parse_duration};
 use local_stack::Progress;
 
 /// The first pause between two requests for the status of replayed executions.
@@ -45,18 +48,20 @@ pub struct Replay {
     /// Replay at most COUNT executions, oldest failure first.
     #[arg(long, value_name = "COUNT")]
     limit: Option<usize>,
-    /// Show what would be done, and do nothing.
-    #[arg(long)]
-    dry_run: bool,
     /// Wait until the replayed executions have ended.
     #[arg(long)]
     wait: bool,
-    /// Do not ask before analyses that are billed.
-    #[arg(long)]
-    yes: bool,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 impl Replay {
+    /// What may be done and billed.
+    #[must_use]
+    pub fn consent(&self) -> Consent {
+        self.consent
+    }
+
     /// Replays the selected executions and reports the outcome for each. `ask` is called before anything is billed. When
     /// `stop` resolves, replays in progress are completed and reported; another run replays the others.
     ///
@@ -67,38 +72,32 @@ impl Replay {
         &self,
         deployed: &Deployed,
         progress: &dyn Progress,
-        ask: impl AsyncFnOnce(&str) -> Answer,
+        ask: impl AsyncFnOnce(&str) -> Choice,
         stop: Stop,
     ) -> Result<ReplayReport, Error> {
-        progress.step("Looking for failed executions");
-        let selection = if self.execution.is_empty() {
-            Selection::Since(time_ago(self.since))
-        } else {
-            Selection::Executions(self.execution.clone())
+        let mut report = ReplayReport::new(&deployed.state_machine, self.consent.dry_run);
+        let plan = async {
+            let mut planned = self.find(deployed, progress, &mut report).await?;
+            let billed = planned.iter_mut().filter_map(|planned| planned.billed.as_mut());
+            self.consent.read_lengths(deployed, progress, billed).await;
+            let billed: Vec<_> = planned.iter().filter_map(|planned| planned.billed.as_ref()).collect();
+            let free = planned.iter().filter(|planned| planned.is_free()).count();
+            let choice = self.consent.choose("Replay", &billed, free, ask).await;
+            Ok::<_, Error>((planned, choice))
         };
-        let candidates = tokio::select! {
-            candidates = find_candidates(deployed, &selection) => candidates?,
-            () = stop.clone() => return Ok(ReplayReport::stopped(&deployed.state_machine)),
+        let planned = tokio::select! {
+            planned = plan => Some(planned?),
+            () = stop.clone() => None,
         };
-        let chosen = self.choose(candidates);
-        let consent = tokio::select! {
-            consent = self.consent(&chosen, ask) => consent,
-            () = stop.clone() => return Ok(ReplayReport::stopped(&deployed.state_machine)),
+        let Some((planned, choice)) = planned else {
+            report.interrupted = true;
+            return Ok(report);
         };
-
-        let mut report = ReplayReport::new(&deployed.state_machine, self.dry_run);
         let mut due = Vec::new();
-        for candidate in chosen {
-            match &candidate.state {
-                CandidateState::Running => report.push(ReplayRow::of(&candidate, ReplayOutcome::Runs)),
-                CandidateState::Succeeded => report.push(ReplayRow::of(&candidate, ReplayOutcome::WasReplayed)),
-                CandidateState::Failed { decision, .. } if decision.billed.is_some() && consent != Answer::Yes => {
-                    report.push(ReplayRow::of(&candidate, ReplayOutcome::NotBilled { asked: consent == Answer::No }));
-                }
-                CandidateState::Failed { .. } if self.dry_run => {
-                    report.push(ReplayRow::of(&candidate, ReplayOutcome::WouldBeReplayed));
-                }
-                CandidateState::Failed { .. } => due.push(candidate),
+        for planned in planned {
+            match self.outcome_without_replay(&planned, choice) {
+                Some(outcome) => report.push(&planned, outcome),
+                None => due.push(planned),
             }
         }
         if !due.is_empty() {
@@ -110,49 +109,130 @@ impl Replay {
         Ok(report)
     }
 
-    /// The candidates that the options select.
-    fn choose(&self, mut candidates: Vec<Candidate>) -> Vec<Candidate> {
-        let mut left = self.limit.unwrap_or(usize::MAX);
-        candidates.retain(|candidate| match (&candidate.state, &self.error) {
-            (CandidateState::Failed { error, .. }, wanted) if wanted.as_ref().is_none_or(|wanted| wanted == error) => {
-                let within_limit = left > 0;
-                left = left.saturating_sub(1);
-                within_limit
+    /// The executions that the options select, with what is billed. The numbers of those that were replayed before are added
+    /// to the report.
+    async fn find(
+        &self,
+        deployed: &Deployed,
+        progress: &dyn Progress,
+        report: &mut ReplayReport,
+    ) -> Result<Vec<Planned>, Error> {
+        progress.step("Looking for failed executions");
+        let candidates = if self.execution.is_empty() {
+            let running = deployed.running_executions().await?;
+            let failures = Failures::find(deployed, time_ago(self.since), &running).await?;
+            if self.error.is_none() {
+                report.replayed_before = failures.replayed_running + failures.replayed_succeeded;
             }
-            (CandidateState::Running | CandidateState::Succeeded, None) => true,
-            _ => false,
-        });
-        candidates
+            self.read(deployed, progress, failures.open).await?
+        } else {
+            self.named(deployed).await?
+        };
+        Ok(candidates.into_iter().map(Planned::of).collect())
     }
 
-    /// Asks whether new analyses may be billed, if any are necessary.
-    async fn consent(&self, chosen: &[Candidate], ask: impl AsyncFnOnce(&str) -> Answer) -> Answer {
-        let billed: Vec<_> = chosen
-            .iter()
-            .filter_map(|candidate| match &candidate.state {
-                CandidateState::Failed { decision: Decision { billed: Some(why), .. }, .. } => {
-                    Some(format!("  {} ({why})", candidate.name))
-                }
-                _ => None,
-            })
-            .collect();
-        if billed.is_empty() || self.yes || self.dry_run {
-            return Answer::Yes;
+    /// Reads the executions of the listing, the oldest failure first, until as many are found as are to be replayed.
+    async fn read(
+        &self,
+        deployed: &Deployed,
+        progress: &dyn Progress,
+        mut failures: Vec<Failure>,
+    ) -> Result<Vec<Candidate>, Error> {
+        let wanted = self.error.as_deref();
+        if let Some(wanted @ ("TIMED_OUT" | "ABORTED")) = wanted {
+            failures.retain(|failure| failure.status.as_str() == wanted);
         }
-        let them = if billed.len() == 1 { "it" } else { "them" };
-        ask(&format!(
-            "{} would start a new analysis, which Rekognition bills:\n{}\nReplay {them} as well?",
-            counted(billed.len(), "execution"),
-            billed.join("\n")
-        ))
-        .await
+        let limit = self.limit.unwrap_or(usize::MAX);
+        let total = failures.len().min(if wanted.is_some() { usize::MAX } else { limit });
+        if total > 0 {
+            progress.step("Reading the failed executions");
+        }
+        let now = SystemTime::now();
+        let reads = stream::iter(failures).map(|failure| async move { Candidate::read(deployed, &failure, now).await });
+        let mut reads = pin!(reads.buffered(CONCURRENT_CALLS));
+        let (mut candidates, mut read, mut failed) = (Vec::new(), 0_usize, 0);
+        while failed < limit
+            && let Some(candidate) = reads.try_next().await?
+        {
+            read += 1;
+            #[expect(clippy::cast_precision_loss, reason = "a ratio for display")]
+            progress.ratio(read as f32 / total.max(read) as f32);
+            if self.selects(&candidate) {
+                failed += usize::from(matches!(candidate.state, CandidateState::Failed { .. }));
+                candidates.push(candidate);
+            }
+        }
+        Ok(candidates)
+    }
+
+    /// The executions that `--execution` names.
+    async fn named(&self, deployed: &Deployed) -> Result<Vec<Candidate>, Error> {
+        let now = SystemTime::now();
+        let mut candidates: Vec<_> = stream::iter(&self.execution)
+            .map(|arn| async move { Candidate::latest_of(deployed, arn, now).await })
+            .buffered(CONCURRENT_CALLS)
+            .try_collect()
+            .await?;
+        let mut seen = BTreeSet::new();
+        candidates.retain(|candidate| self.selects(candidate) && seen.insert(candidate.arn.clone()));
+        candidates.truncate(self.limit.unwrap_or(usize::MAX));
+        Ok(candidates)
+    }
+
+    /// Whether `--error` selects the execution. One that was replayed before has no error.
+    fn selects(&self, candidate: &Candidate) -> bool {
+        match (&candidate.state, &self.error) {
+            (_, None) => true,
+            (CandidateState::Failed { error, .. }, Some(wanted)) => error == wanted,
+            (CandidateState::Running | CandidateState::Succeeded, Some(_)) => false,
+        }
+    }
+
+    /// The outcome of an execution that is not to be replayed. `None` for one that is.
+    fn outcome_without_replay(&self, planned: &Planned, choice: Choice) -> Option<ReplayOutcome> {
+        match &planned.candidate.state {
+            CandidateState::Running => Some(ReplayOutcome::Runs),
+            CandidateState::Succeeded => Some(ReplayOutcome::WasReplayed),
+            CandidateState::Failed { .. } => match choice {
+                Choice::None => Some(ReplayOutcome::Declined),
+                Choice::Free if planned.billed.is_some() => Some(ReplayOutcome::LeftOut),
+                Choice::NotAsked if planned.billed.is_some() => Some(ReplayOutcome::NotAgreed),
+                _ => self.consent.dry_run.then_some(ReplayOutcome::WouldBeReplayed),
+            },
+        }
     }
 }
 
-/// Replays every candidate, several concurrently, until `stop` resolves.
+/// An execution that is selected, with what its replay would be billed.
+#[derive(Debug, Clone)]
+pub(crate) struct Planned {
+    candidate: Candidate,
+    billed: Option<BilledAnalysis>,
+}
+
+impl Planned {
+    fn of(candidate: Candidate) -> Self {
+        let billed = match &candidate.state {
+            CandidateState::Failed { decision: Decision { billed: Some(why), .. }, .. } => {
+                let video = candidate.video();
+                let subject = video.as_ref().map_or_else(|| candidate.name.clone(), Video::short);
+                Some(BilledAnalysis { video, subject, why, length: None })
+            }
+            _ => None,
+        };
+        Self { candidate, billed }
+    }
+
+    /// Whether it is to be replayed and that is not billed.
+    fn is_free(&self) -> bool {
+        self.billed.is_none() && matches!(self.candidate.state, CandidateState::Failed { .. })
+    }
+}
+
+/// Replays every execution, several concurrently, until `stop` resolves.
 async fn replay_all(
     deployed: &Deployed,
-    due: Vec<Candidate>,
+    due: Vec<Planned>,
     progress: &dyn Progress,
     stop: &Stop,
     report: &mut ReplayReport,
@@ -163,13 +243,13 @@ async fn replay_all(
     let mut waiting = due.into_iter();
     let mut replayed = stream::iter(waiting.by_ref())
         .take_until(stop.clone())
-        .map(|candidate| async move {
-            let outcome = replay(deployed, &candidate).await;
-            ReplayRow::of(&candidate, outcome)
+        .map(|planned| async move {
+            let outcome = replay(deployed, &planned.candidate).await;
+            (planned, outcome)
         })
-        .buffer_unordered(CONCURRENT_CALLS);
-    while let Some(row) = replayed.next().await {
-        report.push(row);
+        .buffered(CONCURRENT_CALLS);
+    while let Some((planned, outcome)) = replayed.next().await {
+        report.push(&planned, outcome);
         done += 1;
         #[expect(clippy::cast_precision_loss, reason = "a ratio for display")]
         progress.ratio(done as f32 / total as f32);
@@ -177,30 +257,26 @@ async fn replay_all(
     drop(replayed);
     let left: Vec<_> = waiting.collect();
     report.interrupted = !left.is_empty();
-    for candidate in left {
-        report.push(ReplayRow::of(&candidate, ReplayOutcome::NotTried));
+    for planned in left {
+        report.push(&planned, ReplayOutcome::NotTried);
     }
 }
 
 /// Replays one execution. If another user has replayed it since it was inspected, the call fails: Step Functions does not
 /// redrive a running execution, and does not start two executions with one name.
 async fn replay(deployed: &Deployed, candidate: &Candidate) -> ReplayOutcome {
-    let CandidateState::Failed { decision, input, .. } = &candidate.state else { return ReplayOutcome::Runs };
+    let CandidateState::Failed { decision, .. } = &candidate.state else { return ReplayOutcome::Runs };
     match decision.strategy {
         Strategy::Redrive => match deployed.sfn.redrive_execution().execution_arn(&candidate.arn).send().await {
             Ok(_) => ReplayOutcome::Redriven { arn: candidate.arn.clone() },
-            Err(error) => {
-                let runs = error.as_service_error().is_some_and(|error| error.is_execution_not_redrivable())
-                    && is_running(deployed, &candidate.arn).await;
-                if runs {
-                    ReplayOutcome::Runs
-                } else {
-                    ReplayOutcome::failed(&Error::aws("states:RedriveExecution")(error))
-                }
+            Err(error) if error.as_service_error().is_some_and(|error| error.is_execution_not_redrivable()) => {
+                let other = replayed_meanwhile(deployed, &candidate.arn).await;
+                other.unwrap_or_else(|| ReplayOutcome::failed(&Error::aws("states:RedriveExecution")(error)))
             }
+            Err(error) => ReplayOutcome::failed(&Error::aws("states:RedriveExecution")(error)),
         },
         Strategy::NewExecution => {
-            let Some(input) = input else { return ReplayOutcome::NoInput };
+            let Some(input) = &candidate.input else { return ReplayOutcome::NoInput };
             let name = candidate.lineage.replacement(candidate.position + 1);
             let started = deployed
                 .sfn
@@ -221,9 +297,13 @@ async fn replay(deployed: &Deployed, candidate: &Candidate) -> ReplayOutcome {
     }
 }
 
-async fn is_running(deployed: &Deployed, arn: &str) -> bool {
-    let execution = candidates::describe(deployed, arn).await;
-    execution.is_ok_and(|execution| execution.is_some_and(|execution| execution.status == ExecutionStatus::Running))
+/// The outcome for an execution that cannot be redriven because another run has done it. `None`, if it is still a failure.
+async fn replayed_meanwhile(deployed: &Deployed, arn: &str) -> Option<ReplayOutcome> {
+    match deployed.describe_execution(arn).await.ok()??.status {
+        ExecutionStatus::Running => Some(ReplayOutcome::Runs),
+        ExecutionStatus::Succeeded => Some(ReplayOutcome::WasReplayed),
+        _ => None,
+    }
 }
 
 /// Waits until all replayed executions have ended, or `stop` resolves.
@@ -239,20 +319,14 @@ async fn wait(deployed: &Deployed, progress: &dyn Progress, stop: &Stop, report:
         if running.is_empty() {
             return;
         }
-        let requests = stream::iter(running)
-            .map(|arn| async move { (candidates::describe(deployed, &arn).await, arn) })
-            .buffer_unordered(CONCURRENT_CALLS)
-            .collect::<Vec<_>>();
+        let requests = ended_or_unlisted(deployed, running);
         let seen = tokio::select! {
             seen = requests => seen,
             () = stop.clone() => Vec::new(),
         };
-        for (execution, arn) in seen {
-            // A failed request is repeated in the next round.
-            if let Ok(Some(execution)) = execution
-                && execution.status != ExecutionStatus::Running
-            {
-                report.record_end(&arn, &execution);
+        for execution in seen {
+            if execution.status != ExecutionStatus::Running {
+                report.record_end(&execution);
             }
         }
         if report.replayed().all(|(_, row)| row.ended.is_some()) {
@@ -266,4 +340,20 @@ async fn wait(deployed: &Deployed, progress: &dyn Progress, stop: &Stop, report:
             }
         }
     }
+}
+
+/// Describes those of the executions that may have ended. A failed request is repeated in the next round.
+async fn ended_or_unlisted(deployed: &Deployed, arns: Vec<String>) -> Vec<DescribeExecutionOutput> {
+    let mut running = HashSet::new();
+    // One call lists a thousand running executions.
+    if arns.len() > CONCURRENT_CALLS {
+        let listed = deployed.running_executions().await.unwrap_or_default();
+        running.extend(listed.into_iter().map(|execution| execution.execution_arn));
+    }
+    stream::iter(arns.into_iter().filter(|arn| !running.contains(arn)))
+        .map(|arn| async move { deployed.describe_execution(&arn).await.ok().flatten() })
+        .buffer_unordered(CONCURRENT_CALLS)
+        .filter_map(async |execution| execution)
+        .collect()
+        .await
 }
