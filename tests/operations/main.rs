@@ -2,6 +2,7 @@
 
 mod aws_like;
 mod backfill;
+mod bad_day;
 mod dead_letters;
 mod replay;
 mod status;
