@@ -8,7 +8,7 @@ use aws_sdk_sfn::{
 };
 use clap::Parser as _;
 use facereel::commands::status::{Overview, Status};
-use facereel::deployed::{Deployed, Step};
+use facereel::deployed::{Deployed, Step, stage};
 use facereel::terminal::exit::Report as _;
 use lambdas::layout;
 use local_stack::Silent;
@@ -253,6 +253,7 @@ async fn on_the_emulator_the_overview_shows_videos_stages_and_failures() {
         .map(|one| (one.video.as_ref().unwrap().key.as_str(), one.stage.unwrap().step))
         .collect();
     let queued = Step::Queued { queue_place: 1, queue_length: 1 };
+    assert_eq!(stage::of(&deployed, &second.arn).await.unwrap().step, queued);
     assert_eq!(running, [("first.mp4", Step::Detecting), ("second.mp4", queued)]);
     let failed: Vec<_> =
         overview.errors.iter().map(|group| (group.newest.reason.error.as_str(), group.count)).collect();
@@ -273,6 +274,7 @@ async fn on_the_emulator_the_overview_shows_videos_stages_and_failures() {
     gate.open();
     for execution in [first, second] {
         rig.results_of(&execution.arn).await;
+        assert_eq!(stage::of(&deployed, &execution.arn).await.unwrap().step, Step::Ended);
     }
     let overview = status(&deployed, &[]).await;
     assert_eq!((overview.running, overview.waiting), (0, 0));

@@ -1,4 +1,4 @@
-//! One module for each command.
+//! One module for each command, and [`consent`], which the commands share that may start billed analyses.
 
 pub mod backfill;
 pub mod completions;

@@ -19,6 +19,10 @@ const JOB_RETENTION: Duration = Duration::from_hours(7 * 24);
 /// the redrive itself.
 const TOKEN_VALIDITY: Duration = Duration::from_hours(23);
 
+/// [`ExecutionInfo::error`] of a failed execution without an error. Every failure of the state machine has an error, so the
+/// credentials do not allow its decryption.
+const UNREADABLE: &str = "FAILED";
+
 /// How an execution is replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -106,6 +110,7 @@ impl ExecutionInfo {
         };
         let billed = match errors::facts(&self.error) {
             Some(facts) if facts.replay.billed() => Some(facts.cause),
+            None if self.error == UNREADABLE => Some("its error cannot be read, and may be one that starts a new job"),
             // The remaining steps do not call Rekognition.
             _ if strategy == Strategy::Redrive && step == Some(FailedStep::Summary) => None,
             _ if job_is_old => Some("older than 7 days, so Rekognition no longer has the job"),
@@ -179,6 +184,11 @@ mod tests {
     fn a_failed_or_deleted_job_is_billed_again() {
         assert_eq!(decided("JobFailed", 1, None), (Strategy::Redrive, true));
         assert_eq!(decided("JobGone", 1, None), (Strategy::NewExecution, true));
+    }
+
+    #[test]
+    fn an_error_that_cannot_be_read_may_be_billed() {
+        assert_eq!(decided("FAILED", 1, None), (Strategy::Redrive, true));
     }
 
     #[test]

@@ -152,7 +152,9 @@ async fn read_running(
 ) -> Result<(RunningExecution, bool), Error> {
     let arn = &execution.execution_arn;
     let (described, stage) = tokio::join!(deployed.describe_execution(arn), stage::of_queued(deployed, queue, arn));
-    let input = described?.and_then(|described| described.input);
+    let described = described?;
+    let is_encrypted = described.as_ref().is_some_and(|described| described.input.is_none());
+    let input = described.and_then(|described| described.input);
     let stage = match stage {
         Ok(stage) => Some(stage),
         Err(Error::Denied { action: Error::DECRYPT, .. }) => None,
@@ -167,7 +169,7 @@ async fn read_running(
         redriven: execution.redrive_date.map(|date| system_time(date).into()),
         console_url: deployed.state_machine.execution_url(arn),
     };
-    Ok((running, input.is_none()))
+    Ok((running, is_encrypted))
 }
 
 /// Reads a failed execution, and whether its input is encrypted for these credentials. `None`, if it was redriven since it
