@@ -120,6 +120,8 @@ async fn an_undelivered_upload_starts_one_execution() {
     let report = queues.replay().await;
     assert_eq!(outcomes(&report), ["failed", "started", "was_started"], "{report}");
     assert!(!report.all_well());
+    // The second delivery of the event finds the same execution, and so one analysis is billed.
+    assert_eq!(report.rows.iter().filter(|row| row.billed.is_some()).count(), 1);
     assert!(report.to_string().contains("elsewhere/a \"b\".mp4"), "{report}");
     assert!(
         report.to_string().contains("NOT delivered, stays in the queue: the message is not the event of an upload"),

@@ -212,6 +212,26 @@ async fn the_exit_status_of_a_check_says_whether_the_operator_is_needed() {
 }
 
 #[tokio::test]
+async fn a_redriven_execution_is_stuck_only_after_its_redrive() {
+    let mut redriven = running_in("StartDetection", 13 * HOUR, HOUR).of("again.mp4");
+    redriven.redriven = Some(SystemTime::now() - HOUR);
+    let step_functions = MockStepFunctions::with([("redriven", redriven)]);
+    let overview = status(&step_functions.deployed(), &["--check"]).await;
+    assert_eq!((overview.exit_status(), overview.stuck), (0, 0));
+    assert_lines(&overview, &["Running 1, the oldest for 1 h", "uploads/again.mp4 detecting faces 1 h 1 h (redriven)"]);
+}
+
+/// The listing of failed executions is older than their redrive.
+#[tokio::test]
+async fn an_execution_that_was_just_redriven_is_not_a_failure() {
+    let step_functions = MockStepFunctions::with([("again", Execution::failed("AccessDenied", 2 * HOUR))]);
+    step_functions.keep_listings();
+    step_functions.put("again", Execution::running(2 * HOUR));
+    let overview = status(&step_functions.deployed(), &["--check"]).await;
+    assert_eq!((overview.failed, overview.replayed, overview.exit_status()), (0, 1, 0));
+}
+
+#[tokio::test]
 async fn without_decrypt_the_names_of_executions_are_shown_with_the_reason() {
     let step_functions = MockStepFunctions::with([
         ("run", running_in("StartDetection", HOUR, HOUR)),

@@ -77,7 +77,7 @@ pub struct Execution {
     pub redrivable: bool,
     pub started: SystemTime,
     pub stopped: Option<SystemTime>,
-    pub redriven: u32,
+    pub redriven: Option<SystemTime>,
     pub history: Vec<HistoryEvent>,
 }
 
@@ -93,7 +93,7 @@ impl Execution {
             redrivable: true,
             started: now - age,
             stopped: Some(now - Duration::from_hours(1)),
-            redriven: 0,
+            redriven: None,
             history: Vec::new(),
         }
     }
@@ -292,6 +292,7 @@ impl MockStepFunctions {
                     .status(one.status.clone())
                     .start_date(DateTime::from(one.started))
                     .set_stop_date(one.stopped.map(DateTime::from))
+                    .set_redrive_date(one.redriven.map(DateTime::from))
                     .build()
                     .unwrap()
             });
@@ -435,7 +436,7 @@ impl MockStepFunctions {
                 return MockResponse::Error(RedriveExecutionError::ExecutionNotRedrivable(error));
             }
             (execution.status, execution.error, execution.stopped) = (ExecutionStatus::Running, None, None);
-            execution.redriven += 1;
+            execution.redriven = Some(SystemTime::now());
             state.record("redrive", &name);
             let now = DateTime::from(SystemTime::now());
             MockResponse::Output(RedriveExecutionOutput::builder().redrive_date(now).build().unwrap())
