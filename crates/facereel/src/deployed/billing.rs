@@ -20,7 +20,7 @@ pub struct Estimate {
     pub minutes: f64,
     /// The number of videos whose length is unknown.
     pub unknown: usize,
-    /// The price in USD. Videos of unknown length are assumed to have the average minutes per byte of the others. `None` if
+    /// The price in USD. Videos of unknown length are assumed to have the average minutes per byte of the others. null, if
     /// no length is known.
     pub usd: Option<f64>,
 }

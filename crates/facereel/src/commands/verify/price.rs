@@ -4,11 +4,8 @@ use std::{fmt, time::Duration};
 
 use serde::Serialize;
 
+use crate::deployed::billing::USD_PER_MINUTE;
 use crate::terminal::text::counted;
-
-/// The price of face detection in USD for a minute of stored video, in us-east-1 and most Regions
-/// (<https://aws.amazon.com/rekognition/pricing/>).
-const USD_PER_MINUTE: f64 = 0.10;
 
 /// What Rekognition charges for the analyses.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, schemars::JsonSchema)]
