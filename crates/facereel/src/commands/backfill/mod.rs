@@ -6,21 +6,24 @@
 mod duration;
 mod listing;
 mod report;
-
-use std::collections::BTreeMap;
+mod results;
+mod survey;
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_sfn::types::ExecutionStatus;
-use serde_json::{Value, json};
+use lambdas::layout;
+use serde::{Serialize, Serializer as _};
+use serde_json::json;
 
-pub(crate) use listing::has_result;
 pub use listing::{ListedVideo, Obstacle};
 pub use report::{BackfillDocument, BackfillOutcome, BackfillReport, Estimate};
+pub(crate) use results::has_result;
 
 use crate::deployed::{Deployed, Error, S3Uri};
 use crate::terminal::Answer;
 use local_stack::Progress;
 use report::Findings;
+use survey::Survey;
 
 /// The number of concurrent executions: the default quota of 20 jobs, and some more whose pages are being fetched, so that
 /// all job slots are used.
@@ -81,41 +84,29 @@ impl Backfill {
     ) -> Result<BackfillReport, BackfillError> {
         progress.step("Looking for videos without a result");
         refuse_second_backfill(deployed).await?;
-        let results_bucket = deployed.results_bucket().await?;
-        let listed = listing::videos(deployed, &self.source).await?;
-        let videos = listed.len();
-        let mut due = listing::without_result(deployed, &self.source, &results_bucket, listed).await?;
-        let complete = videos - due.len();
-        let mut left_out = BTreeMap::new();
-        due.retain(|video| {
-            if let Some(obstacle) = video.obstacle {
-                *left_out.entry(obstacle).or_default() += 1;
-            }
-            video.obstacle.is_none()
-        });
-        let suitable = due.len();
-        let names = listing::running(deployed).await?;
-        due.retain(|video| !names.contains(&video.name(&self.source.bucket)));
-        let running = suitable - due.len();
-        due.truncate(self.limit.unwrap_or(usize::MAX));
-        if !due.is_empty() {
+        let config = deployed.start_detection().await?;
+        // Read before the results: an execution that ends meanwhile is running or has a result, and so is not due.
+        let running = listing::running(deployed).await?;
+        let survey = Survey { deployed, source: &self.source, config: &config, running: &running };
+        let mut found = survey.run(self.limit.unwrap_or(usize::MAX), progress).await?;
+        if !found.due.is_empty() {
             progress.step("Reading the length of the videos");
-            let total = due.len();
+            let total = found.due.len();
             #[expect(clippy::cast_precision_loss, reason = "a ratio for display")]
             let done = |count| progress.ratio(count as f32 / total as f32);
-            due = listing::with_durations(deployed, &self.source.bucket, due, done).await;
+            found.due = listing::with_durations(deployed, &self.source.bucket, found.due, done).await;
         }
         let mut report = BackfillReport {
             source: self.source.clone(),
-            videos,
-            complete,
-            running,
-            left_out,
-            due,
+            videos: found.videos,
+            complete: found.complete,
+            running: found.running,
+            left_out: found.left_out,
+            due: found.due,
             outcome: BackfillOutcome::WouldStart,
             state_machine: deployed.state_machine.clone(),
         };
-        report.outcome = self.start(deployed, &results_bucket, &report, progress, ask).await?;
+        report.outcome = self.start(deployed, &config.results_bucket, &report, progress, ask).await?;
         Ok(report)
     }
 
@@ -141,16 +132,8 @@ impl Backfill {
         }
         progress.step("Starting");
         let id = seconds_since_1970();
-        let list = format!("backfill/{id}/videos.json");
-        let videos: Vec<Value> = report
-            .due
-            .iter()
-            .map(|video| {
-                let bucket = &self.source.bucket;
-                json!({ "bucket": bucket, "key": video.key, "name": format!("{}-{id}", video.name(bucket)) })
-            })
-            .collect();
-        let body = ByteStream::from(Value::from(videos).to_string().into_bytes());
+        let list = format!("{}{id}/videos.json", layout::BACKFILL);
+        let body = ByteStream::from(listed(&report.due, &self.source.bucket, id));
         let put =
             deployed.s3.put_object().bucket(results_bucket).key(&list).content_type("application/json").body(body);
         put.send().await.map_err(Error::aws("s3:PutObject"))?;
@@ -164,6 +147,30 @@ impl Backfill {
             .await;
         Ok(BackfillOutcome::Started { arn: started.map_err(Error::aws("states:StartExecution"))?.execution_arn })
     }
+}
+
+/// An item of the list that the state machine `backfill` reads.
+#[derive(Debug, Serialize)]
+struct Item<'a> {
+    bucket: &'a str,
+    key: &'a str,
+    /// The name of the execution.
+    name: String,
+}
+
+/// The list of videos for the state machine `backfill`: a JSON array.
+///
+/// Step Functions reads items of up to 256 KiB from a file of up to 10 GB
+/// (<https://docs.aws.amazon.com/step-functions/latest/dg/input-output-itemreader.html>), and one `PutObject` writes up to 5 GB
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>). A million videos are about 150 MB.
+fn listed(videos: &[ListedVideo], bucket: &str, id: u64) -> Vec<u8> {
+    let mut list = Vec::new();
+    let items = videos.iter().map(|video| {
+        let name = format!("{}-{id}", video.name(bucket));
+        Item { bucket, key: &video.key, name }
+    });
+    serde_json::Serializer::new(&mut list).collect_seq(items).expect("strings are written to memory");
+    list
 }
 
 /// Seconds since 1970, which make the names of a backfill unique.
