@@ -20,10 +20,13 @@ pub use report::{BackfillDocument, BackfillOutcome, BackfillReport, Estimate};
 pub(crate) use results::has_result;
 
 use crate::deployed::{Deployed, Error, S3Uri};
-use crate::terminal::Answer;
+use crate::terminal::{
+    Answer, Stop,
+    exit::{ExitStatus, FAILURE, INTERRUPTED},
+};
 use local_stack::Progress;
 use report::Findings;
-use survey::Survey;
+use survey::{Found, Survey};
 
 /// The number of concurrent executions: the default quota of 20 jobs, and some more whose pages are being fetched, so that
 /// all job slots are used.
@@ -66,13 +69,25 @@ pub enum BackfillError {
     /// The stack was deployed by a version without the state machine `backfill`.
     #[error("there is no state machine {0}; create it with `terraform apply`")]
     NotDeployed(String),
+    /// The user has stopped the command.
+    #[error("stopped; nothing was started")]
+    Stopped,
     /// A call to AWS failed.
     #[error(transparent)]
     Aws(#[from] Error),
 }
 
+impl BackfillError {
+    /// The exit status of the command.
+    #[must_use]
+    pub fn exit_status(&self) -> ExitStatus {
+        if matches!(self, Self::Stopped) { INTERRUPTED } else { FAILURE }
+    }
+}
+
 impl Backfill {
-    /// Finds the due videos and starts their analysis. `ask` is called before anything is billed.
+    /// Finds the due videos and starts their analysis. `ask` is called before anything is billed. When `stop` resolves before the
+    /// start, nothing is started and nothing is stored; a start in progress is completed and reported.
     ///
     /// # Errors
     /// [`BackfillError`]; then nothing was started.
@@ -81,55 +96,70 @@ impl Backfill {
         deployed: &Deployed,
         progress: &dyn Progress,
         ask: impl AsyncFnOnce(&str) -> Answer,
+        stop: Stop,
     ) -> Result<BackfillReport, BackfillError> {
+        let (mut report, results_bucket) = tokio::select! {
+            found = self.find(deployed, progress) => found?,
+            () = stop.clone() => return Err(BackfillError::Stopped),
+        };
+        report.outcome = if report.due.is_empty() {
+            BackfillOutcome::NothingDue
+        } else if self.dry_run {
+            BackfillOutcome::WouldStart
+        } else {
+            let answer = tokio::select! {
+                answer = self.consent(&report, ask) => answer,
+                () = stop => return Err(BackfillError::Stopped),
+            };
+            match answer {
+                Answer::Yes => self.start(deployed, &results_bucket, &report, progress).await?,
+                answer => BackfillOutcome::NotBilled { asked: answer == Answer::No },
+            }
+        };
+        Ok(report)
+    }
+
+    /// Finds the due videos and reads their length. Returns the report, before anything is done about them, and the results
+    /// bucket.
+    async fn find(
+        &self,
+        deployed: &Deployed,
+        progress: &dyn Progress,
+    ) -> Result<(BackfillReport, String), BackfillError> {
         progress.step("Looking for videos without a result");
         refuse_second_backfill(deployed).await?;
         let config = deployed.start_detection().await?;
         // Read before the results: an execution that ends meanwhile is running or has a result, and so is not due.
         let running = listing::running(deployed).await?;
         let survey = Survey { deployed, source: &self.source, config: &config, running: &running };
-        let mut found = survey.run(self.limit.unwrap_or(usize::MAX), progress).await?;
-        if !found.due.is_empty() {
+        let Found { videos, complete, running, left_out, mut due } =
+            survey.run(self.limit.unwrap_or(usize::MAX), progress).await?;
+        if !due.is_empty() {
             progress.step("Reading the length of the videos");
-            let total = found.due.len();
+            let total = due.len();
             #[expect(clippy::cast_precision_loss, reason = "a ratio for display")]
             let done = |count| progress.ratio(count as f32 / total as f32);
-            found.due = listing::with_durations(deployed, &self.source.bucket, found.due, done).await;
+            due = listing::with_durations(deployed, &self.source.bucket, due, done).await;
         }
-        let mut report = BackfillReport {
-            source: self.source.clone(),
-            videos: found.videos,
-            complete: found.complete,
-            running: found.running,
-            left_out: found.left_out,
-            due: found.due,
-            outcome: BackfillOutcome::WouldStart,
-            state_machine: deployed.state_machine.clone(),
-        };
-        report.outcome = self.start(deployed, &config.results_bucket, &report, progress, ask).await?;
-        Ok(report)
+        let (source, state_machine) = (self.source.clone(), deployed.state_machine.clone());
+        let outcome = BackfillOutcome::WouldStart;
+        let report = BackfillReport { source, videos, complete, running, left_out, due, outcome, state_machine };
+        Ok((report, config.results_bucket))
     }
 
+    /// Asks whether the analyses may be billed.
+    async fn consent(&self, report: &BackfillReport, ask: impl AsyncFnOnce(&str) -> Answer) -> Answer {
+        if self.yes { Answer::Yes } else { ask(&format!("{}\nAnalyse them?", Findings(report))).await }
+    }
+
+    /// Stores the list of the due videos and starts the state machine that processes it.
     async fn start(
         &self,
         deployed: &Deployed,
         results_bucket: &str,
         report: &BackfillReport,
         progress: &dyn Progress,
-        ask: impl AsyncFnOnce(&str) -> Answer,
     ) -> Result<BackfillOutcome, BackfillError> {
-        if report.due.is_empty() {
-            return Ok(BackfillOutcome::NothingDue);
-        }
-        if self.dry_run {
-            return Ok(BackfillOutcome::WouldStart);
-        }
-        if !self.yes {
-            match ask(&format!("{}\nAnalyse them?", Findings(report))).await {
-                Answer::Yes => {}
-                answer => return Ok(BackfillOutcome::NotBilled { asked: answer == Answer::No }),
-            }
-        }
         progress.step("Starting");
         let id = seconds_since_1970();
         let list = format!("{}{id}/videos.json", layout::BACKFILL);

@@ -71,8 +71,9 @@ impl Results<'_> {
     async fn list_manifests(&self, folders: &mut Folders) -> Result<(), Error> {
         let mut position = folders.keys().next().cloned();
         while let Some(after) = position {
-            let list = self.deployed.s3.list_objects_v2().bucket(&self.config.results_bucket).prefix(layout::RESULTS);
-            let page = list.start_after(after).send().await.map_err(Error::aws("s3:ListBucket"))?;
+            let listing = self.deployed.s3.list_objects_v2().bucket(&self.config.results_bucket);
+            let page =
+                listing.prefix(layout::RESULTS).start_after(after).send().await.map_err(Error::aws("s3:ListBucket"))?;
             let keys = page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key);
             let mut last = None;
             for key in keys {
@@ -174,8 +175,8 @@ pub(crate) async fn has_result(
     bucket: &str,
     video: &ListedVideo,
 ) -> Result<bool, Error> {
-    let list = deployed.s3.list_objects_v2().bucket(results_bucket).prefix(folder(video));
-    let mut pages = list.into_paginator().send();
+    let listing = deployed.s3.list_objects_v2().bucket(results_bucket).prefix(folder(video));
+    let mut pages = listing.into_paginator().send();
     while let Some(page) = pages.try_next().await.map_err(Error::aws("s3:ListBucket"))? {
         for key in page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key) {
             if key.ends_with(MANIFEST) && is_result_of(deployed, results_bucket, &key, bucket, video).await? {
