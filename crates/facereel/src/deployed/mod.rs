@@ -36,6 +36,12 @@ const GET_CONFIGURATION: &str = "lambda:GetFunctionConfiguration";
 /// How often the SDK tries a call. With its waits of up to 20 s, an exhausted quota has time to be refilled.
 const MAX_ATTEMPTS: u32 = 10;
 
+/// How the commands retry calls: after a throttled one, the SDK limits the rate of all calls to the service.
+#[must_use]
+pub fn retry_config() -> RetryConfig {
+    RetryConfig::adaptive().with_max_attempts(MAX_ATTEMPTS)
+}
+
 /// A client whose calls are written to standard error with `--verbose`.
 macro_rules! client {
     ($sdk:ident, $aws:expr) => {
@@ -60,8 +66,7 @@ impl Account {
     /// # Errors
     /// [`Error::Credentials`], if there are no credentials; [`Error::NoRegion`].
     pub async fn connect(&self, region: Option<&str>) -> Result<SdkConfig, Error> {
-        let retry = RetryConfig::adaptive().with_max_attempts(MAX_ATTEMPTS);
-        let mut loader = aws_config::defaults(BehaviorVersion::latest()).retry_config(retry);
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).retry_config(retry_config());
         if let Some(profile) = &self.profile {
             loader = loader.profile_name(profile);
         }
