@@ -28,6 +28,7 @@ use face_detection::Detector;
 use facereel::commands::backfill::{Backfill, BackfillError, BackfillOutcome, BackfillReport, Obstacle};
 use facereel::deployed::Deployed;
 use facereel::terminal::{Answer, Stop, stop_at};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use lambdas::results::Manifest;
 use local_stack::{Executions, Silent};
 use serde_json::{Value, json};
@@ -104,14 +105,19 @@ impl Archive {
     /// The number of videos with a complete result, the keys of those that are due, and the number of manifests that were
     /// read to find out.
     async fn dry_run(&self) -> (usize, Vec<String>, usize) {
-        let reads = ManifestReads::default();
-        let s3 = aws_sdk_s3::config::Builder::from(self.rig.workflow.emulator.aws()).interceptor(reads.clone()).build();
+        let calls = CallsOfResults::default();
+        let (complete, due) = self.counted_dry_run(&calls).await;
+        (complete, due, calls.manifests.load(Ordering::Relaxed))
+    }
+
+    async fn counted_dry_run(&self, calls: &CallsOfResults) -> (usize, Vec<String>) {
+        let s3 = aws_sdk_s3::config::Builder::from(self.rig.workflow.emulator.aws()).interceptor(calls.clone()).build();
         let deployed = Deployed { s3: aws_sdk_s3::Client::from_conf(s3), ..self.deployed.clone() };
         let command = Command::try_parse_from(["backfill", "s3://archive", "--dry-run"]).unwrap().backfill;
         let ask = async |_: &str| Answer::NotAsked;
         let report = command.run(&deployed, &Silent, ask, stop_at(pending())).await.unwrap();
         let due = keys(&report).into_iter().map(str::to_owned).collect();
-        (report.complete, due, reads.0.load(Ordering::Relaxed))
+        (report.complete, due)
     }
 
     /// Runs the backfill to the end of its execution.
@@ -141,14 +147,17 @@ impl Archive {
     }
 }
 
-/// Counts the reads of manifests.
+/// Counts the calls that look for results.
 #[derive(Debug, Clone, Default)]
-struct ManifestReads(Arc<AtomicUsize>);
+struct CallsOfResults {
+    manifests: Arc<AtomicUsize>,
+    listings: Arc<AtomicUsize>,
+}
 
 #[dyn_dispatch_hint]
-impl Intercept for ManifestReads {
+impl Intercept for CallsOfResults {
     fn name(&self) -> &'static str {
-        "ManifestReads"
+        "CallsOfResults"
     }
 
     fn read_before_transmit(
@@ -157,9 +166,12 @@ impl Intercept for ManifestReads {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let request = context.request();
-        if request.method() == "GET" && request.uri().contains("/manifest.json") {
-            self.0.fetch_add(1, Ordering::Relaxed);
+        let uri = context.request().uri();
+        if uri.contains("/manifest.json") {
+            self.manifests.fetch_add(1, Ordering::Relaxed);
+        }
+        if uri.contains("list-type=2") {
+            self.listings.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -262,6 +274,25 @@ async fn the_current_version_counts_in_a_bucket_with_versions() {
 
     archive.run_to_end(&["s3://archive", "--yes"]).await;
     assert_eq!(archive.dry_run().await, (3, Vec::new(), 1));
+}
+
+#[tokio::test]
+async fn the_results_of_deleted_videos_are_skipped() {
+    let archive = Archive::new().await;
+    archive.deploy_backfill().await;
+    for key in ["a.mp4", "c.mp4"] {
+        archive.put(key, ANY_VIDEO).await;
+        archive.analyse(key).await;
+    }
+    // More than two pages of the listing.
+    let s3 = &archive.deployed.s3;
+    let bucket = &archive.rig.workflow.stack.results_bucket;
+    let deleted = (0..2100).map(|number| format!("results/b/{number}.mp4/idempotency_key/manifest.json"));
+    let put = async |key: String| s3.put_object().bucket(bucket).key(key).send().await.map(drop);
+    stream::iter(deleted).map(put).buffer_unordered(16).try_collect::<()>().await.unwrap();
+    let calls = CallsOfResults::default();
+    assert_eq!(archive.counted_dry_run(&calls).await, (2, Vec::new()));
+    assert_eq!(calls.listings.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test]

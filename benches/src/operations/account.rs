@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::{
-    archive::{Archive, list_few},
+    archive::{Archive, Videos, list_few},
     executions::{Executions, Failures},
     quotas::{Quotas, Regions},
     wire::{Answer, Call},
@@ -49,12 +49,12 @@ pub struct Account {
 }
 
 impl Account {
-    /// An account with full quotas. `objects` is the number of videos in the bucket of the uploads.
-    pub fn new(regions: Regions, failures: Failures, objects: u64) -> Self {
+    /// An account with full quotas.
+    pub fn new(regions: Regions, failures: Failures, videos: Videos) -> Self {
         Self {
             quotas: Quotas::new(regions),
             executions: Executions::new(failures),
-            archive: Archive::new(objects, config()),
+            archive: Archive::new(videos, config()),
             calls: Calls::new(),
             throttled: 0,
             replayed: watch::Sender::new(0),

@@ -32,24 +32,33 @@ const BYTES: u64 = 60_000_000;
 /// Where the movie header is: at the end, as cameras write it, so that its length takes two reads.
 const MOVIE_HEADER: u64 = BYTES - 116;
 
+/// The videos in the bucket of the uploads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Videos {
+    /// How many there are.
+    pub count: u64,
+    /// The number of pages of faces of each result.
+    pub pages: u64,
+}
+
 /// The buckets.
 #[derive(Debug)]
 pub struct Archive {
-    objects: u64,
+    videos: Videos,
     config: Config,
     /// The number of bytes that were written.
     pub written: u64,
 }
 
 impl Archive {
-    /// A bucket with this number of videos.
-    pub fn new(objects: u64, config: Config) -> Self {
-        Self { objects, config, written: 0 }
+    /// A bucket with these videos.
+    pub fn new(videos: Videos, config: Config) -> Self {
+        Self { videos, config, written: 0 }
     }
 
     /// The number of videos without a result.
     pub fn due(&self) -> u64 {
-        self.objects / ONE_DUE_OF
+        self.videos.count / ONE_DUE_OF
     }
 
     /// `ListObjectVersions` of the videos. Each has one version.
@@ -127,18 +136,20 @@ impl Archive {
     /// The videos from a key or the prefix of one.
     fn videos(&self, from: &str) -> impl Iterator<Item = Video> {
         let first = number(from.strip_suffix(".mp4").unwrap_or(from)).unwrap_or(0);
-        (first..self.objects).map(video)
+        (first..self.videos.count).map(video)
     }
 
     /// The objects of the results from a key or the prefix of one, with their sizes.
     fn results(&self, from: &str) -> impl Iterator<Item = (String, u64)> {
         let name = from.strip_prefix(layout::RESULTS).unwrap_or_default();
         let first = name.split_once(".mp4/").map_or(name, |(name, _)| name);
-        let numbers = number(first).unwrap_or(0)..self.objects;
+        let numbers = number(first).unwrap_or(0)..self.videos.count;
         numbers.filter(|number| number % ONE_DUE_OF != ONE_DUE_OF - 1).flat_map(|number| {
             let folder = layout::result(&video(number).key, self.job(number).idempotency_key());
-            [("faces/00000.jsonl", 700_000), ("manifest.json", 1_200), ("report.html", 20_000), ("summary.json", 9_000)]
-                .map(|(name, bytes)| (format!("{folder}{name}"), bytes))
+            let pages = (0..self.videos.pages).map(|page| (format!("faces/{page:05}.jsonl"), 700_000));
+            let others = [("manifest.json", 1_200), ("report.html", 20_000), ("summary.json", 9_000)];
+            let objects = pages.chain(others.map(|(name, bytes)| (name.to_owned(), bytes)));
+            objects.map(move |(name, bytes)| (format!("{folder}{name}"), bytes))
         })
     }
 

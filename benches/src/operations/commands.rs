@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::{
     account::{Account, Calls, STATE_MACHINE, SharedAccount, UPLOADS},
-    archive::PREFIX,
+    archive::{PREFIX, Videos},
     executions::Failures,
     quotas::Regions,
     wire::sdk_config,
@@ -103,13 +103,13 @@ pub fn measure(
     operation: Operation,
     regions: Regions,
     failures: Failures,
-    objects: u64,
+    videos: Videos,
 ) -> Result<Vec<Measured>, BenchError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
     runtime.block_on(async {
-        let objects = if operation.is_about_objects() { objects } else { 0 };
+        let videos = if operation.is_about_objects() { videos } else { Videos { count: 0, ..videos } };
         let failures = if operation.is_about_executions() { failures } else { Failures { recent: 0, old: 0 } };
-        let account = Arc::new(Mutex::new(Account::new(regions, failures, objects)));
+        let account = Arc::new(Mutex::new(Account::new(regions, failures, videos)));
         Operator::new(account, failures.recent).run(operation).await
     })
 }
@@ -229,16 +229,17 @@ fn expect(found: u64, expected: u64, what: &str) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    fn calls(operation: Operation, failures: Failures, objects: u64) -> Calls {
-        let mut measured = measure(operation, Regions::Other, failures, objects).unwrap();
+    fn calls(operation: Operation, failures: Failures, videos: Videos) -> Calls {
+        let mut measured = measure(operation, Regions::Other, failures, videos).unwrap();
         measured.pop().unwrap().calls
     }
 
-    const NONE: Failures = Failures { recent: 0, old: 0 };
+    const NO_FAILURES: Failures = Failures { recent: 0, old: 0 };
+    const NO_VIDEOS: Videos = Videos { count: 0, pages: 1 };
 
     #[test]
     fn a_backfill_reads_only_the_videos_that_are_due() {
-        let calls = calls(Operation::Backfill, NONE, 5_000);
+        let calls = calls(Operation::Backfill, NO_FAILURES, Videos { count: 5_000, pages: 1 });
         // Two reads for the length of each of the 50 due videos, and none of the 4,950 manifests.
         assert_eq!(calls["GetObject"], 100);
         assert_eq!(calls["ListObjectVersions"], 5);
@@ -248,9 +249,16 @@ mod tests {
     }
 
     #[test]
+    fn the_pages_of_a_result_are_not_listed() {
+        let calls = calls(Operation::BackfillDryRun, NO_FAILURES, Videos { count: 40, pages: 2_500 });
+        // One call ends among the pages of a result, and the next one begins behind them.
+        assert!(calls["ListObjectsV2"] <= 40, "{calls:?}");
+    }
+
+    #[test]
     fn every_failure_is_replayed_once_in_spite_of_an_interruption() {
         let failures = Failures { recent: 200, old: 300 };
-        let measured = measure(Operation::ReplayTwice, Regions::Large, failures, 0).unwrap();
+        let measured = measure(Operation::ReplayTwice, Regions::Large, failures, NO_VIDEOS).unwrap();
         let replayed = |measured: &Measured| {
             let calls = |name: &str| measured.calls.get(name).copied().unwrap_or_default();
             calls("RedriveExecution") + calls("StartExecution")
@@ -262,7 +270,7 @@ mod tests {
     #[test]
     fn status_and_a_dry_run_change_nothing() {
         for operation in [Operation::Status, Operation::ReplayDryRun] {
-            let calls = calls(operation, Failures { recent: 40, old: 60 }, 0);
+            let calls = calls(operation, Failures { recent: 40, old: 60 }, NO_VIDEOS);
             assert!(!calls.contains_key("RedriveExecution") && !calls.contains_key("StartExecution"), "{calls:?}");
         }
     }

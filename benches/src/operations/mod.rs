@@ -16,7 +16,7 @@ use clap::{Args, ValueEnum as _};
 
 pub use commands::{Measured, Operation};
 
-use self::{executions::Failures, quotas::Regions};
+use self::{archive::Videos, executions::Failures, quotas::Regions};
 use crate::{BenchError, table::Table};
 
 /// The sizes of the account.
@@ -31,11 +31,14 @@ pub struct Size {
     /// The number of videos in the bucket. One of 100 has no result.
     #[arg(long, default_value_t = Self::default().objects)]
     objects: u64,
+    /// The number of pages of faces of each result.
+    #[arg(long, default_value_t = Self::default().pages)]
+    pages: u64,
 }
 
 impl Default for Size {
     fn default() -> Self {
-        Self { executions: 10_000, old: 100_000, objects: 1_000_000 }
+        Self { executions: 10_000, old: 100_000, objects: 1_000_000, pages: 1 }
     }
 }
 
@@ -44,13 +47,14 @@ impl Size {
         Failures { recent: self.executions, old: self.old }
     }
 
-    fn arguments(self) -> [String; 6] {
-        let Self { executions, old, objects } = self;
-        [("--executions", executions), ("--old", old), ("--objects", objects)]
-            .map(|(name, value)| [name.to_owned(), value.to_string()])
-            .concat()
-            .try_into()
-            .expect("three options with a value each")
+    fn videos(self) -> Videos {
+        Videos { count: self.objects, pages: self.pages }
+    }
+
+    fn arguments(self) -> [String; 4] {
+        let Self { executions, old, objects, pages } = self;
+        [("executions", executions), ("old", old), ("objects", objects), ("pages", pages)]
+            .map(|(name, value)| format!("--{name}={value}"))
     }
 }
 
@@ -108,7 +112,7 @@ fn in_own_process(operation: Operation, regions: Regions, size: Size) -> Result<
 pub fn measure_here(operation: Operation, large: bool, size: Size) -> Result<(), BenchError> {
     let regions = if large { Regions::Large } else { Regions::Other };
     // A thread without a runtime: that of the process has a clock that cannot be paused.
-    let measured = std::thread::spawn(move || commands::measure(operation, regions, size.failures(), size.objects));
+    let measured = std::thread::spawn(move || commands::measure(operation, regions, size.failures(), size.videos()));
     let measured = measured.join().map_err(|_| BenchError::Failed("the measurement panicked".to_owned()))??;
     println!("{}", serde_json::to_string(&measured).map_err(|error| BenchError::Failed(error.to_string()))?);
     Ok(())
