@@ -1,4 +1,4 @@
-//! Measures the functions on this machine and prints the tables of `BENCHMARKS.md`.
+//! Measures the functions, and the commands for an operator, on this machine and prints the tables of `BENCHMARKS.md`.
 //!
 //! Wall-clock times are medians of interleaved rounds and can only be compared with each other. Processor times and memory are
 //! also valid on a busy machine.
