@@ -117,13 +117,15 @@ impl Archive {
             return manifest.map_or_else(|| not_found(&call.key), Answer::object);
         }
         let range = call.range.as_deref().and_then(|range| range.strip_prefix("bytes="));
-        match range.and_then(|range| range.split_once('-')).and_then(|(from, _)| from.parse().ok()) {
-            Some(0) => {
-                Answer::object([&24_u32.to_be_bytes()[..], b"ftyp", &[0; 16], &media_data(), &[0; 472]].concat())
-            }
-            Some(MOVIE_HEADER) => Answer::object(movie_header()),
-            _ => not_found(&call.key),
-        }
+        let from = range.and_then(|range| range.split_once('-')).and_then(|(from, _)| from.parse().ok());
+        let part = match from {
+            Some(0) => [&24_u32.to_be_bytes()[..], b"ftyp", &[0; 16], &media_data(), &[0; 472]].concat(),
+            Some(MOVIE_HEADER) => movie_header(),
+            _ => return not_found(&call.key),
+        };
+        let from = from.unwrap_or_default();
+        let to = from + part.len() as u64 - 1;
+        Answer::object(part).with("content-range", format!("bytes {from}-{to}/{BYTES}"))
     }
 
     /// `PutObject`: the list of a backfill.
