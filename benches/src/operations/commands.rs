@@ -13,7 +13,7 @@ use facereel::commands::{
 };
 use facereel::deployed::Deployed;
 use facereel::terminal::{Answer, Stop, stop_at};
-use local_stack::Silent;
+use local_stack::{Progress, Silent};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -110,22 +110,23 @@ pub fn measure(
         let videos = if operation.is_about_objects() { videos } else { Videos { count: 0, ..videos } };
         let failures = if operation.is_about_executions() { failures } else { Failures { recent: 0, old: 0 } };
         let account = Arc::new(Mutex::new(Account::new(regions, failures, videos)));
-        Operator::new(account, failures.recent).run(operation).await
+        Operator::new(account, failures.recent, &Silent).run(operation).await
     })
 }
 
 /// The person who runs the commands.
-struct Operator {
+struct Operator<'a> {
     account: SharedAccount,
     deployed: Deployed,
+    progress: &'a dyn Progress,
     /// The number of executions that are not replayed yet.
     left: u64,
 }
 
-impl Operator {
-    fn new(account: SharedAccount, failures: u64) -> Self {
+impl<'a> Operator<'a> {
+    fn new(account: SharedAccount, failures: u64, progress: &'a dyn Progress) -> Self {
         let deployed = Deployed::new(&sdk_config(Arc::clone(&account)), STATE_MACHINE.parse().expect("an ARN"));
-        Self { account, deployed, left: failures - failures.div_ceil(2) }
+        Self { account, deployed, progress, left: failures - failures.div_ceil(2) }
     }
 
     async fn run(&self, operation: Operation) -> Result<Vec<Measured>, BenchError> {
@@ -177,7 +178,7 @@ impl Operator {
 
     async fn status(&self) -> Result<(), String> {
         let status: Status = command(&[]);
-        let overview = status.run(&self.deployed, &Silent).await.map_err(|error| error.to_string())?;
+        let overview = status.run(&self.deployed, self.progress).await.map_err(|error| error.to_string())?;
         let failed: usize = overview.failed.values().sum();
         expect(failed as u64, self.left, "failed")
     }
@@ -196,7 +197,7 @@ impl Operator {
     async fn replay_report(&self, options: &[&str], stop: Stop) -> Result<ReplayReport, String> {
         let replay: Replay = command(options);
         let ask = async |question: &str| panic!("nothing is billed, but the command asks: {question}");
-        replay.run(&self.deployed, &Silent, ask, stop).await.map_err(|error| error.to_string())
+        replay.run(&self.deployed, self.progress, ask, stop).await.map_err(|error| error.to_string())
     }
 
     /// Resolves when this many executions are replayed.
@@ -212,7 +213,8 @@ impl Operator {
         let backfill: Backfill = command(&[&[source.as_str()], options].concat());
         let ask = async |_: &str| Answer::NotAsked;
         let never = stop_at(pending());
-        let report = backfill.run(&self.deployed, &Silent, ask, never).await.map_err(|error| error.to_string())?;
+        let report =
+            backfill.run(&self.deployed, self.progress, ask, never).await.map_err(|error| error.to_string())?;
         let account = self.account.lock().expect("no panic");
         let is_started = matches!(report.outcome, BackfillOutcome::Started { .. });
         expect(u64::from(is_started), u64::from(account.archive.written > 0), "started")?;
@@ -246,6 +248,50 @@ mod tests {
         // Each thousand videos have four thousand objects of results.
         assert!(calls["ListObjectsV2"] <= 5 * 5, "{calls:?}");
         assert_eq!((calls["PutObject"], calls["StartExecution"]), (1, 1));
+    }
+
+    /// Remembers what was shown.
+    #[derive(Default)]
+    struct Recorder(Mutex<Vec<String>>);
+
+    impl Progress for Recorder {
+        fn step(&self, what: &str) {
+            self.0.lock().unwrap().push(what.to_owned());
+        }
+
+        fn detail(&self, text: &str) {
+            self.0.lock().unwrap().push(text.to_owned());
+        }
+
+        fn ratio(&self, done: f32) {
+            self.0.lock().unwrap().push(format!("{done:.2}"));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_backfill_shows_what_it_has_counted_and_how_far_it_is() {
+        let (progress, videos) = (Recorder::default(), Videos { count: 2_000, pages: 1 });
+        let account = Arc::new(Mutex::new(Account::new(Regions::Other, NO_FAILURES, videos)));
+        Operator::new(account, 0, &progress).backfill(&["--dry-run"]).await.unwrap();
+        let shown = progress.0.into_inner().unwrap();
+        assert_eq!(
+            shown[..4],
+            [
+                "Looking for videos without a result",
+                "1000 videos, 990 with a complete result",
+                "2000 videos, 1980 with a complete result",
+                "Reading the length of the videos"
+            ]
+        );
+        assert_eq!((shown.len(), shown[4].as_str(), shown[23].as_str()), (24, "0.05", "1.00"));
+    }
+
+    #[test]
+    fn throttled_calls_are_repeated_until_every_failure_is_replayed() {
+        let failures = Failures { recent: 800, old: 0 };
+        let measured = measure(Operation::Replay, Regions::Other, failures, NO_VIDEOS).unwrap().remove(0);
+        assert!(measured.throttled > 0, "{measured:?}");
+        assert_eq!(measured.calls["RedriveExecution"] + measured.calls["StartExecution"], 400);
     }
 
     #[test]
