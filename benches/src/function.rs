@@ -174,9 +174,14 @@ impl Function {
 
     /// Its peak memory so far, in MB of 10^6 bytes.
     pub fn peak_mb(&self) -> Result<f64, BenchError> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
-        peak_kib(&status).map(|kib| f64::from(kib) * 1024.0 / 1e6).ok_or(BenchError::Unreadable("status"))
+        peak_mb_of(&self.pid.to_string())
     }
+}
+
+/// The peak memory of a process so far, in MB of 10^6 bytes. `process` is its id, or `self`.
+pub fn peak_mb_of(process: &str) -> Result<f64, BenchError> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    peak_kib(&status).map(|kib| f64::from(kib) * 1024.0 / 1e6).ok_or(BenchError::Unreadable("status"))
 }
 
 impl Drop for Function {

@@ -1,9 +1,10 @@
-//! Measures the functions on this machine and prints the tables of `BENCHMARKS.md`.
+//! Measures the functions, and the commands for an operator, on this machine and prints the tables of `BENCHMARKS.md`.
 //!
 //! Wall-clock times are medians of interleaved rounds and can only be compared with each other. Processor times and memory are
 //! also valid on a busy machine.
 
 mod function;
+mod operations;
 mod packages;
 mod page;
 mod pagination;
@@ -22,7 +23,11 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-use crate::{packages::Packages, python::Python};
+use crate::{
+    operations::{Operation, Size},
+    packages::Packages,
+    python::Python,
+};
 
 /// The default number of rounds of start-ups.
 const ROUNDS: usize = 51;
@@ -71,6 +76,21 @@ enum Bench {
     Pagination,
     /// Measure `facereel run`, compared with the length of the video.
     Run,
+    /// Measure status, replay and backfill on many executions and videos, in virtual time.
+    Operations {
+        #[command(flatten)]
+        size: Size,
+    },
+    /// Measure one of them in this process.
+    #[command(hide = true)]
+    Operation {
+        operation: Operation,
+        /// With the quotas of the three large Regions.
+        #[arg(long)]
+        large: bool,
+        #[command(flatten)]
+        size: Size,
+    },
     /// Run all of the above.
     All,
 }
@@ -96,13 +116,16 @@ async fn run(bench: Bench) -> Result<(), BenchError> {
         Bench::Page => page::measure(&packages()?, &python()?).await,
         Bench::Pagination => pagination::measure(&root, &python()?).await,
         Bench::Run => run::measure(&root, &python()?),
+        Bench::Operations { size } => operations::measure(size),
+        Bench::Operation { operation, large, size } => operations::measure_here(operation, large, size),
         Bench::All => {
             let (packages, python) = (packages()?, python()?);
             startup::measure(ROUNDS, &packages, &python).await?;
             size::measure(&packages)?;
             page::measure(&packages, &python).await?;
             pagination::measure(&root, &python).await?;
-            run::measure(&root, &python)
+            run::measure(&root, &python)?;
+            operations::measure(Size::default())
         }
     }
 }

@@ -2,15 +2,33 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::future::{pending, ready};
 use std::path::Path;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 use std::time::Duration;
 
-use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_lambda::types::Environment;
+use aws_sdk_s3::{
+    primitives::ByteStream,
+    types::{BucketVersioningStatus, VersioningConfiguration},
+};
+use aws_smithy_runtime_api::{
+    box_error::BoxError,
+    client::{
+        interceptors::{Intercept, context::BeforeTransmitInterceptorContextRef, dyn_dispatch_hint},
+        runtime_components::RuntimeComponents,
+    },
+};
+use aws_smithy_types::config_bag::ConfigBag;
 use clap::Parser as _;
 use face_detection::Detector;
 use facereel::commands::backfill::{Backfill, BackfillError, BackfillOutcome, BackfillReport, Obstacle};
 use facereel::deployed::Deployed;
-use facereel::terminal::Answer;
+use facereel::terminal::{Answer, Stop, stop_at};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use lambdas::results::Manifest;
 use local_stack::{Executions, Silent};
 use serde_json::{Value, json};
@@ -69,8 +87,37 @@ impl Archive {
     }
 
     async fn run(&self, arguments: &[&str]) -> Result<BackfillReport, BackfillError> {
+        self.run_until(stop_at(pending()), arguments).await
+    }
+
+    async fn run_until(&self, stop: Stop, arguments: &[&str]) -> Result<BackfillReport, BackfillError> {
         let command = Command::try_parse_from([&["backfill"], arguments].concat()).unwrap().backfill;
-        command.run(&self.deployed, &Silent, async |_: &str| Answer::NotAsked).await
+        command.run(&self.deployed, &Silent, async |_: &str| Answer::NotAsked, stop).await
+    }
+
+    /// Analyses one video.
+    async fn analyse(&self, key: &str) {
+        let input = json!({ "bucket": "archive", "key": key });
+        let execution = self.rig.workflow.executions.start(&input).await.unwrap();
+        assert!(self.rig.end_of(&execution).await.has_succeeded());
+    }
+
+    /// The number of videos with a complete result, the keys of those that are due, and the number of manifests that were
+    /// read to find out.
+    async fn dry_run(&self) -> (usize, Vec<String>, usize) {
+        let calls = CallsOfResults::default();
+        let (complete, due) = self.counted_dry_run(&calls).await;
+        (complete, due, calls.manifests.load(Ordering::Relaxed))
+    }
+
+    async fn counted_dry_run(&self, calls: &CallsOfResults) -> (usize, Vec<String>) {
+        let s3 = aws_sdk_s3::config::Builder::from(self.rig.workflow.emulator.aws()).interceptor(calls.clone()).build();
+        let deployed = Deployed { s3: aws_sdk_s3::Client::from_conf(s3), ..self.deployed.clone() };
+        let command = Command::try_parse_from(["backfill", "s3://archive", "--dry-run"]).unwrap().backfill;
+        let ask = async |_: &str| Answer::NotAsked;
+        let report = command.run(&deployed, &Silent, ask, stop_at(pending())).await.unwrap();
+        let due = keys(&report).into_iter().map(str::to_owned).collect();
+        (report.complete, due)
     }
 
     /// Runs the backfill to the end of its execution.
@@ -100,6 +147,36 @@ impl Archive {
     }
 }
 
+/// Counts the calls that look for results.
+#[derive(Debug, Clone, Default)]
+struct CallsOfResults {
+    manifests: Arc<AtomicUsize>,
+    listings: Arc<AtomicUsize>,
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for CallsOfResults {
+    fn name(&self) -> &'static str {
+        "CallsOfResults"
+    }
+
+    fn read_before_transmit(
+        &self,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let uri = context.request().uri();
+        if uri.contains("/manifest.json") {
+            self.manifests.fetch_add(1, Ordering::Relaxed);
+        }
+        if uri.contains("list-type=2") {
+            self.listings.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
 fn keys(report: &BackfillReport) -> Vec<&str> {
     report.due.iter().map(|video| video.key.as_str()).collect()
 }
@@ -119,9 +196,7 @@ async fn only_videos_without_a_complete_result_are_analysed() {
     ] {
         archive.put(key, body).await;
     }
-    let done = json!({ "bucket": "archive", "key": "in/done.mp4" });
-    let done = archive.rig.workflow.executions.start(&done).await.unwrap();
-    assert!(archive.rig.end_of(&done).await.has_succeeded());
+    archive.analyse("in/done.mp4").await;
 
     let dry = archive.run(&["s3://archive/in/", "--dry-run"]).await.unwrap();
     assert_eq!((dry.videos, dry.complete, keys(&dry)), (4, 1, vec!["in/b + c%2F \"d\".MOV", "in/🎬.mp4"]));
@@ -148,6 +223,87 @@ async fn only_videos_without_a_complete_result_are_analysed() {
     let replaced = archive.run_to_end(&["s3://archive/in/", "--yes"]).await;
     assert_eq!(keys(&replaced), ["in/done.mp4"]);
     assert_eq!(archive.rig.billed(), 4);
+}
+
+#[tokio::test]
+async fn only_the_manifests_of_other_content_are_read() {
+    let archive = Archive::new().await;
+    archive.deploy_backfill().await;
+    for key in ["1.mp4", "2.mp4", "3.mp4"] {
+        archive.put(key, ANY_VIDEO).await;
+    }
+    archive.analyse("1.mp4").await;
+    archive.analyse("2.mp4").await;
+    assert_eq!(archive.dry_run().await, (2, vec!["3.mp4".to_owned()], 0));
+
+    archive.put("2.mp4", &[ANY_VIDEO, b"new"].concat()).await;
+    assert_eq!(archive.dry_run().await, (1, vec!["2.mp4".to_owned(), "3.mp4".to_owned()], 1));
+
+    // Then the stack starts jobs with another topic.
+    let lambda = &archive.deployed.lambda;
+    let function = "facereel-start-detection";
+    let configuration = lambda.get_function_configuration().function_name(function).send().await.unwrap();
+    let mut variables = configuration.environment.unwrap().variables.unwrap();
+    variables.insert("COMPLETION_TOPIC_ARN".to_owned(), "arn:aws:sns:us-east-1:000000000000:other".to_owned());
+    let environment = Environment::builder().set_variables(Some(variables)).build();
+    lambda.update_function_configuration().function_name(function).environment(environment).send().await.unwrap();
+    assert_eq!(archive.dry_run().await, (1, vec!["2.mp4".to_owned(), "3.mp4".to_owned()], 2));
+}
+
+#[tokio::test]
+async fn the_current_version_counts_in_a_bucket_with_versions() {
+    let archive = Archive::new().await;
+    archive.deploy_backfill().await;
+    archive.put("before.mp4", ANY_VIDEO).await;
+    let s3 = &archive.deployed.s3;
+    let enabled = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+    s3.put_bucket_versioning().bucket("archive").versioning_configuration(enabled).send().await.unwrap();
+    for key in ["1.mp4", "2.mp4", "deleted.mp4"] {
+        archive.put(key, ANY_VIDEO).await;
+    }
+    s3.delete_object().bucket("archive").key("deleted.mp4").send().await.unwrap();
+    for key in ["1.mp4", "2.mp4", "before.mp4"] {
+        archive.analyse(key).await;
+    }
+    assert_eq!(archive.dry_run().await, (3, Vec::new(), 0));
+
+    // The same content in another version, and new content.
+    archive.put("1.mp4", ANY_VIDEO).await;
+    archive.put("2.mp4", &[ANY_VIDEO, b"new"].concat()).await;
+    assert_eq!(archive.dry_run().await, (2, vec!["2.mp4".to_owned()], 2));
+
+    archive.run_to_end(&["s3://archive", "--yes"]).await;
+    assert_eq!(archive.dry_run().await, (3, Vec::new(), 1));
+}
+
+#[tokio::test]
+async fn the_results_of_deleted_videos_are_skipped() {
+    let archive = Archive::new().await;
+    archive.deploy_backfill().await;
+    for key in ["a.mp4", "c.mp4"] {
+        archive.put(key, ANY_VIDEO).await;
+        archive.analyse(key).await;
+    }
+    // More than two pages of the listing.
+    let s3 = &archive.deployed.s3;
+    let bucket = &archive.rig.workflow.stack.results_bucket;
+    let deleted = (0..2100).map(|number| format!("results/b/{number}.mp4/idempotency_key/manifest.json"));
+    let put = async |key: String| s3.put_object().bucket(bucket).key(key).send().await.map(drop);
+    stream::iter(deleted).map(put).buffer_unordered(16).try_collect::<()>().await.unwrap();
+    let calls = CallsOfResults::default();
+    assert_eq!(archive.counted_dry_run(&calls).await, (2, Vec::new()));
+    assert_eq!(calls.listings.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn a_backfill_that_is_stopped_before_its_start_leaves_nothing() {
+    let archive = Archive::new().await;
+    archive.deploy_backfill().await;
+    archive.put("1.mp4", ANY_VIDEO).await;
+    let stopped = archive.run_until(stop_at(ready(())), &["s3://archive", "--yes"]).await.unwrap_err();
+    assert!(matches!(stopped, BackfillError::Stopped), "{stopped}");
+    assert_eq!(archive.rig.result_keys("backfill/").await, Vec::<String>::new());
+    assert_eq!(archive.rig.billed(), 0);
 }
 
 #[tokio::test]

@@ -126,8 +126,9 @@ impl Command {
             Self::Replay(replay) => replay.run(terminal).await,
             Self::Backfill(OnAws { target, format, command }) => {
                 let ask = async |question: &str| terminal.ask(question).await;
-                let backfill = async { command.run(&target.connect().await?, terminal, ask).await };
-                interruptible(terminal, format, backfill, |_: &BackfillError| FAILURE).await
+                let stop = stop_on_signal();
+                let backfill = async { command.run(&target.connect().await?, terminal, ask, stop).await };
+                finish(terminal, format, backfill.await, BackfillError::exit_status)
             }
             Self::Status(OnAws { target, format, command }) => {
                 let status = async { command.run(&target.connect().await?, terminal).await };

@@ -15,11 +15,15 @@ pub mod stage;
 mod upload_rules;
 mod video;
 
+use std::collections::HashMap;
+
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
 use aws_sdk_sfn::{
     config::ProvideCredentials,
     types::{ExecutionListItem, ExecutionStatus},
 };
+
+use lambdas::{serve::config_from, start_detection};
 
 pub use arn::{NotAnArn, StateMachineArn};
 use call_log::CallLog;
@@ -38,8 +42,17 @@ pub use video::Video;
 /// adaptive retry slows down calls that exceed them.
 pub const CONCURRENT_CALLS: usize = 8;
 
+/// The action that reads the environment of a function.
+const GET_CONFIGURATION: &str = "lambda:GetFunctionConfiguration";
+
 /// How often the SDK tries a call. With its waits of up to 20 s, an exhausted quota has time to be refilled.
 const MAX_ATTEMPTS: u32 = 10;
+
+/// How the commands retry calls: after a throttled one, the SDK limits the rate of all calls to the service.
+#[must_use]
+pub fn retry_config() -> RetryConfig {
+    RetryConfig::adaptive().with_max_attempts(MAX_ATTEMPTS)
+}
 
 /// A client whose calls are written to standard error with `--verbose`.
 macro_rules! client {
@@ -65,8 +78,7 @@ impl Account {
     /// # Errors
     /// [`Error::Credentials`], if there are no credentials; [`Error::NoRegion`].
     pub async fn connect(&self, region: Option<&str>) -> Result<SdkConfig, Error> {
-        let retry = RetryConfig::adaptive().with_max_attempts(MAX_ATTEMPTS);
-        let mut loader = aws_config::defaults(BehaviorVersion::latest()).retry_config(retry);
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).retry_config(retry_config());
         if let Some(profile) = &self.profile {
             loader = loader.profile_name(profile);
         }
@@ -192,14 +204,25 @@ impl Deployed {
     /// # Errors
     /// [`Error`] of `lambda:GetFunctionConfiguration`.
     pub async fn results_bucket(&self) -> Result<String, Error> {
-        const ACTION: &str = "lambda:GetFunctionConfiguration";
+        let missing = Error::Incomplete { action: GET_CONFIGURATION, missing: "RESULTS_BUCKET" };
+        self.environment_of_start_detection().await?.remove("RESULTS_BUCKET").ok_or(missing)
+    }
+
+    /// The parameters with which the stack starts jobs, from the environment of the function `start-detection`.
+    ///
+    /// # Errors
+    /// [`Error`] of `lambda:GetFunctionConfiguration`.
+    pub async fn start_detection(&self) -> Result<start_detection::Config, Error> {
+        let environment = self.environment_of_start_detection().await?;
+        config_from(environment.into_iter())
+            .map_err(|error| Error::Call { action: GET_CONFIGURATION, source: error.into() })
+    }
+
+    async fn environment_of_start_detection(&self) -> Result<HashMap<String, String>, Error> {
         let function = self.state_machine.named("start-detection");
         let configuration = self.lambda.get_function_configuration().function_name(function).send().await;
-        let environment =
-            configuration.map_err(Error::aws(ACTION))?.environment.and_then(|environment| environment.variables);
-        environment
-            .and_then(|mut variables| variables.remove("RESULTS_BUCKET"))
-            .ok_or(Error::Incomplete { action: ACTION, missing: "RESULTS_BUCKET" })
+        let environment = configuration.map_err(Error::aws(GET_CONFIGURATION))?.environment;
+        Ok(environment.and_then(|environment| environment.variables).unwrap_or_default())
     }
 
     /// Calls `visit` for every execution of the state machine with this status, the latest start first.

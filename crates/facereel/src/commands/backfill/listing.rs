@@ -1,11 +1,11 @@
-//! Lists the videos of a source, and finds those with a complete result.
+//! Lists the videos of a source.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use aws_sdk_s3::types::{Object, ObjectStorageClass, OptionalObjectAttributes};
+use aws_sdk_s3::types::{ObjectVersion, OptionalObjectAttributes};
 use aws_sdk_sfn::types::{ExecutionListItem, ExecutionStatus};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use lambdas::{layout, results::Manifest, video::MAX_BYTES};
+use futures_util::{Stream, StreamExt as _, stream};
+use lambdas::video::{MAX_BYTES, immutable_version};
 use schemars::JsonSchema;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -14,13 +14,13 @@ use crate::deployed::{Deployed, Error, S3Uri, billing::VideoLength};
 
 /// S3 answers thousands of requests a second for each prefix
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html>).
-const CONCURRENT_READS: usize = 32;
+pub(super) const CONCURRENT_READS: usize = 32;
 
 /// The suffixes of keys whose upload starts an execution, as in `terraform/upload_events.tf`.
 const SUFFIXES: [&str; 2] = [".mp4", ".mov"];
 
-/// The end of the key of a manifest. The presence of a manifest means that the result is complete.
-const MANIFEST: &str = "/manifest.json";
+/// The action that a listing of versions needs.
+const LIST_VERSIONS: &str = "s3:ListBucketVersions";
 
 /// A video in the listing of a bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,9 +50,10 @@ pub enum Obstacle {
 }
 
 impl Obstacle {
-    fn of(object: &Object, bytes: u64) -> Option<Self> {
+    fn of(object: &ObjectVersion, bytes: u64) -> Option<Self> {
+        // The API documents only STANDARD for a version, and S3 answers with the storage class that the object has.
         let archived =
-            matches!(object.storage_class(), Some(ObjectStorageClass::Glacier | ObjectStorageClass::DeepArchive));
+            object.storage_class().is_some_and(|class| ["GLACIER", "DEEP_ARCHIVE"].contains(&class.as_str()));
         // A restored copy has a date on which it expires.
         let restored = object.restore_status().is_some_and(|status| status.restore_expiry_date().is_some());
         match bytes {
@@ -73,117 +74,68 @@ impl ListedVideo {
     }
 }
 
-/// All videos with the prefix of the source.
-pub(super) async fn videos(deployed: &Deployed, source: &S3Uri) -> Result<Vec<ListedVideo>, Error> {
-    let S3Uri { bucket, key: prefix } = source;
-    // This attribute distinguishes archived objects that are restored from those that are not
-    // (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>).
-    let listing = deployed.s3.list_objects_v2().optional_object_attributes(OptionalObjectAttributes::RestoreStatus);
-    let mut pages = listing.bucket(bucket).prefix(prefix).into_paginator().send();
-    let mut videos = Vec::new();
-    while let Some(page) = pages.try_next().await.map_err(Error::s3("s3:ListBucket", bucket))? {
-        videos.extend(page.contents.unwrap_or_default().into_iter().filter_map(listed));
-    }
-    Ok(videos)
+/// A video as it is in the bucket now, with its version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CurrentVideo {
+    /// The video.
+    pub(super) listed: ListedVideo,
+    /// Its version, in a versioned bucket.
+    pub(super) version_id: Option<String>,
 }
 
-/// The video behind an object; `None` for an object with another suffix.
-fn listed(object: Object) -> Option<ListedVideo> {
+/// The position of a listing of versions: a key and one of its versions.
+type Marker = (Option<String>, Option<String>);
+
+/// The videos with the prefix of the source, a page of the listing at a time.
+///
+/// The versions are listed, because the idempotency key of a job contains the version. In a bucket without versions, the call
+/// lists the same objects as `ListObjectsV2`, with the version id `null`
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html>).
+pub(super) fn pages<'a>(
+    deployed: &'a Deployed,
+    source: &'a S3Uri,
+) -> impl Stream<Item = Result<Vec<CurrentVideo>, Error>> + 'a {
+    stream::try_unfold(Some(Marker::default()), async |position: Option<Marker>| {
+        let Some((key, version)) = position else { return Ok(None) };
+        let page = deployed
+            .s3
+            .list_object_versions()
+            .bucket(&source.bucket)
+            .prefix(&source.key)
+            .set_key_marker(key)
+            .set_version_id_marker(version)
+            // This attribute distinguishes archived objects that are restored from those that are not.
+            .optional_object_attributes(OptionalObjectAttributes::RestoreStatus)
+            .send()
+            .await
+            .map_err(Error::s3(LIST_VERSIONS, &source.bucket))?;
+        let next = match (page.is_truncated, page.next_key_marker) {
+            (Some(true), Some(key)) => Some((Some(key), page.next_version_id_marker)),
+            (Some(true), None) => return Err(Error::Incomplete { action: LIST_VERSIONS, missing: "NextKeyMarker" }),
+            _ => None,
+        };
+        let videos = page.versions.unwrap_or_default().into_iter().filter_map(current).collect();
+        Ok(Some((videos, next)))
+    })
+}
+
+/// The video behind a version; `None` for an earlier version, and for an object with another suffix.
+fn current(object: ObjectVersion) -> Option<CurrentVideo> {
     let bytes = object.size.and_then(|size| size.try_into().ok()).unwrap_or_default();
     let obstacle = Obstacle::of(&object, bytes);
     let key = object.key?;
     let lower = key.to_ascii_lowercase();
-    SUFFIXES.iter().any(|suffix| lower.ends_with(suffix)).then(|| ListedVideo {
-        key,
-        etag: object.e_tag.unwrap_or_default().trim_matches('"').to_owned(),
-        bytes,
-        duration: None,
-        obstacle,
+    let is_video = object.is_latest == Some(true) && SUFFIXES.iter().any(|suffix| lower.ends_with(suffix));
+    is_video.then(|| CurrentVideo {
+        listed: ListedVideo {
+            key,
+            etag: object.e_tag.unwrap_or_default().trim_matches('"').to_owned(),
+            bytes,
+            duration: None,
+            obstacle,
+        },
+        version_id: immutable_version(object.version_id),
     })
-}
-
-/// The videos without a complete result for their current content.
-pub(super) async fn without_result(
-    deployed: &Deployed,
-    source: &S3Uri,
-    results_bucket: &str,
-    videos: Vec<ListedVideo>,
-) -> Result<Vec<ListedVideo>, Error> {
-    // The folder of results for a very long key has a shortened name, so the prefix is shortened in the same way.
-    let manifests = manifests(deployed, results_bucket, folder(&source.key)).await?;
-    let manifests = &manifests;
-    let checked: Vec<_> = stream::iter(videos)
-        .map(|video| async move {
-            for key in manifests.get(&folder(&video.key)).into_iter().flatten() {
-                if is_result_of(deployed, results_bucket, key, &source.bucket, &video).await? {
-                    return Ok(None);
-                }
-            }
-            Ok::<_, Error>(Some(video))
-        })
-        .buffered(CONCURRENT_READS)
-        .try_collect()
-        .await?;
-    Ok(checked.into_iter().flatten().collect())
-}
-
-/// Whether the current content of a video has a complete result.
-pub(crate) async fn has_result(
-    deployed: &Deployed,
-    results_bucket: &str,
-    bucket: &str,
-    video: &ListedVideo,
-) -> Result<bool, Error> {
-    let manifests = manifests(deployed, results_bucket, folder(&video.key) + "/").await?;
-    for key in manifests.values().flatten() {
-        if is_result_of(deployed, results_bucket, key, bucket, video).await? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// The keys of the manifests in each folder of results with this prefix.
-async fn manifests(
-    deployed: &Deployed,
-    results_bucket: &str,
-    prefix: String,
-) -> Result<BTreeMap<String, Vec<String>>, Error> {
-    let mut pages = deployed.s3.list_objects_v2().bucket(results_bucket).prefix(prefix).into_paginator().send();
-    let mut manifests: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    while let Some(page) = pages.try_next().await.map_err(Error::aws("s3:ListBucket"))? {
-        for key in page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key) {
-            if let Some((folder, _idempotency_key)) =
-                key.strip_suffix(MANIFEST).and_then(|folder| folder.rsplit_once('/'))
-            {
-                manifests.entry(folder.to_owned()).or_default().push(key);
-            }
-        }
-    }
-    Ok(manifests)
-}
-
-/// The folder for the results of a video, without the `/` at its end.
-fn folder(key: &str) -> String {
-    let mut folder = layout::results_of_video(key);
-    folder.pop();
-    folder
-}
-
-async fn is_result_of(
-    deployed: &Deployed,
-    results_bucket: &str,
-    manifest: &str,
-    bucket: &str,
-    video: &ListedVideo,
-) -> Result<bool, Error> {
-    let object = deployed.s3.get_object().bucket(results_bucket).key(manifest).send().await;
-    let body = object.map_err(Error::aws("s3:GetObject"))?.body.collect().await;
-    let body = body.map_err(|error| Error::Call { action: "s3:GetObject", source: error.into() })?;
-    // An invalid manifest is not counted as a result.
-    let Ok(Manifest { video: analysed, .. }) = serde_json::from_slice(&body.to_vec()) else { return Ok(false) };
-    Ok(analysed.bucket == bucket
-        && (&analysed.key, &analysed.etag, analysed.bytes) == (&video.key, &video.etag, video.bytes))
 }
 
 /// The names, without the id of the backfill, of the running executions that an earlier backfill, or a replay of its failed
@@ -223,18 +175,12 @@ pub(super) async fn with_durations(
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_s3::{primitives::DateTime, types::RestoreStatus};
+    use aws_sdk_s3::{
+        primitives::DateTime,
+        types::{RestoreStatus, builders::ObjectVersionBuilder},
+    };
 
     use super::*;
-
-    #[test]
-    fn results_are_in_the_folder_of_their_video() {
-        for key in ["holiday.mp4", "a b/c.mp4", &"k/".repeat(512)] {
-            let manifest = layout::result(key, "idempotency_key") + layout::MANIFEST;
-            let (result_folder, idempotency_key) = manifest.strip_suffix(MANIFEST).unwrap().rsplit_once('/').unwrap();
-            assert_eq!((result_folder, idempotency_key), (folder(key).as_str(), "idempotency_key"));
-        }
-    }
 
     #[test]
     fn different_content_has_a_different_name() {
@@ -250,26 +196,37 @@ mod tests {
         }
     }
 
+    fn version(bytes: i64) -> ObjectVersionBuilder {
+        ObjectVersion::builder().key("in/a.MOV").size(bytes).e_tag("\"e\"").is_latest(true).version_id("v1")
+    }
+
     #[test]
     fn an_object_that_cannot_be_analysed_is_listed_with_its_obstacle() {
-        let object = |bytes: i64| Object::builder().key("in/a.MOV").size(bytes).e_tag("\"e\"");
         let restored = RestoreStatus::builder().restore_expiry_date(DateTime::from_secs(1_900_000_000)).build();
         let restoring = RestoreStatus::builder().is_restore_in_progress(true).build();
         for (object, obstacle) in [
-            (object(7), None),
-            (object(0), Some(Obstacle::Empty)),
-            (object(10_737_418_240), None),
-            (object(10_737_418_241), Some(Obstacle::TooLarge)),
-            (object(7).storage_class(ObjectStorageClass::StandardIa), None),
-            (object(7).storage_class(ObjectStorageClass::GlacierIr), None),
-            (object(7).storage_class(ObjectStorageClass::Glacier), Some(Obstacle::Archived)),
-            (object(7).storage_class(ObjectStorageClass::DeepArchive), Some(Obstacle::Archived)),
-            (object(7).storage_class(ObjectStorageClass::Glacier).restore_status(restoring), Some(Obstacle::Archived)),
-            (object(7).storage_class(ObjectStorageClass::Glacier).restore_status(restored), None),
+            (version(7), None),
+            (version(0), Some(Obstacle::Empty)),
+            (version(10_737_418_240), None),
+            (version(10_737_418_241), Some(Obstacle::TooLarge)),
+            (version(7).storage_class("STANDARD".into()), None),
+            (version(7).storage_class("GLACIER_IR".into()), None),
+            (version(7).storage_class("GLACIER".into()), Some(Obstacle::Archived)),
+            (version(7).storage_class("DEEP_ARCHIVE".into()), Some(Obstacle::Archived)),
+            (version(7).storage_class("GLACIER".into()).restore_status(restoring), Some(Obstacle::Archived)),
+            (version(7).storage_class("GLACIER".into()).restore_status(restored), None),
         ] {
             let object = object.build();
-            assert_eq!(listed(object.clone()).unwrap().obstacle, obstacle, "{object:?}");
+            assert_eq!(current(object.clone()).unwrap().listed.obstacle, obstacle, "{object:?}");
         }
-        assert_eq!(listed(Object::builder().key("notes.txt").build()), None);
+    }
+
+    #[test]
+    fn only_the_current_versions_of_videos_are_listed() {
+        let version_of = |object: ObjectVersionBuilder| current(object.build()).map(|video| video.version_id);
+        assert_eq!(version_of(version(7)), Some(Some("v1".to_owned())));
+        assert_eq!(version_of(version(7).version_id("null")), Some(None));
+        assert_eq!(version_of(version(7).is_latest(false)), None);
+        assert_eq!(version_of(version(7).key("notes.txt")), None);
     }
 }

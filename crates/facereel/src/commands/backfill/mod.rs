@@ -5,21 +5,27 @@
 
 mod listing;
 mod report;
-
-use std::collections::BTreeMap;
+mod results;
+mod survey;
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_sfn::types::ExecutionStatus;
-use serde_json::{Value, json};
+use lambdas::layout;
+use serde::{Serialize, Serializer as _};
+use serde_json::json;
 
-pub(crate) use listing::has_result;
 pub use listing::{ListedVideo, Obstacle};
 pub use report::{BackfillDocument, BackfillOutcome, BackfillReport};
+pub(crate) use results::has_result;
 
 use crate::deployed::{Deployed, Error, S3Uri};
-use crate::terminal::Answer;
+use crate::terminal::{
+    Answer, Stop,
+    exit::{ExitStatus, FAILURE, INTERRUPTED},
+};
 use local_stack::Progress;
 use report::Findings;
+use survey::{Found, Survey};
 
 /// The number of concurrent executions: the default quota of 20 jobs, and some more whose pages are being fetched, so that
 /// all job slots are used.
@@ -62,13 +68,25 @@ pub enum BackfillError {
     /// The stack was deployed by a version without the state machine `backfill`.
     #[error("there is no state machine {0}; create it with `terraform apply`")]
     NotDeployed(String),
+    /// The user has stopped the command.
+    #[error("stopped; nothing was started")]
+    Stopped,
     /// A call to AWS failed.
     #[error(transparent)]
     Aws(#[from] Error),
 }
 
+impl BackfillError {
+    /// The exit status of the command.
+    #[must_use]
+    pub fn exit_status(&self) -> ExitStatus {
+        if matches!(self, Self::Stopped) { INTERRUPTED } else { FAILURE }
+    }
+}
+
 impl Backfill {
-    /// Finds the due videos and starts their analysis. `ask` is called before anything is billed.
+    /// Finds the due videos and starts their analysis. `ask` is called before anything is billed. When `stop` resolves before the
+    /// start, nothing is started and nothing is stored; a start in progress is completed and reported.
     ///
     /// # Errors
     /// [`BackfillError`]; then nothing was started.
@@ -77,26 +95,44 @@ impl Backfill {
         deployed: &Deployed,
         progress: &dyn Progress,
         ask: impl AsyncFnOnce(&str) -> Answer,
+        stop: Stop,
     ) -> Result<BackfillReport, BackfillError> {
+        let (mut report, results_bucket) = tokio::select! {
+            found = self.find(deployed, progress) => found?,
+            () = stop.clone() => return Err(BackfillError::Stopped),
+        };
+        report.outcome = if report.due.is_empty() {
+            BackfillOutcome::NothingDue
+        } else if self.dry_run {
+            BackfillOutcome::WouldStart
+        } else {
+            let answer = tokio::select! {
+                answer = self.consent(&report, ask) => answer,
+                () = stop => return Err(BackfillError::Stopped),
+            };
+            match answer {
+                Answer::Yes => self.start(deployed, &results_bucket, &report, progress).await?,
+                answer => BackfillOutcome::NotBilled { asked: answer == Answer::No },
+            }
+        };
+        Ok(report)
+    }
+
+    /// Finds the due videos and reads their length. Returns the report, before anything is done about them, and the results
+    /// bucket.
+    async fn find(
+        &self,
+        deployed: &Deployed,
+        progress: &dyn Progress,
+    ) -> Result<(BackfillReport, String), BackfillError> {
         progress.step("Looking for videos without a result");
         refuse_second_backfill(deployed).await?;
-        let results_bucket = deployed.results_bucket().await?;
-        let listed = listing::videos(deployed, &self.source).await?;
-        let videos = listed.len();
-        let mut due = listing::without_result(deployed, &self.source, &results_bucket, listed).await?;
-        let complete = videos - due.len();
-        let mut left_out = BTreeMap::new();
-        due.retain(|video| {
-            if let Some(obstacle) = video.obstacle {
-                *left_out.entry(obstacle).or_default() += 1;
-            }
-            video.obstacle.is_none()
-        });
-        let suitable = due.len();
-        let names = listing::running(deployed).await?;
-        due.retain(|video| !names.contains(&video.name(&self.source.bucket)));
-        let running = suitable - due.len();
-        due.truncate(self.limit.unwrap_or(usize::MAX));
+        let config = deployed.start_detection().await?;
+        // Read before the results: an execution that ends meanwhile is running or has a result, and so is not due.
+        let running = listing::running(deployed).await?;
+        let survey = Survey { deployed, source: &self.source, config: &config, running: &running };
+        let Found { videos, complete, running, left_out, mut due } =
+            survey.run(self.limit.unwrap_or(usize::MAX), progress).await?;
         if !due.is_empty() {
             progress.step("Reading the length of the videos");
             let total = due.len();
@@ -104,52 +140,29 @@ impl Backfill {
             let done = |count| progress.ratio(count as f32 / total as f32);
             due = listing::with_durations(deployed, &self.source.bucket, due, done).await;
         }
-        let mut report = BackfillReport {
-            source: self.source.clone(),
-            videos,
-            complete,
-            running,
-            left_out,
-            due,
-            outcome: BackfillOutcome::WouldStart,
-            state_machine: deployed.state_machine.clone(),
-        };
-        report.outcome = self.start(deployed, &results_bucket, &report, progress, ask).await?;
-        Ok(report)
+        let (source, state_machine) = (self.source.clone(), deployed.state_machine.clone());
+        let outcome = BackfillOutcome::WouldStart;
+        let report = BackfillReport { source, videos, complete, running, left_out, due, outcome, state_machine };
+        Ok((report, config.results_bucket))
     }
 
+    /// Asks whether the analyses may be billed.
+    async fn consent(&self, report: &BackfillReport, ask: impl AsyncFnOnce(&str) -> Answer) -> Answer {
+        if self.yes { Answer::Yes } else { ask(&format!("{}\nAnalyse them?", Findings(report))).await }
+    }
+
+    /// Stores the list of the due videos and starts the state machine that processes it.
     async fn start(
         &self,
         deployed: &Deployed,
         results_bucket: &str,
         report: &BackfillReport,
         progress: &dyn Progress,
-        ask: impl AsyncFnOnce(&str) -> Answer,
     ) -> Result<BackfillOutcome, BackfillError> {
-        if report.due.is_empty() {
-            return Ok(BackfillOutcome::NothingDue);
-        }
-        if self.dry_run {
-            return Ok(BackfillOutcome::WouldStart);
-        }
-        if !self.yes {
-            match ask(&format!("{}\nAnalyse them?", Findings(report))).await {
-                Answer::Yes => {}
-                answer => return Ok(BackfillOutcome::NotBilled { asked: answer == Answer::No }),
-            }
-        }
         progress.step("Starting");
         let id = seconds_since_1970();
-        let list = format!("backfill/{id}/videos.json");
-        let videos: Vec<Value> = report
-            .due
-            .iter()
-            .map(|video| {
-                let bucket = &self.source.bucket;
-                json!({ "bucket": bucket, "key": video.key, "name": format!("{}-{id}", video.name(bucket)) })
-            })
-            .collect();
-        let body = ByteStream::from(Value::from(videos).to_string().into_bytes());
+        let list = format!("{}{id}/videos.json", layout::BACKFILL);
+        let body = ByteStream::from(listed(&report.due, &self.source.bucket, id));
         let put =
             deployed.s3.put_object().bucket(results_bucket).key(&list).content_type("application/json").body(body);
         put.send().await.map_err(Error::aws("s3:PutObject"))?;
@@ -163,6 +176,30 @@ impl Backfill {
             .await;
         Ok(BackfillOutcome::Started { arn: started.map_err(Error::aws("states:StartExecution"))?.execution_arn })
     }
+}
+
+/// An item of the list that the state machine `backfill` reads.
+#[derive(Debug, Serialize)]
+struct Item<'a> {
+    bucket: &'a str,
+    key: &'a str,
+    /// The name of the execution.
+    name: String,
+}
+
+/// The list of videos for the state machine `backfill`: a JSON array.
+///
+/// Step Functions reads items of up to 256 KiB from a file of up to 10 GB
+/// (<https://docs.aws.amazon.com/step-functions/latest/dg/input-output-itemreader.html>), and one `PutObject` writes up to 5 GB
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>). A million videos are about 150 MB.
+fn listed(videos: &[ListedVideo], bucket: &str, id: u64) -> Vec<u8> {
+    let mut list = Vec::new();
+    let items = videos.iter().map(|video| {
+        let name = format!("{}-{id}", video.name(bucket));
+        Item { bucket, key: &video.key, name }
+    });
+    serde_json::Serializer::new(&mut list).collect_seq(items).expect("strings are written to memory");
+    list
 }
 
 /// Seconds since 1970, which make the names of a backfill unique.
