@@ -7,4 +7,5 @@ mod dead_letters;
 mod replay;
 mod status;
 mod step_functions;
+mod upload;
 mod verify;

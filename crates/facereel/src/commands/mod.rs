@@ -8,5 +8,6 @@ pub mod man;
 pub mod replay;
 pub mod run;
 pub mod status;
+pub mod upload;
 pub mod verify;
 pub mod view;
