@@ -4,6 +4,7 @@ mod aws_like;
 mod backfill;
 mod bad_day;
 mod dead_letters;
+mod logs;
 mod replay;
 mod status;
 mod step_functions;

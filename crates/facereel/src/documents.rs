@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::commands::{
-    backfill::BackfillDocument, dead_letters::DeadLetterDocument, replay::ReplayDocument,
+    backfill::BackfillDocument, dead_letters::DeadLetterDocument, logs::LogsDocument, replay::ReplayDocument,
     run::RunDocument, status::StatusDocument, upload::UploadDocument, verify::VerifyReport,
 };
 
@@ -16,6 +16,7 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ("run-report", schema_for!(RunDocument)),
         ("upload-report", schema_for!(UploadDocument)),
         ("backfill-report", schema_for!(BackfillDocument)),
+        ("logs-report", schema_for!(LogsDocument)),
         ("verify-report", schema_for!(VerifyReport)),
         ("status-report", schema_for!(StatusDocument)),
         ("replay-report", schema_for!(ReplayDocument)),

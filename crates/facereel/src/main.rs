@@ -10,6 +10,7 @@ use facereel::commands::{
     backfill::{Backfill, BackfillError},
     completions::Completions,
     dead_letters,
+    logs::{Logs, LogsError},
     man::Man,
     replay::Replay,
     run::{Run, RunError},
@@ -60,6 +61,8 @@ enum Command {
     Backfill(OnAws<Backfill>),
     /// Show which executions run, wait for a job slot or failed, and how many events are undelivered.
     Status(OnAws<Status>),
+    /// Show what the functions have logged about one video.
+    Logs(OnAws<Logs>),
     /// Check that a deployed stack works, with a video whose faces are known, for about two cents.
     Verify(OnAws<Verify>),
     View(View),
@@ -137,6 +140,13 @@ impl Command {
             Self::Status(OnAws { target, format, command }) => {
                 let status = async { command.run(&target.connect().await?, terminal).await };
                 interruptible(terminal, format, status, |_: &Error| FAILURE).await
+            }
+            Self::Logs(OnAws { target, command, .. }) if command.follows() => {
+                until_stopped(async { command.run_and_follow(&target.connect().await?).await }).await
+            }
+            Self::Logs(OnAws { target, format, command }) => {
+                let logs = async { command.run(&target.connect().await?, terminal).await };
+                interruptible(terminal, format, logs, |_: &LogsError| FAILURE).await
             }
             Self::Verify(OnAws { target, format, command }) => {
                 // The first signal ends the checks, and everything that they have made is removed.

@@ -4,6 +4,7 @@ pub mod backfill;
 pub mod completions;
 pub mod consent;
 pub mod dead_letters;
+pub mod logs;
 pub mod man;
 pub mod replay;
 pub mod run;
