@@ -15,6 +15,7 @@ use facereel::commands::{
     replay::Replay,
     run::{Run, RunError},
     status::Status,
+    up::Up,
     upload::{Phase, Upload, UploadError},
     verify::{Verify, VerifyError},
     view::View,
@@ -54,6 +55,7 @@ impl Cli {
 enum Command {
     /// Find the faces in one video with the whole workflow on this machine, without an AWS account or Docker.
     Run(WithFormat<Run>),
+    Up(Up),
     /// Upload videos to the stack's upload bucket. An interrupted upload continues where it was stopped.
     Upload(OnAws<Upload>),
     Replay(ReplayCommand),
@@ -129,6 +131,7 @@ impl Command {
     async fn run(self, terminal: &Terminal) -> ExitStatus {
         match self {
             Self::Run(WithFormat { format, command }) => run_and_view(&command, format, terminal).await,
+            Self::Up(up) => until_stopped(up.run(terminal)).await,
             Self::Upload(upload) => upload_and_view(upload, terminal).await,
             Self::Replay(replay) => replay.run(terminal).await,
             Self::Backfill(OnAws { target, format, command }) => {
