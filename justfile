@@ -12,6 +12,7 @@ unit:
 # The workflow and the commands, end to end on the local emulator (1 min 45 s)
 e2e:
     cargo test --locked -p local-stack --test emulator
+    cargo test --locked -p facereel --test local
     cargo test --locked -p tests --test workflow --test operations
 
 # The workflow in virtual time, with the fixed seeds (2 min 20 s)

@@ -10,10 +10,13 @@ use facereel::commands::{
     backfill::{Backfill, BackfillError},
     completions::Completions,
     dead_letters,
+    logs::{Logs, LogsError},
     man::Man,
     replay::Replay,
     run::{Run, RunError},
     status::Status,
+    up::Up,
+    upload::{Phase, Upload, UploadError},
     verify::{Verify, VerifyError},
     view::View,
 };
@@ -21,7 +24,7 @@ use facereel::deployed::{Error, Target};
 use facereel::terminal::{
     Terminal, Verbosity,
     exit::{ExitStatus, FAILURE, Format, SUCCESS, finish, finish_with_text, interruptible, until_stopped},
-    print_error, set_verbosity, stop_on_signal,
+    note, print_error, set_verbosity, stop_on_signal,
 };
 
 /// Finds the faces in every video that is uploaded to an S3 bucket.
@@ -52,11 +55,16 @@ impl Cli {
 enum Command {
     /// Find the faces in one video with the whole workflow on this machine, without an AWS account or Docker.
     Run(WithFormat<Run>),
+    Up(Up),
+    /// Upload videos to the stack's upload bucket. An interrupted upload continues where it was stopped.
+    Upload(OnAws<Upload>),
     Replay(ReplayCommand),
     /// Analyse the videos of a bucket that have no complete result yet.
     Backfill(OnAws<Backfill>),
     /// Show which executions run, wait for a job slot or failed, and how many events are undelivered.
     Status(OnAws<Status>),
+    /// Show what the functions have logged about one video.
+    Logs(OnAws<Logs>),
     /// Check that a deployed stack works, with a video whose faces are known, for about two cents.
     Verify(OnAws<Verify>),
     View(View),
@@ -123,6 +131,8 @@ impl Command {
     async fn run(self, terminal: &Terminal) -> ExitStatus {
         match self {
             Self::Run(WithFormat { format, command }) => run_and_view(&command, format, terminal).await,
+            Self::Up(up) => until_stopped(up.run(terminal)).await,
+            Self::Upload(upload) => upload_and_view(upload, terminal).await,
             Self::Replay(replay) => replay.run(terminal).await,
             Self::Backfill(OnAws { target, format, command }) => {
                 let ask = async |question: &str| terminal.ask(question).await;
@@ -133,6 +143,13 @@ impl Command {
             Self::Status(OnAws { target, format, command }) => {
                 let status = async { command.run(&target.connect().await?, terminal).await };
                 interruptible(terminal, format, status, |_: &Error| FAILURE).await
+            }
+            Self::Logs(OnAws { target, command, .. }) if command.follows() => {
+                until_stopped(async { command.run_and_follow(&target.connect().await?).await }).await
+            }
+            Self::Logs(OnAws { target, format, command }) => {
+                let logs = async { command.run(&target.connect().await?, terminal).await };
+                interruptible(terminal, format, logs, |_: &LogsError| FAILURE).await
             }
             Self::Verify(OnAws { target, format, command }) => {
                 // The first signal ends the checks, and everything that they have made is removed.
@@ -179,6 +196,26 @@ async fn run_and_view(run: &Run, format: Format, terminal: &Terminal) -> ExitSta
         Ok(report)
     };
     let status = interruptible(terminal, format, work, RunError::exit_status).await;
+    match view {
+        Some(view) => until_stopped(view.run()).await,
+        None => status,
+    }
+}
+
+/// Uploads videos and, with `--open`, shows the result. If a signal ends it, a note says what continues without it.
+async fn upload_and_view(upload: OnAws<Upload>, terminal: &Terminal) -> ExitStatus {
+    let OnAws { target, format, command } = upload;
+    let (mut view, phase) = (None, Phase::default());
+    let work = async {
+        let deployed = target.connect().await?;
+        let report = command.run(&deployed, terminal, &phase).await?;
+        view = command.view(&report, target.account(&deployed));
+        Ok(report)
+    };
+    let status = interruptible(terminal, format, work, UploadError::exit_status).await;
+    if let Some(hint) = phase.hint().filter(|_| status > 128) {
+        note(hint);
+    }
     match view {
         Some(view) => until_stopped(view.run()).await,
         None => status,

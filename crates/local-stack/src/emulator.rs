@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Read, Seek, SeekFrom},
+    net::{Ipv4Addr, TcpListener},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -29,7 +30,10 @@ const LAUNCHER: &str = include_str!("launcher.py");
 const PASSED_ON: [&str; 6] = ["PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "RUST_LOG", "RUST_BACKTRACE"];
 
 /// The Region of everything that is deployed on the emulator.
-pub(super) const REGION: &str = "us-east-1";
+pub const REGION: &str = "us-east-1";
+
+/// The id and the secret of the access key for the emulator. AWS accepts neither.
+pub const ACCESS_KEY: &str = "test";
 
 /// How long the emulator may take to answer. On an idle machine it takes half a second.
 const START_LIMIT: Duration = Duration::from_mins(1);
@@ -48,7 +52,16 @@ impl Emulator {
     /// # Errors
     /// [`Error::EmulatorDidNotStart`], with the path and the end of the emulator's log; [`Error::File`].
     pub async fn start(dependencies: &Dependencies) -> Result<Self, Error> {
-        let (mut process, stdout) = EmulatorProcess::spawn(dependencies)?;
+        Self::start_at(dependencies, 0).await
+    }
+
+    /// Starts an emulator on this port of 127.0.0.1, or on any free one if it is 0, and waits until it answers.
+    ///
+    /// # Errors
+    /// [`Error::Port`], if the port is in use; else as [`start`](Self::start).
+    pub async fn start_at(dependencies: &Dependencies, port: u16) -> Result<Self, Error> {
+        Self::check_port(port)?;
+        let (mut process, stdout) = EmulatorProcess::spawn(dependencies, port)?;
         let first_line = spawn_blocking(move || {
             let mut line = String::new();
             BufReader::new(stdout).read_line(&mut line).map(|_| line.trim_end().to_owned())
@@ -72,6 +85,15 @@ impl Emulator {
         process.keep_dir();
         let log = process.log();
         Err(Error::EmulatorDidNotStart { why, log_end: log_end(&log), log })
+    }
+
+    /// Opens and closes the port. The error of the emulator's process would be in its log only.
+    ///
+    /// # Errors
+    /// [`Error::Port`], if it is in use.
+    pub fn check_port(port: u16) -> Result<(), Error> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+        listener.map(drop).map_err(|source| Error::Port { port, source })
     }
 
     /// The URL of its endpoint, such as `http://127.0.0.1:40123`.
@@ -114,7 +136,7 @@ struct EmulatorProcess {
 }
 
 impl EmulatorProcess {
-    fn spawn(dependencies: &Dependencies) -> Result<(Self, impl Read + Send + 'static), Error> {
+    fn spawn(dependencies: &Dependencies, port: u16) -> Result<(Self, impl Read + Send + 'static), Error> {
         let runs = dependencies.dir().join("runs");
         fs::create_dir_all(&runs).map_err(Error::file("create", &runs))?;
         let dir =
@@ -126,12 +148,12 @@ impl EmulatorProcess {
 
         let python = dependencies.python();
         let mut child = Command::new(&python)
-            .args(["-c", LAUNCHER])
+            .args(["-c", LAUNCHER, &port.to_string()])
             .env_clear()
             .envs(PASSED_ON.into_iter().filter_map(|name| std::env::var_os(name).map(|value| (name, value))))
             .envs([
-                ("AWS_ACCESS_KEY_ID", "test"),
-                ("AWS_SECRET_ACCESS_KEY", "test"),
+                ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+                ("AWS_SECRET_ACCESS_KEY", ACCESS_KEY),
                 ("AWS_DEFAULT_REGION", REGION),
                 ("MINISTACK_REGION", REGION),
                 ("PYTHONUNBUFFERED", "1"),
@@ -218,7 +240,7 @@ async fn healthy(url: &str) -> std::io::Result<()> {
 }
 
 fn sdk_config(url: &str) -> SdkConfig {
-    let credentials = Credentials::new("test", "test", None, None, "facereel");
+    let credentials = Credentials::new(ACCESS_KEY, ACCESS_KEY, None, None, "facereel");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::from_static(REGION))

@@ -78,6 +78,14 @@ pub enum Error {
         /// The last lines of the log.
         log_end: String,
     },
+    /// The port of the emulator cannot be opened.
+    #[error("cannot listen on 127.0.0.1:{port}: {source}; choose another --port, or omit it for a free one")]
+    Port {
+        /// The requested port.
+        port: u16,
+        /// The error of the operating system.
+        source: io::Error,
+    },
     /// The Rekognition stand-in could not start.
     #[error("the Rekognition stand-in did not start: {0}")]
     Rekognition(#[from] rekognition_local::StartError),

@@ -1,6 +1,7 @@
 //! The executions of the state machine: start, wait, read their state and history.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -118,6 +119,32 @@ impl Executions {
             }
         }
         Ok(found)
+    }
+
+    /// The ARNs of the executions that are not in `known`, the oldest first. The cost does not grow with the number of known ones.
+    ///
+    /// # Errors
+    /// [`Error::Aws`].
+    pub async fn started_since(&self, known: &HashSet<String>) -> Result<Vec<String>, Error> {
+        // The latest start comes first. Executions that start at the same time may be listed in any order, so a known one is
+        // not the end yet.
+        const KNOWN_IN_SEQUENCE: usize = 100;
+        let listing = self.sfn.list_executions().state_machine_arn(&self.state_machine_arn).max_results(200);
+        let mut executions = listing.into_paginator().items().send();
+        let (mut started, mut in_sequence) = (Vec::new(), 0);
+        while let Some(execution) = executions.try_next().await.map_err(Error::aws("states:ListExecutions"))? {
+            if known.contains(&execution.execution_arn) {
+                in_sequence += 1;
+                if in_sequence == KNOWN_IN_SEQUENCE {
+                    break;
+                }
+            } else {
+                in_sequence = 0;
+                started.push(execution.execution_arn);
+            }
+        }
+        started.reverse();
+        Ok(started)
     }
 
     /// The current state of an execution.

@@ -1,4 +1,6 @@
-"""Serves the emulator on a free loopback port, and ends with the process that started it (the parent).
+"""Serves the emulator on a loopback port, and ends with the process that started it (the parent).
+
+The argument is the port; 0 means any free one.
 
 This process is the leader of a new process group. Only the parent holds the other end of the pipe that is its standard
 input. An end of file means that the parent has ended, for any reason: then the whole group, which is this process and
@@ -30,7 +32,7 @@ def watch_parent():
 threading.Thread(target=watch_parent, daemon=True).start()
 
 # The socket is bound here and passed to the server, so that no other process can take the port in between.
-listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=1024)
 url = f"http://127.0.0.1:{listener.getsockname()[1]}"
 os.environ["GATEWAY_PORT"] = str(listener.getsockname()[1])
 os.environ["AWS_ENDPOINT_URL"] = url

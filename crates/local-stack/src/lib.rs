@@ -29,7 +29,7 @@ mod stack;
 mod workflow;
 
 pub use dependencies::Dependencies;
-pub use emulator::Emulator;
+pub use emulator::{ACCESS_KEY, Emulator, REGION};
 pub use error::Error;
 pub use executions::{Execution, Executions};
 pub use installation::{Installation, workspace};

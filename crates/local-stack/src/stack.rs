@@ -5,12 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aws_sdk_eventbridge::types::Target;
+use aws_sdk_eventbridge::types::{DeadLetterConfig, Target};
 use aws_sdk_lambda::{
     primitives::Blob,
     types::{Environment, FunctionCode, Runtime},
 };
 use aws_sdk_s3::types::{EventBridgeConfiguration, NotificationConfiguration};
+use aws_sdk_sqs::types::QueueAttributeName;
 use futures_util::future::try_join_all;
 use lambdas::{functions::Function, job::FaceAttributes};
 use serde_json::json;
@@ -69,7 +70,11 @@ impl Stack {
         let deployment = Deployment::new(emulator);
         let (upload_bucket, results_bucket) =
             tokio::try_join!(deployment.bucket("facereel-uploads"), deployment.bucket("facereel-results"))?;
-        let topic_arn = deployment.topic("facereel-completions").await?;
+        let (topic_arn, undelivered_uploads, _) = tokio::try_join!(
+            deployment.topic("facereel-completions"),
+            deployment.queue("facereel-undelivered-uploads"),
+            deployment.queue("facereel-undelivered-completions"),
+        )?;
 
         let environment: HashMap<_, _> = [
             ("RESULTS_BUCKET", results_bucket.as_str()),
@@ -78,6 +83,9 @@ impl Stack {
             ("FACE_ATTRIBUTES", options.attributes.as_str()),
             ("AWS_ENDPOINT_URL", emulator.url()),
             ("AWS_ENDPOINT_URL_REKOGNITION", &options.rekognition_url),
+            // Lambda sets it for the log format of the deployment
+            // (https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-logformat.html); the emulator does not.
+            ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
@@ -92,7 +100,7 @@ impl Stack {
 
         let state_machine_arn =
             deployment.state_machine("facereel-analyze-video", &definition(&options.definition, &functions)?).await?;
-        deployment.start_on_upload(&upload_bucket, &state_machine_arn).await?;
+        deployment.start_on_upload(&upload_bucket, &state_machine_arn, &undelivered_uploads).await?;
         Ok(Self { upload_bucket, results_bucket, topic_arn, state_machine_arn })
     }
 }
@@ -111,6 +119,7 @@ struct Deployment {
     sns: aws_sdk_sns::Client,
     lambda: aws_sdk_lambda::Client,
     sfn: aws_sdk_sfn::Client,
+    sqs: aws_sdk_sqs::Client,
     eventbridge: aws_sdk_eventbridge::Client,
 }
 
@@ -121,6 +130,7 @@ impl Deployment {
             sns: aws_sdk_sns::Client::new(emulator.aws()),
             lambda: aws_sdk_lambda::Client::new(emulator.aws()),
             sfn: aws_sdk_sfn::Client::new(emulator.aws()),
+            sqs: aws_sdk_sqs::Client::new(emulator.aws()),
             eventbridge: aws_sdk_eventbridge::Client::new(emulator.aws()),
         }
     }
@@ -139,6 +149,18 @@ impl Deployment {
     async fn topic(&self, name: &str) -> Result<String, Error> {
         let topic = self.sns.create_topic().name(name).send().await.map_err(Error::aws("sns:CreateTopic"))?;
         topic.topic_arn.ok_or(Error::Incomplete { call: "sns:CreateTopic", missing: "TopicArn" })
+    }
+
+    /// Creates a queue and returns its ARN.
+    async fn queue(&self, name: &str) -> Result<String, Error> {
+        const CALL: &str = "sqs:CreateQueue";
+        let queue = self.sqs.create_queue().queue_name(name).send().await.map_err(Error::aws(CALL))?;
+        let url = queue.queue_url.ok_or(Error::Incomplete { call: CALL, missing: "QueueUrl" })?;
+        let request = self.sqs.get_queue_attributes().queue_url(url).attribute_names(QueueAttributeName::QueueArn);
+        let attributes = request.send().await.map_err(Error::aws("sqs:GetQueueAttributes"))?.attributes;
+        attributes
+            .and_then(|mut attributes| attributes.remove(&QueueAttributeName::QueueArn))
+            .ok_or(Error::Incomplete { call: "sqs:GetQueueAttributes", missing: "QueueArn" })
     }
 
     async fn function(
@@ -205,7 +227,7 @@ impl Deployment {
 
     /// Starts an execution for every upload of an .mp4 or .mov that is not empty, of any upload type, with the whole event as
     /// its input.
-    async fn start_on_upload(&self, bucket: &str, state_machine_arn: &str) -> Result<(), Error> {
+    async fn start_on_upload(&self, bucket: &str, state_machine_arn: &str, undelivered_arn: &str) -> Result<(), Error> {
         const RULE: &str = "facereel-uploads";
         let pattern = json!({
             "source": ["aws.s3"],
@@ -232,6 +254,7 @@ impl Deployment {
             .id("analyze-video")
             .arn(state_machine_arn)
             .role_arn(ROLE)
+            .dead_letter_config(DeadLetterConfig::builder().arn(undelivered_arn).build())
             .build()
             .map_err(Error::aws("events:PutTargets"))?;
         self.eventbridge

@@ -29,13 +29,22 @@ pub struct WorkflowOptions {
     pub max_jobs: usize,
     /// The file with the definition of the state machine. `None` means the one of this repository.
     pub definition: Option<PathBuf>,
+    /// The port of the emulator on 127.0.0.1. 0 means any free one.
+    pub port: u16,
 }
 
 impl WorkflowOptions {
     /// The values of AWS: 1000 faces a page, 20 concurrent jobs.
     #[must_use]
     pub fn new(detector: Arc<dyn Detector>) -> Self {
-        Self { detector, attributes: FaceAttributes::default(), page_limit: 1000, max_jobs: 20, definition: None }
+        Self {
+            detector,
+            attributes: FaceAttributes::default(),
+            page_limit: 1000,
+            max_jobs: 20,
+            definition: None,
+            port: 0,
+        }
     }
 }
 
@@ -66,7 +75,7 @@ impl Workflow {
         packages: &LambdaPackages,
         options: WorkflowOptions,
     ) -> Result<Self, Error> {
-        let emulator = Emulator::start(dependencies).await?;
+        let emulator = Emulator::start_at(dependencies, options.port).await?;
         let mut config = Config::new(emulator.url(), options.detector);
         config.page_limit = options.page_limit;
         config.max_jobs = options.max_jobs;

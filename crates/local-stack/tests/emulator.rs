@@ -91,6 +91,19 @@ async fn all_processes_end_when_the_emulator_is_dropped() {
     assert!(!log.exists(), "{} was not removed", log.display());
 }
 
+#[tokio::test]
+async fn the_emulator_listens_on_the_chosen_port_of_loopback_only_if_it_is_free() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let dependencies = dependencies().await;
+    let error = Emulator::start_at(&dependencies, port).await.unwrap_err().to_string();
+    assert!(error.starts_with(&format!("cannot listen on 127.0.0.1:{port}: ")) && error.contains("--port"), "{error}");
+
+    drop(taken);
+    let emulator = Emulator::start_at(&dependencies, port).await.unwrap();
+    assert_eq!(emulator.url(), format!("http://127.0.0.1:{port}"));
+}
+
 /// Not a test: the process that the next test kills.
 #[tokio::test]
 #[ignore = "holds an emulator until it is killed"]

@@ -134,6 +134,15 @@ impl Target {
     }
 }
 
+impl Target {
+    /// The account and the Region of the stack that was found, for a command that needs no stack.
+    #[must_use]
+    pub fn account(&self, deployed: &Deployed) -> Account {
+        let region = self.account.region.clone().or_else(|| Some(deployed.state_machine.region().to_owned()));
+        Account { profile: self.account.profile.clone(), region }
+    }
+}
+
 /// The only facereel state machine of the Region.
 async fn only_state_machine(sfn: &aws_sdk_sfn::Client, region: String) -> Result<StateMachineArn, Error> {
     let mut found: Vec<StateMachineArn> = Vec::new();

@@ -7,12 +7,10 @@ mod report;
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use face_detection::CenterFace;
 use lambdas::{job::FaceAttributes, layout::MANIFEST};
 use output::{HISTORY, OutputDir, VideoIdentity};
 use rekognition_local::JobStatus;
@@ -24,11 +22,9 @@ use tokio::time::{Instant, sleep};
 pub use error::{ExecutionFailure, RunError};
 pub use report::{RunDocument, RunReport};
 
-use crate::commands::view::View;
+use crate::commands::{local, view::View};
 use crate::terminal::{Terminal, note, text::counted};
-use local_stack::{
-    Dependencies, Error, Execution, Installation, LambdaPackages, Objects, Progress, Workflow, WorkflowOptions,
-};
+use local_stack::{Error, Execution, Installation, Objects, Progress, Workflow};
 use report::view_command;
 
 /// Up to this size of a video, the whole workflow uses less than 2 GB of memory (measured: 0.5 GB and 3.3 times the size of
@@ -124,17 +120,7 @@ impl Run {
                 "note: the local stand-in for Rekognition returns the same for ALL as for DEFAULT: box, confidence, landmarks and quality",
             );
         }
-        progress.step("Setting up");
-        let installation = Installation::find()?;
-        let dependencies = Dependencies::prepare(&installation.dependencies_dir()?, progress).await?;
-        if matches!(installation, Installation::Clone(_)) {
-            progress.step("Building the Lambda functions");
-        }
-        let packages = LambdaPackages::prepare(&installation, progress).await?;
-        progress.step("Starting the workflow");
-        let detector = CenterFace::load(dependencies.model()).map_err(|error| Error::Model(error.into()))?;
-        let options = WorkflowOptions { attributes: self.attributes, ..WorkflowOptions::new(Arc::new(detector)) };
-        let mut workflow = Workflow::start(&dependencies, &packages, options).await?;
+        let mut workflow = local::start(progress, |options| options.attributes = self.attributes).await?;
         let result = process_video(&workflow, &identity.key, &video, &out, progress).await;
         if matches!(result, Err(RunError::Local(_) | RunError::Stalled { .. })) {
             workflow.emulator.keep_log();

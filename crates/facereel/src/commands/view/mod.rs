@@ -52,6 +52,12 @@ impl View {
         Self { results: results.into(), video, port: 0, no_open: false, account: Account::default() }
     }
 
+    /// The same command, which reads objects in S3 with this account.
+    #[must_use]
+    pub fn with_account(self, account: Account) -> Self {
+        Self { account, ..self }
+    }
+
     /// Finds the results and the video, and opens the port; nothing is served yet. Objects in S3 are read with the
     /// configuration `aws`, or, if there is none, the user's own.
     ///
