@@ -313,6 +313,17 @@ mod tests {
     }
 
     #[test]
+    fn old_failures_cost_only_the_listing_of_four_weeks() {
+        for operation in [Operation::Status, Operation::ReplayDryRun] {
+            let with_old = |old| calls(operation, Failures { recent: 40, old }, NO_VIDEOS);
+            let (none, many) = (with_old(0), with_old(20_000));
+            assert_eq!(none["DescribeExecution"], many["DescribeExecution"]);
+            // A fifth of them are listed, a thousand with each call, and one page more.
+            assert!(many["ListExecutions"] <= none["ListExecutions"] + 5, "{none:?} {many:?}");
+        }
+    }
+
+    #[test]
     fn status_and_a_dry_run_change_nothing() {
         for operation in [Operation::Status, Operation::ReplayDryRun] {
             let calls = calls(operation, Failures { recent: 40, old: 60 }, NO_VIDEOS);
