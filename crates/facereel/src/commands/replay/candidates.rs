@@ -69,13 +69,13 @@ impl Failures {
     /// [`Error`].
     pub async fn find(deployed: &Deployed, since: SystemTime, running: &[ExecutionListItem]) -> Result<Self, Error> {
         let earliest_start = since.checked_sub(LONGEST).unwrap_or(SystemTime::UNIX_EPOCH);
-        let listings = FAILED.map(|status| Listing::since(deployed, status, earliest_start).all());
+        let listings = FAILED.map(|status| ended_since(Listing::since(deployed, status, earliest_start), since));
         let [failed, timed_out, aborted] = listings;
         let (failed, timed_out, aborted) = tokio::try_join!(failed, timed_out, aborted)?;
         let mut open: BTreeMap<Lineage, Failure> = BTreeMap::new();
-        for failure in failed.into_iter().chain(timed_out).chain(aborted).map(Failure::of) {
+        for failure in failed.into_iter().chain(timed_out).chain(aborted) {
             let known = open.get(&failure.lineage);
-            if failure.ended >= since && known.is_none_or(|known| known.position < failure.position) {
+            if known.is_none_or(|known| known.position < failure.position) {
                 open.insert(failure.lineage.clone(), failure);
             }
         }
@@ -88,6 +88,15 @@ impl Failures {
         open.sort_by(|one, other| (one.ended, &one.name).cmp(&(other.ended, &other.name)));
         Ok(Self { open, replayed_running, replayed_succeeded })
     }
+}
+
+/// The failures of a listing that ended since a time. Only these are kept: the listing has many more.
+async fn ended_since(mut listing: Listing<'_>, since: SystemTime) -> Result<Vec<Failure>, Error> {
+    let mut failures = Vec::new();
+    while let Some(page) = listing.next().await? {
+        failures.extend(page.into_iter().map(Failure::of).filter(|failure| failure.ended >= since));
+    }
+    Ok(failures)
 }
 
 /// Removes the failures whose replacement is among these executions.
