@@ -26,9 +26,9 @@ const CHECK_EVERY: Duration = Duration::from_millis(50);
 /// The emulator's environment and the packages of the Lambda functions, which are prepared once for all tests.
 static TOOLS: OnceCell<(Dependencies, LambdaPackages)> = OnceCell::const_new();
 
-/// Limits the workflows that run in parallel to the number of cores.
+/// Limits the workflows that run in parallel. A workflow waits half of its time, so there are two for each core.
 static PLACES: LazyLock<Semaphore> =
-    LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(1, std::num::NonZero::get)));
+    LazyLock::new(|| Semaphore::new(2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)));
 
 /// The first bytes of an MP4 file: enough of a video for a canned detector.
 pub const ANY_VIDEO: &[u8] = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom";
