@@ -5,13 +5,14 @@
 //! few others near it; the crates for it take full matrices of integers (pathfinding) or of ndarray (lapjv).
 
 /// A column that a row can have, and its cost.
-pub(super) type Candidate = (usize, f64);
+pub type Candidate = (usize, f64);
 
 /// Assigns rows to columns. `candidates` has the columns of each row, with costs of zero or above; `unassigned` has the cost of each
 /// row without a column.
 ///
 /// Returns the column of each row, for the smallest sum of costs. The result depends only on the arguments.
-pub(super) fn assign(candidates: &[Vec<Candidate>], columns: usize, unassigned: &[f64]) -> Vec<Option<usize>> {
+#[must_use]
+pub fn assign(candidates: &[Vec<Candidate>], columns: usize, unassigned: &[f64]) -> Vec<Option<usize>> {
     let rows = candidates.len();
     // After the real columns there is one for each row, which only that row can have: it stays without a real one.
     let all = columns + rows;

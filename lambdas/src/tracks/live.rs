@@ -12,9 +12,6 @@ const FIRST_REACH: f64 = 3.0;
 /// How many times larger or smaller a face can be at the next detection.
 const MOST_GROWTH: f64 = 1.75;
 
-/// The weight of the last two detections in the velocity; the rest is the velocity before.
-const NEWEST: f64 = 0.7;
-
 /// The usual time between two detections in milliseconds.
 const USUAL_INTERVAL_MS: f64 = 500.0;
 
@@ -24,7 +21,7 @@ pub(super) struct LiveTrack {
     /// The last detection's box, and its time.
     rect: Rect,
     seen_ms: i64,
-    /// In heights of the frame per millisecond; `None` until the second detection.
+    /// Between the last two detections, in heights of the frame per millisecond. `None` until the second detection.
     velocity: Option<(f64, f64)>,
     part: Part,
 }
@@ -58,10 +55,7 @@ impl LiveTrack {
     /// returned.
     pub(super) fn add(&mut self, detection: &Detection, rect: Rect) -> Option<Track> {
         let passed = milliseconds(self.seen_ms, detection.timestamp_ms);
-        let measured = ((rect.x - self.rect.x) / passed, (rect.y - self.rect.y) / passed);
-        let mean = |measured: f64, before: f64| NEWEST * measured + (1.0 - NEWEST) * before;
-        let before = self.velocity.unwrap_or(measured);
-        self.velocity = Some((mean(measured.0, before.0), mean(measured.1, before.1)));
+        self.velocity = Some(((rect.x - self.rect.x) / passed, (rect.y - self.rect.y) / passed));
         (self.rect, self.seen_ms) = (rect, detection.timestamp_ms);
 
         let full = (self.part.faces.len() == MOST_DETECTIONS).then(|| {

@@ -10,7 +10,7 @@
 //! The memory of a [`Tracker`] does not depend on the length of the video: it holds the faces of one moment and the tracks that
 //! have not ended, and of each track at most [`MOST_DETECTIONS`] detections. A longer track is returned in parts.
 
-mod assignment;
+pub mod assignment;
 mod live;
 mod rect;
 #[cfg(test)]
