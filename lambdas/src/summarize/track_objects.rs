@@ -8,8 +8,8 @@ use crate::{
 };
 
 /// An object is written when it has this size: large enough that the largest video has some tens of objects, and small enough for the
-/// memory of the function. A video of less than an hour or two has one.
-const OBJECT_BYTES: usize = 8 << 20;
+/// memory of the function and for a browser. Most videos have one.
+const OBJECT_BYTES: usize = 4 << 20;
 
 /// Joins the faces to tracks and writes the tracks that have ended. Its size does not grow with the video.
 pub(super) struct TrackObjects {
