@@ -4,14 +4,17 @@ use crate::results::BestMoment;
 /// The usual time between two samples in milliseconds.
 const STEP: i64 = 500;
 
+/// A time, and the boxes of its faces.
+type Moment = (i64, Vec<[f32; 4]>);
+
 /// Frames of 16 to 9, and faces with a size of a tenth of the frame's height.
 fn face_at(x: f32, y: f32) -> [f32; 4] {
     let (width, height) = (0.1 * 9.0 / 16.0, 0.1);
     [x - width / 2.0, y - height / 2.0, width, height]
 }
 
-/// The detections of some moments, in order: a time, and the boxes.
-fn detections(moments: &[(i64, Vec<[f32; 4]>)]) -> Vec<Detection> {
+/// The detections of some moments, in order.
+fn detections(moments: &[Moment]) -> Vec<Detection> {
     let faces = moments.iter().flat_map(|(timestamp_ms, boxes)| boxes.iter().map(move |of| (*timestamp_ms, *of)));
     let detection = |(face, (timestamp_ms, bounding_box))| Detection {
         face,
@@ -37,18 +40,18 @@ fn tracks(detections: &[Detection]) -> Vec<Track> {
 }
 
 /// The times of each track.
-fn times(moments: &[(i64, Vec<[f32; 4]>)]) -> Vec<Vec<i64>> {
+fn times(moments: &[Moment]) -> Vec<Vec<i64>> {
     tracks(&detections(moments)).into_iter().map(|track| track.timestamps_ms).collect()
 }
 
 /// A face at a constant velocity, at these steps.
-fn moving(steps: impl IntoIterator<Item = i16>, from: (f32, f32), by: (f32, f32)) -> Vec<(i64, Vec<[f32; 4]>)> {
+fn moving(steps: impl IntoIterator<Item = i16>, from: (f32, f32), by: (f32, f32)) -> Vec<Moment> {
     let at = |step: i16| face_at(from.0 + by.0 * f32::from(step), from.1 + by.1 * f32::from(step));
     steps.into_iter().map(|step| (i64::from(step) * STEP, vec![at(step)])).collect()
 }
 
 /// The moments of several faces together.
-fn together(faces: &[Vec<(i64, Vec<[f32; 4]>)>]) -> Vec<(i64, Vec<[f32; 4]>)> {
+fn together(faces: &[Vec<Moment>]) -> Vec<Moment> {
     let mut moments = std::collections::BTreeMap::<i64, Vec<_>>::new();
     for (timestamp_ms, boxes) in faces.iter().flatten() {
         moments.entry(*timestamp_ms).or_default().extend(boxes);
@@ -64,7 +67,7 @@ fn a_face_through_time_is_one_track() {
     assert_eq!((track.first_ms, track.last_ms, track.detections), (0, 2000, 5));
     assert_eq!(track.timestamps_ms, [0, 500, 1000, 1500, 2000]);
     assert_eq!(track.faces, [0, 1, 2, 3, 4]);
-    assert_eq!(track.boxes[1], [0.1919, 0.45, 0.0563, 0.1]);
+    assert_eq!(format!("{:?}", track.boxes[1]), "[0.1919, 0.45, 0.0563, 0.1]");
     assert!((track.mean_confidence - 99.0).abs() < 1e-9);
 }
 

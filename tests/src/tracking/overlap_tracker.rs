@@ -30,9 +30,9 @@ pub fn overlap_tracks(faces: &[FaceDetection]) -> BTreeMap<usize, usize> {
                 tracks[track] = (*timestamp, ratios(&faces[face]));
             }
         }
-        for face in from..until {
+        for (face, found) in faces.iter().enumerate().take(until).skip(from) {
             track_of.entry(face).or_insert_with(|| {
-                tracks.push((*timestamp, ratios(&faces[face])));
+                tracks.push((*timestamp, ratios(found)));
                 tracks.len() - 1
             });
         }
