@@ -81,7 +81,7 @@ impl LiveTrack {
 /// The milliseconds from one moment to a later one.
 #[expect(clippy::cast_precision_loss, reason = "two moments are less than 2^52 milliseconds apart")]
 fn milliseconds(from: i64, to: i64) -> f64 {
-    (to - from).max(1) as f64
+    to.saturating_sub(from).max(1) as f64
 }
 
 /// Where the face of a track is expected.
@@ -180,6 +180,7 @@ fn visible_area([left, top, width, height]: [f32; 4]) -> f64 {
 }
 
 /// A ratio in steps of a ten-thousandth: less than a pixel of most videos.
+#[expect(clippy::cast_possible_truncation, reason = "the value is that of an f32")]
 fn rounded(ratio: f32) -> f32 {
-    (ratio * 1e4).round() / 1e4
+    ((f64::from(ratio) * 1e4).round() / 1e4) as f32
 }

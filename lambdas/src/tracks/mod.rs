@@ -118,7 +118,7 @@ impl Tracker {
         let mut moment = std::mem::take(&mut self.moment);
         let Some((first, _)) = moment.first() else { return };
         let now = first.timestamp_ms;
-        self.end_tracks(|track| !(0..=LONGEST_GAP_MS).contains(&(now - track.seen_ms())));
+        self.end_tracks(|track| !(0..=LONGEST_GAP_MS).contains(&now.saturating_sub(track.seen_ms())));
         // From the left to the right: an order that does not depend on the order of the lines.
         moment.sort_by(|(one, rect), (other, other_rect)| {
             rect.order(*other_rect).then_with(|| one.face.cmp(&other.face))

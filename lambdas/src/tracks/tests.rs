@@ -142,6 +142,25 @@ fn faces_without_a_size_belong_to_no_track() {
 }
 
 #[test]
+fn extreme_boxes_and_times_make_valid_tracks() {
+    let ratios = [0.0, 0.1, 1.0, -1.0, f32::MIN_POSITIVE, 1e-40, f32::MAX, f32::MIN, f32::INFINITY, f32::NAN];
+    let times = [0, 1, 500, 1000, i64::MAX, i64::MIN];
+    let mut dice = 1_u32;
+    let mut number = |below: usize| {
+        dice = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (dice >> 16) as usize % below
+    };
+    let mut seen = detections(&[(0, vec![face_at(0.5, 0.5); 5000])]);
+    for detection in &mut seen {
+        detection.timestamp_ms = times[number(times.len())];
+        detection.bounding_box = [(); 4].map(|()| ratios[number(ratios.len())]);
+    }
+    let found = tracks(&seen);
+    assert!(found.len() > 100, "{} tracks", found.len());
+    assert!(found.iter().flat_map(|track| &track.boxes).flatten().all(|ratio| ratio.is_finite()));
+}
+
+#[test]
 fn times_that_go_back_end_the_tracks() {
     assert_eq!(times(&[(1000, vec![face_at(0.5, 0.5)]), (500, vec![face_at(0.5, 0.5)])]), [[1000], [500]]);
 }
