@@ -9,11 +9,11 @@ unit:
     cargo test --locked -p facereel --lib --bins --test commands
     cargo test --locked -p tests --lib --test statemachine --test fuzz
 
-# The workflow and the commands, end to end on the local emulator (1 min 45 s)
+# The workflow and the commands, end to end on the local emulator, and the tracks of the clips (2 min 10 s)
 e2e:
     cargo test --locked -p local-stack --test emulator
     cargo test --locked -p facereel --test local
-    cargo test --locked -p tests --test workflow --test operations
+    cargo test --locked -p tests --test workflow --test operations --test tracks
 
 # The workflow in virtual time, with the fixed seeds (2 min 20 s)
 simulation:

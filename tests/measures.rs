@@ -95,23 +95,21 @@ fn calls_and_transitions_of_a_video() {
     let last = simulation::run(&Scenario { get_ms: Some(GET), ..Scenario::fault_free(1) });
     for pages in [1, 3, 100] {
         let run = one_video(pages, NO_QUOTA, 1);
-        let events = |event: &str| {
-            let of = |run: &Run| run.coverage.get(event).copied().unwrap_or_default();
+        let calls = |names: &[&str]| {
+            let of = |run: &Run| names.iter().filter_map(|name| run.calls.get(*name)).sum::<u64>();
             of(&run) - of(&last)
         };
-        let lines = |matches: &dyn Fn(&str) -> bool| count(&run, matches) - count(&last, matches);
-        let calls = |names: &[&str]| {
-            lines(&|line| line.contains(" -> ") && names.iter().any(|name| line.contains(&format!("  {name}"))))
-        };
-        let states = events("state entered");
+        let invocations =
+            count(&run, |line| line.ends_with(" begins")) - count(&last, |line| line.ends_with(" begins"));
+        let states = run.transitions - last.transitions;
         println!(
             "| {pages} | {states} | {} | {} | {} | {} | {} | {} | {:.6} |",
-            lines(&|line| line.ends_with(" begins")),
-            events("call Start"),
-            events("call Get"),
-            calls(&["GetObject ", "HeadObject ", "ListObjectsV2 "]),
-            calls(&["PutObject ", "DeleteObject "]),
-            calls(&["SendTask"]),
+            invocations,
+            calls(&["StartFaceDetection"]),
+            calls(&["GetFaceDetection"]),
+            calls(&["GetObject", "HeadObject", "ListObjectsV2"]),
+            calls(&["PutObject", "DeleteObject"]),
+            calls(&["SendTaskSuccess", "SendTaskFailure", "SendTaskHeartbeat"]),
             states as f64 * 0.025 / 1e3,
         );
     }

@@ -197,7 +197,8 @@ fn ticks(stat: &str) -> Option<u64> {
     Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
 }
 
-fn peak_kib(status: &str) -> Option<u32> {
+/// The peak memory in `/proc/<pid>/status`.
+pub fn peak_kib(status: &str) -> Option<u32> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix(" kB")?.parse().ok()
 }

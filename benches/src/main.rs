@@ -14,6 +14,7 @@ mod services;
 mod size;
 mod startup;
 mod table;
+mod tracks;
 
 use std::{
     io,
@@ -72,6 +73,8 @@ enum Bench {
     Size,
     /// Measure processor time and memory for pages of 1000 faces.
     Page,
+    /// Measure the time and the memory for the tracks of the largest result.
+    Tracks,
     /// Measure the time for all pages of a result when each call of Rekognition takes 300 ms.
     Pagination,
     /// Measure `facereel run`, compared with the length of the video.
@@ -114,6 +117,7 @@ async fn run(bench: Bench) -> Result<(), BenchError> {
         Bench::Startup { rounds } => startup::measure(rounds, &packages()?, &python()?).await,
         Bench::Size => size::measure(&packages()?),
         Bench::Page => page::measure(&packages()?, &python()?).await,
+        Bench::Tracks => tracks::measure(),
         Bench::Pagination => pagination::measure(&root, &python()?).await,
         Bench::Run => run::measure(&root, &python()?),
         Bench::Operations { size } => operations::measure(size),
@@ -123,6 +127,7 @@ async fn run(bench: Bench) -> Result<(), BenchError> {
             startup::measure(ROUNDS, &packages, &python).await?;
             size::measure(&packages)?;
             page::measure(&packages, &python).await?;
+            tracks::measure()?;
             pagination::measure(&root, &python).await?;
             run::measure(&root, &python)?;
             operations::measure(Size::default())

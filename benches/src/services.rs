@@ -130,8 +130,12 @@ fn face(attributes: Attributes, index: usize) -> Value {
     let mut landmarks = |count: usize| -> Vec<Value> {
         (0..count).map(|index| json!({ "Type": format!("landmark{index:02}"), "X": number(), "Y": number() })).collect()
     };
+    // The largest number of faces in a frame, in ten rows: the tracks of the largest result.
+    let (moment, place) = (index / 100, index % 100);
+    let at = |cell: usize| f64::from(u32::try_from(10 * cell + moment % 10).unwrap_or_default()) / 100.0;
+    let (left, top) = (at(place % 10) + 0.002_345_678_9, at(place / 10) + 0.002_345_678_9);
     let mut face = json!({
-        "BoundingBox": { "Height": 0.251_234_567_8, "Left": 0.412_345_678_9, "Top": 0.112_345_678_9, "Width": 0.152_345_678_9 },
+        "BoundingBox": { "Height": 0.081_234_567_8, "Left": left, "Top": top, "Width": 0.042_345_678_9 },
         "Confidence": 99.912_345_678,
         "Landmarks": landmarks(if attributes == Attributes::All { 30 } else { 5 }),
         "Pose": { "Pitch": -8.123_456_789, "Roll": 2.123_456_789, "Yaw": 14.123_456_789 },
@@ -146,7 +150,7 @@ fn face(attributes: Attributes, index: usize) -> Value {
         let emotions = ["CALM", "HAPPY", "SAD", "ANGRY", "FEAR", "CONFUSED", "DISGUSTED", "SURPRISED"];
         face["Emotions"] = emotions.iter().map(|name| json!({ "Confidence": 12.123_456_789, "Type": name })).collect();
     }
-    json!({ "Timestamp": index / 4 * 500, "Face": face })
+    json!({ "Timestamp": moment * 500, "Face": face })
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::{
     job::FinishedJob,
     list_pages::PageBatch,
     page::{Answer, Page, PageError, RawAnswer},
-    store::Store,
+    store::{JSON_LINES, Store},
 };
 
 /// The environment of the function.
@@ -71,7 +71,7 @@ async fn fetch_one(
     let answer = RawAnswer::of(clients, &job.job_id, page).await?;
     let Answer { next_token, faces, .. } = answer.read::<Vec<&RawValue>>()?;
     let key = job.page_key(page.index);
-    Store::new(clients, &config.results_bucket).put(&key, "application/jsonl", json_lines(&faces)).await?;
+    Store::new(clients, &config.results_bucket).put(&key, JSON_LINES, json_lines(&faces)).await?;
     tracing::info!(page = page.index, faces = faces.len(), object = key, "wrote a page");
     Ok((faces.len(), next_token))
 }

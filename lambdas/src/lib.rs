@@ -19,7 +19,7 @@
 //! - [`store`] is the results bucket, with [`pending_callbacks`], [`known_job`], [`completed_job`] and [`queue`] in it;
 //!   [`layout`] has its keys.
 //! - [`callbacks`] sends the end of a job to the executions that wait for it.
-//! - [`results`] has the documents of a result, [`report`] the page for people.
+//! - [`results`] has the documents of a result, [`report`] the page for people, [`tracks`] joins faces through time.
 //! - [`functions`] and [`errors`] are the catalogues that the other packages are tested against.
 
 pub mod aws;
@@ -48,4 +48,5 @@ pub mod start_detection;
 pub mod start_waiting_jobs;
 pub mod store;
 pub mod summarize;
+pub mod tracks;
 pub mod video;

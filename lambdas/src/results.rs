@@ -1,7 +1,7 @@
 //! The results of a job: their objects and documents.
 //!
-//! A result is a folder: `faces/00000.jsonl` and so on, one object a page; `summary.json`; `report.html`, the summary as a page; and
-//! `manifest.json`, which is written last, so that its presence means that every object that it names is complete. Each job has
+//! A result is a folder: `faces/00000.jsonl` and so on, one object a page; `tracks/00000.jsonl` and so on, the faces through time;
+//! `summary.json`; `report.html`, the summary as a page; and `manifest.json`, which is written last, so that its presence means that every object that it names is complete. Each job has
 //! its own folder, so that a job never overwrites the results of another. A page that is fetched twice overwrites itself.
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,12 @@ impl FinishedJob {
     pub fn page_key(&self, index: usize) -> String {
         format!("{}faces/{index:05}.jsonl", self.results_prefix())
     }
+
+    /// The key of an object with tracks. `index` counts from 0.
+    #[must_use]
+    pub fn tracks_key(&self, index: usize) -> String {
+        format!("{}tracks/{index:05}.jsonl", self.results_prefix())
+    }
 }
 
 /// `manifest.json`: everything that belongs to a complete result.
@@ -43,6 +49,9 @@ pub struct Manifest {
     pub report: ObjectFacts,
     /// The pages' objects, in order.
     pub pages: Vec<PageFacts>,
+    /// The objects of the tracks, in order; `None` in results of before there were tracks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracks: Option<Vec<TracksFacts>>,
 }
 
 /// The job behind a result.
@@ -93,6 +102,61 @@ pub struct PageFacts {
     pub last_ms: Option<i64>,
 }
 
+/// An object with tracks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TracksFacts {
+    /// Its key in the results bucket.
+    pub key: String,
+    /// Its size in bytes.
+    pub bytes: usize,
+    /// The number of its lines: one a track, or a part of a long track.
+    pub lines: usize,
+    /// The first detection's timestamp of all its lines, in milliseconds.
+    pub first_ms: i64,
+    /// The last detection's timestamp of all its lines, in milliseconds.
+    pub last_ms: i64,
+}
+
+/// A line of `tracks/*.jsonl`: one face through time, or a part of that.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Track {
+    /// Identifies the track in this result. Tracks are counted from 0 in the order of their first detections.
+    pub id: usize,
+    /// The number of the part, from 0. Only a track of more than [`MOST_DETECTIONS`](crate::tracks::MOST_DETECTIONS) detections has
+    /// several parts.
+    pub part: usize,
+    /// Whether another part follows.
+    pub continues: bool,
+    /// The first detection, in milliseconds from the start of the video.
+    pub first_ms: i64,
+    /// The last detection, in milliseconds from the start of the video.
+    pub last_ms: i64,
+    /// The number of detections.
+    pub detections: usize,
+    /// The mean confidence of the detections, from 0 to 100.
+    pub mean_confidence: f64,
+    /// The detection in which the face can be seen best.
+    pub best: BestMoment,
+    /// The time of each detection, in milliseconds from the start of the video.
+    pub timestamps_ms: Vec<i64>,
+    /// For each detection the number of its line, counted over all pages from 0.
+    pub faces: Vec<usize>,
+    /// The box of each detection: left, top, width and height as ratios of the frame, rounded to a ten-thousandth.
+    pub boxes: Vec<[f32; 4]>,
+}
+
+/// The detection of a track with the largest, sharpest and most frontal face.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct BestMoment {
+    /// Milliseconds from the start of the video.
+    pub timestamp_ms: i64,
+    /// The number of its line, counted over all pages from 0.
+    pub face: usize,
+    /// Left, top, width and height.
+    #[serde(rename = "box")]
+    pub bounding_box: [f32; 4],
+}
+
 /// `summary.json`: the numbers of faces in the video.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
@@ -104,6 +168,9 @@ pub struct Summary {
     pub job: JobFacts,
     /// The sum of the faces over all frames.
     pub faces: usize,
+    /// The number of tracks; `None` in results of before there were tracks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracks: Option<usize>,
     /// Sampled frames that show at least one face.
     pub frames_with_faces: usize,
     /// The frame with the most faces; absent if there is no face.

@@ -16,6 +16,9 @@ use crate::{
     retry::while_throttled,
 };
 
+/// The content type of objects with a JSON document on each line.
+pub(crate) const JSON_LINES: &str = "application/jsonl";
+
 /// Access to the results bucket.
 #[derive(Debug, Clone, Copy)]
 pub struct Store<'a> {

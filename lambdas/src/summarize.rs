@@ -1,10 +1,14 @@
-//! summarize: counts the faces in the pages, and writes `summary.json`, `report.html` and, last, `manifest.json`.
+//! summarize: counts the faces in the pages, joins them to tracks, and writes `tracks/*.jsonl`, `summary.json`, `report.html` and,
+//! last, `manifest.json`.
+
+mod track_objects;
 
 use std::collections::BTreeMap;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 
+use self::track_objects::TrackObjects;
 use crate::{
     aws::{AwsError, Clients, named_by_variant},
     face::{Face, FaceDetection},
@@ -98,17 +102,22 @@ pub async fn summarize(clients: &Clients, config: &Config, request: Summarize) -
     let Summarize { job, pages, execution_arn } = request;
     let bucket = &config.results_bucket;
     let store = Store::new(clients, bucket);
-    let mut counts = Counts::new(&job);
+    let (mut counts, mut tracks) = (Counts::new(&job), TrackObjects::new(&job));
     let mut page_facts = Vec::with_capacity(pages);
     let mut bodies =
         stream::iter(0..pages).map(|index| read_page(store, bucket, job.page_key(index))).buffered(PAGES_READ_AHEAD);
     while let Some((key, body)) = bodies.try_next().await? {
-        page_facts.push(counts.add_page(bucket, key, &body)?);
+        page_facts.push(add_page(bucket, key, &body, |timestamp_ms, face| {
+            counts.add_face(timestamp_ms, face);
+            tracks.add(timestamp_ms, face);
+        })?);
+        tracks.write_full(store, &job).await?;
     }
     let prefix = job.results_prefix();
-    let (summary, timeline) = counts.finish(&job);
+    let (tracks, tracks_facts) = tracks.finish(store, &job).await?;
+    let (summary, timeline) = counts.finish(&job, tracks);
     let summary_facts = write_json(store, format!("{prefix}summary.json"), &summary).await?;
-    let html = report::html(&summary, &timeline, &summary_facts, &page_facts);
+    let html = report::html(&summary, &timeline, &summary_facts, &page_facts, &tracks_facts);
     let report_facts =
         write(store, format!("{prefix}report.html"), "text/html; charset=utf-8", html.into_bytes()).await?;
     let report = report_facts.key.clone();
@@ -120,9 +129,10 @@ pub async fn summarize(clients: &Clients, config: &Config, request: Summarize) -
         summary: summary_facts,
         report: report_facts,
         pages: page_facts,
+        tracks: Some(tracks_facts),
     };
     let manifest = write_json(store, format!("{prefix}{}", layout::MANIFEST), &manifest).await?.key;
-    tracing::info!(pages, faces = summary.faces, manifest, "the result is complete");
+    tracing::info!(pages, faces = summary.faces, tracks, manifest, "the result is complete");
     metrics::emit(clients, &[Metric::Videos(1), Metric::Faces(summary.faces), Metric::Pages(pages)]);
     Ok(Summarized {
         bucket: bucket.clone(),
@@ -140,6 +150,30 @@ async fn read_page(store: Store<'_>, bucket: &str, key: String) -> Result<(Strin
         Some(body) => Ok((key, body)),
         None => Err(SummarizeError::PageMissing { bucket: bucket.to_owned(), key }),
     }
+}
+
+/// Reads the faces on a page in order; returns what the manifest says about the page.
+fn add_page(
+    bucket: &str,
+    key: String,
+    body: &[u8],
+    mut add: impl FnMut(i64, &Face),
+) -> Result<PageFacts, SummarizeError> {
+    let mut facts = PageFacts { key, bytes: body.len(), faces: 0, first_ms: None, last_ms: None };
+    for line in body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        facts.faces += 1;
+        let FaceDetection { timestamp, face } =
+            serde_json::from_slice(line).map_err(|source| SummarizeError::PageUnreadable {
+                bucket: bucket.to_owned(),
+                key: facts.key.clone(),
+                line: facts.faces,
+                source,
+            })?;
+        facts.first_ms.get_or_insert(timestamp);
+        facts.last_ms = Some(timestamp);
+        add(timestamp, &face);
+    }
+    Ok(facts)
 }
 
 async fn write_json<T: Serialize>(store: Store<'_>, key: String, document: &T) -> Result<ObjectFacts, SummarizeError> {
@@ -188,24 +222,6 @@ impl Counts {
         }
     }
 
-    fn add_page(&mut self, bucket: &str, key: String, body: &[u8]) -> Result<PageFacts, SummarizeError> {
-        let mut facts = PageFacts { key, bytes: body.len(), faces: 0, first_ms: None, last_ms: None };
-        for line in body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            facts.faces += 1;
-            let FaceDetection { timestamp, face } =
-                serde_json::from_slice(line).map_err(|source| SummarizeError::PageUnreadable {
-                    bucket: bucket.to_owned(),
-                    key: facts.key.clone(),
-                    line: facts.faces,
-                    source,
-                })?;
-            facts.first_ms.get_or_insert(timestamp);
-            facts.last_ms = Some(timestamp);
-            self.add_face(timestamp, &face);
-        }
-        Ok(facts)
-    }
-
     /// The faces are ordered by time, so that the faces of one frame follow each other, also across pages.
     fn add_face(&mut self, timestamp_ms: i64, face: &Face) {
         self.timeline.add(timestamp_ms, face);
@@ -228,7 +244,7 @@ impl Counts {
         }
     }
 
-    fn finish(mut self, job: &FinishedJob) -> (Summary, Timeline) {
+    fn finish(mut self, job: &FinishedJob, tracks: usize) -> (Summary, Timeline) {
         self.timeline.end_frame();
         #[expect(clippy::cast_precision_loss, reason = "a second has fewer than 2^52 faces")]
         let timeline = self.seconds.into_iter().map(|(second, counts)| Second {
@@ -243,6 +259,7 @@ impl Counts {
             metadata: job.metadata.clone(),
             job: job.into(),
             faces: self.faces,
+            tracks: Some(tracks),
             frames_with_faces: self.frames,
             most_faces: self.most_faces,
             timeline: timeline.collect(),
@@ -267,13 +284,17 @@ mod tests {
         faces.iter().flat_map(|face| line(face).into_bytes()).collect()
     }
 
+    fn count(counts: &mut Counts, body: &[u8]) -> PageFacts {
+        add_page("b", "k".into(), body, |timestamp_ms, face| counts.add_face(timestamp_ms, face)).unwrap()
+    }
+
     #[test]
     fn a_frame_on_two_pages_is_one_frame() {
         let mut counts = Counts::new(&job());
-        counts.add_page("b", "0".into(), &page(&[(0, 90.0), (500, 80.0), (500, 70.0)])).unwrap();
-        let facts = counts.add_page("b", "1".into(), &page(&[(500, 60.0), (1000, 50.0)])).unwrap();
+        count(&mut counts, &page(&[(0, 90.0), (500, 80.0), (500, 70.0)]));
+        let facts = count(&mut counts, &page(&[(500, 60.0), (1000, 50.0)]));
         assert_eq!((facts.faces, facts.first_ms, facts.last_ms), (2, Some(500), Some(1000)));
-        let (summary, _) = counts.finish(&job());
+        let (summary, _) = counts.finish(&job(), 0);
         assert_eq!((summary.faces, summary.frames_with_faces), (5, 3));
         assert_eq!(summary.most_faces, Some(Moment { faces: 3, timestamp_ms: 500 }));
         let seconds: Vec<_> = summary.timeline.iter().map(|s| (s.second, s.faces, s.frames, s.most_faces)).collect();
@@ -284,16 +305,16 @@ mod tests {
     #[test]
     fn a_video_without_faces_has_an_empty_summary() {
         let mut counts = Counts::new(&job());
-        let facts = counts.add_page("b", "0".into(), b"").unwrap();
+        let facts = count(&mut counts, b"");
         assert_eq!((facts.faces, facts.bytes, facts.first_ms, facts.last_ms), (0, 0, None, None));
-        let (summary, _) = counts.finish(&job());
+        let (summary, _) = counts.finish(&job(), 0);
         assert_eq!((summary.faces, summary.most_faces, summary.timeline.len()), (0, None, 0));
     }
 
     #[test]
     fn a_line_that_is_not_a_face_is_named() {
-        let error =
-            Counts::new(&job()).add_page("b", "k".into(), b"{\"Timestamp\":0,\"Face\":{}}\nnonsense\n").unwrap_err();
+        let body = b"{\"Timestamp\":0,\"Face\":{}}\nnonsense\n";
+        let error = add_page("b", "k".into(), body, |_, _| ()).unwrap_err();
         assert!(error.to_string().starts_with("line 2 of the page s3://b/k is not a face"), "{error}");
     }
 }

@@ -191,3 +191,79 @@ async fn a_batch_of_pages_becomes_lines_a_summary_and_last_a_manifest() {
     let summary: Value = serde_json::from_str(&store.text("results/holiday.mp4/0f/summary.json")).unwrap();
     assert_eq!(summary["most_faces"], json!({"faces": 2, "timestamp_ms": 500}));
 }
+
+/// A page of faces, two a moment, whose left edge depends on the moment.
+fn page_of_faces(moments: std::ops::Range<u32>, left: impl Fn(u32) -> f64) -> String {
+    let line = |moment: u32, lane: u8| {
+        let top = 0.1 + 0.5 * f64::from(lane);
+        let face = json!({
+            "BoundingBox": {"Left": left(moment), "Top": top, "Width": 0.03, "Height": 0.06},
+            "Confidence": 90.0 + f64::from(lane), "Quality": {"Brightness": 50.0, "Sharpness": 80.0},
+        });
+        json!({"Timestamp": moment * 500, "Face": face}).to_string() + "\n"
+    };
+    moments.flat_map(|moment| [line(moment, 0), line(moment, 1)]).collect()
+}
+
+async fn tracks_of(store: &Store, pages: u32) -> (Value, Vec<Value>) {
+    let clients = clients(store, &[], &[]);
+    let config = summarize::Config { results_bucket: "results".into() };
+    let request = json!({"job": job(), "pages": pages, "execution_arn": "arn"});
+    let output = summarize(&clients, &config, serde_json::from_value(request).unwrap()).await.unwrap();
+    let manifest: Value = serde_json::from_str(&store.text(&output.manifest)).unwrap();
+    let mut tracks = Vec::new();
+    for object in manifest["tracks"].as_array().unwrap() {
+        let body = store.text(object["key"].as_str().unwrap());
+        assert_eq!(object["bytes"], body.len());
+        assert_eq!(object["lines"], body.lines().count());
+        tracks.extend(body.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
+    }
+    (manifest, tracks)
+}
+
+#[tokio::test]
+async fn a_track_continues_on_the_next_page() {
+    let store = Store::default();
+    let lines: Vec<_> =
+        page_of_faces(0..6, |moment| f64::from(moment) / 100.0).lines().map(|line| format!("{line}\n")).collect();
+    // The faces of one moment are on two pages.
+    store.put("results/holiday.mp4/0f/faces/00000.jsonl", lines[..5].concat());
+    store.put("results/holiday.mp4/0f/faces/00001.jsonl", lines[5..].concat());
+    let (manifest, tracks) = tracks_of(&store, 2).await;
+    assert_eq!(manifest["tracks"][0]["key"], "results/holiday.mp4/0f/tracks/00000.jsonl");
+    assert_eq!((&manifest["tracks"][0]["first_ms"], &manifest["tracks"][0]["last_ms"]), (&json!(0), &json!(2500)));
+    let faces: Vec<_> = tracks.iter().map(|track| (&track["id"], &track["faces"])).collect();
+    let (first, second) = (json!([0, 2, 4, 6, 8, 10]), json!([1, 3, 5, 7, 9, 11]));
+    assert_eq!(faces, [(&json!(0), &first), (&json!(1), &second)]);
+    assert_eq!(tracks[0]["boxes"][1], json!([0.01, 0.1, 0.03, 0.06]));
+    assert_eq!(tracks[1]["mean_confidence"], 91.0);
+    let summary: Value = serde_json::from_str(&store.text("results/holiday.mp4/0f/summary.json")).unwrap();
+    assert_eq!(summary["tracks"], 2);
+}
+
+#[tokio::test]
+async fn a_video_without_faces_has_no_object_with_tracks() {
+    let store = Store::default();
+    store.put("results/holiday.mp4/0f/faces/00000.jsonl", "");
+    let (manifest, _) = tracks_of(&store, 1).await;
+    assert_eq!(manifest["tracks"], json!([]));
+    assert!(!store.keys().iter().any(|key| key.contains("/tracks/")));
+}
+
+#[tokio::test]
+async fn many_tracks_are_in_several_objects() {
+    let store = Store::default();
+    // A face returns to a place after two seconds, so that every face is a track.
+    let (pages, moments) = (9, 1000);
+    for page in 0..pages {
+        let body = page_of_faces(page * moments..(page + 1) * moments, |moment| f64::from(moment % 4) / 4.0);
+        store.put(&format!("results/holiday.mp4/0f/faces/{page:05}.jsonl"), body);
+    }
+    let (manifest, tracks) = tracks_of(&store, pages).await;
+    let objects = manifest["tracks"].as_array().unwrap();
+    assert!(objects.len() >= 2, "{} object", objects.len());
+    let bytes = |object: &Value| object["bytes"].as_u64().unwrap();
+    assert!(objects.iter().all(|object| bytes(object) < 5 << 20), "{objects:?}");
+    assert_eq!(tracks.len(), 18_000);
+    assert_eq!(objects[1]["key"], "results/holiday.mp4/0f/tracks/00001.jsonl");
+}

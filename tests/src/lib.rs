@@ -3,4 +3,5 @@
 pub mod lint;
 pub mod schema;
 pub mod terraform;
+pub mod tracking;
 pub mod workflow;

@@ -15,6 +15,9 @@ static SUMMARY: LazyLock<Validator> = LazyLock::new(|| validator(&closed(read("s
 /// A line of a page. Its members are Rekognition's, which may have more.
 static FACE: LazyLock<Validator> = LazyLock::new(|| validator(&read("face")));
 
+/// A line of tracks, with no member that the contract does not name.
+static TRACK: LazyLock<Validator> = LazyLock::new(|| validator(&closed(read("track"))));
+
 /// The kinds of documents in a result.
 #[derive(Debug, Clone, Copy)]
 pub enum Document {
@@ -24,6 +27,8 @@ pub enum Document {
     Summary,
     /// A line of `faces/*.jsonl`
     Face,
+    /// A line of `tracks/*.jsonl`
+    Track,
 }
 
 impl Document {
@@ -37,6 +42,7 @@ impl Document {
             Self::Manifest => &MANIFEST,
             Self::Summary => &SUMMARY,
             Self::Face => &FACE,
+            Self::Track => &TRACK,
         };
         schema.iter_errors(document).map(|error| format!("{}: {error}", error.instance_path())).collect()
     }
@@ -125,6 +131,45 @@ mod tests {
             let mut wrong = manifest();
             wrong.as_object_mut().unwrap().remove(member);
             assert!(!Document::Manifest.violations(&wrong).is_empty(), "the missing {member} was not found");
+        }
+    }
+
+    #[test]
+    fn a_manifest_names_its_tracks_unless_it_is_older() {
+        let object =
+            json!({"key": "results/k.mp4/key/tracks/00000.jsonl", "bytes": 9, "lines": 1, "first_ms": 0, "last_ms": 0});
+        let mut manifest = manifest();
+        for (tracks, valid) in [(json!([]), true), (json!([object]), true), (json!([{}]), false), (Value::Null, false)]
+        {
+            manifest["tracks"] = tracks;
+            assert_eq!(Document::Manifest.violations(&manifest).is_empty(), valid, "{manifest}");
+        }
+    }
+
+    #[test]
+    fn a_missing_additional_or_malformed_member_violates_the_track_schema() {
+        let detection = json!({"timestamp_ms": 500, "face": 7, "box": [-0.01, 0.2, 0.1, 0.1]});
+        let track = json!({
+            "id": 0, "part": 0, "continues": false, "first_ms": 500, "last_ms": 500, "detections": 1, "mean_confidence": 99.5,
+            "best": detection, "timestamps_ms": [500], "faces": [7], "boxes": [[-0.01, 0.2, 0.1, 0.1]],
+        });
+        Document::Track.assert_valid(&track);
+        for (member, value) in [
+            ("id", json!(-1)),
+            ("detections", json!(0)),
+            ("boxes", json!([[0.1, 0.2, 0.1]])),
+            ("faces", json!([])),
+            ("best", json!({})),
+            ("person", json!("a name")),
+        ] {
+            let mut wrong = track.clone();
+            wrong[member] = value.clone();
+            assert!(!Document::Track.violations(&wrong).is_empty(), "{member} as {value} was not found");
+        }
+        for member in track.as_object().unwrap().keys() {
+            let mut wrong = track.clone();
+            wrong.as_object_mut().unwrap().remove(member);
+            assert!(!Document::Track.violations(&wrong).is_empty(), "the missing {member} was not found");
         }
     }
 

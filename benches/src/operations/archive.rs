@@ -180,6 +180,7 @@ impl Archive {
             summary: object("summary.json"),
             report: object("report.html"),
             pages: Vec::new(),
+            tracks: Some(Vec::new()),
         };
         serde_json::to_vec(&manifest).expect("a manifest is JSON")
     }

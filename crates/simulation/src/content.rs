@@ -108,10 +108,24 @@ impl Faces {
         (cycle * FRAMES.len() + frame) * 500
     }
 
+    /// The place of a face in its frame: the same number is the same place in every frame.
+    pub(super) fn place(index: usize) -> usize {
+        let mut place = index % 10;
+        for faces in FRAMES {
+            match place.checked_sub(faces) {
+                Some(rest) => place = rest,
+                None => break,
+            }
+        }
+        place
+    }
+
     /// A face exactly as Rekognition writes it: an element of `Faces`.
     pub(super) fn face(&self, index: usize) -> String {
         let (timestamp, confidence) = (Self::timestamp(index), self.ten_thousandths(index));
-        format!("{{\"Timestamp\":{timestamp},\"Face\":{{\"Confidence\":99.{confidence:04}}}}}")
+        let left = 2 * Self::place(index) + 1;
+        let place = format!("{{\"Width\":0.05,\"Height\":0.1,\"Left\":0.{left},\"Top\":0.4}}");
+        format!("{{\"Timestamp\":{timestamp},\"Face\":{{\"BoundingBox\":{place},\"Confidence\":99.{confidence:04}}}}}")
     }
 
     /// The confidence in a face: the ten-thousandths above 99 percent.
@@ -142,5 +156,6 @@ mod tests {
         assert_ne!(first.face(0), second.face(0));
         let timestamps: Vec<_> = (0..11).map(Faces::timestamp).collect();
         assert_eq!(timestamps, [0, 500, 500, 1000, 1000, 1000, 1500, 1500, 1500, 1500, 2000]);
+        assert_eq!((0..11).map(Faces::place).collect::<Vec<_>>(), [0, 0, 1, 0, 1, 2, 0, 1, 2, 3, 0]);
     }
 }

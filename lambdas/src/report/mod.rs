@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 pub(crate) use timeline::Timeline;
 
-use crate::results::{ObjectFacts, PageFacts, Summary};
+use crate::results::{ObjectFacts, PageFacts, Summary, TracksFacts};
 
 const TEMPLATE: &str = include_str!("report.html");
 
@@ -27,7 +27,13 @@ const USUAL_SHAPE: (u64, u64) = (16, 9);
 ///
 /// The same result gives the same bytes: two executions that end for one job overwrite each other's report with an equal one,
 /// so that the manifest of either has the right size.
-pub(crate) fn html(summary: &Summary, timeline: &Timeline, summary_facts: &ObjectFacts, pages: &[PageFacts]) -> String {
+pub(crate) fn html(
+    summary: &Summary,
+    timeline: &Timeline,
+    summary_facts: &ObjectFacts,
+    pages: &[PageFacts],
+    tracks: &[TracksFacts],
+) -> String {
     let name = summary.video.key.rsplit('/').find(|part| !part.is_empty()).unwrap_or(&summary.video.key);
     let duration_ms = summary.metadata.duration_ms;
     let length_ms = timeline.length_ms(duration_ms);
@@ -38,7 +44,7 @@ pub(crate) fn html(summary: &Summary, timeline: &Timeline, summary_facts: &Objec
         "over_time" => charts::charts(timeline, length_ms) + &table(timeline),
         "moments" => moments(summary, timeline),
         "video" => definitions(&video(summary)),
-        "files" => files(summary_facts, pages),
+        "files" => files(summary_facts, pages, tracks),
         "made" => definitions(&made(summary)),
         _ => unreachable!("the template has no other slot: a test fills it"),
     })
@@ -121,7 +127,7 @@ fn made(summary: &Summary) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn files(summary: &ObjectFacts, pages: &[PageFacts]) -> String {
+fn files(summary: &ObjectFacts, pages: &[PageFacts], tracks: &[TracksFacts]) -> String {
     let mut html = String::new();
     let mut row = |name: &str, size: &str, what: &str| {
         let _ = writeln!(html, "<tr><th><a href=\"{name}\">{name}</a></th><td>{size}</td><td>{what}</td></tr>");
@@ -132,6 +138,15 @@ fn files(summary: &ObjectFacts, pages: &[PageFacts]) -> String {
         "every object with its size; it is written last, so its presence means that the result is complete",
     );
     row("summary.json", &bytes(summary.bytes as u64), "the numbers of this page for each second");
+    if let Some(first) = tracks.first() {
+        let size = tracks.iter().map(|object| object.bytes as u64).sum();
+        let what = match tracks.len() {
+            1 => "a line for each face through time".to_owned(),
+            objects => format!("the first of {objects} files with a line for each face through time"),
+        };
+        let name = format!("tracks/{}", first.key.rsplit('/').next().unwrap_or_default());
+        row(&name, &bytes(size), &what);
+    }
     for (index, page) in pages.iter().take(PAGES).enumerate() {
         let span = page.first_ms.zip(page.last_ms);
         let span = span.map(|(first, last)| format!(", {} to {}", clock(first), clock(last))).unwrap_or_default();

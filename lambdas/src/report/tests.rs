@@ -49,7 +49,9 @@ fn page(index: usize) -> PageFacts {
 
 fn written(summary: &Summary, timeline: &Timeline, pages: &[PageFacts]) -> String {
     let facts = ObjectFacts { key: "results/k/t/summary.json".into(), bytes: 1234 };
-    html(summary, timeline, &facts, pages)
+    let tracks =
+        [TracksFacts { key: "results/k/t/tracks/00000.jsonl".into(), bytes: 300, lines: 1, first_ms: 0, last_ms: 500 }];
+    html(summary, timeline, &facts, pages, &tracks)
 }
 
 fn of_key(key: &str) -> String {
@@ -71,6 +73,7 @@ fn it_shows_what_was_found_and_by_which_job() {
         "happy 100 %",
         "<rect x=\"320\" y=\"360\" width=\"128\" height=\"144\"/>",
         "<a href=\"faces/00000.jsonl\">",
+        "<a href=\"tracks/00000.jsonl\">",
         "j1",
         "t1",
     ] {

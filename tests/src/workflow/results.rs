@@ -1,9 +1,9 @@
 //! Reads the results of an execution and checks that they agree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use face_detection::FaceDetection;
-use lambdas::results::{Manifest, Moment, PageFacts, Summary};
+use lambdas::results::{Manifest, Moment, PageFacts, Summary, Track, TracksFacts};
 use local_stack::{Execution, Object};
 use serde::{Deserialize as _, de::DeserializeOwned};
 use serde_json::Value;
@@ -20,6 +20,8 @@ pub struct Complete {
     pub summary: Summary,
     /// Every line of every page, in order.
     pub faces: Vec<FaceDetection>,
+    /// Every line of the objects with tracks, in order.
+    pub tracks: Vec<Track>,
 }
 
 impl Complete {
@@ -54,8 +56,15 @@ impl Complete {
         assert_eq!(faces.len(), manifest.faces);
         assert!(faces.is_sorted_by_key(|face| face.timestamp), "the faces are not ordered by time");
         check_summary(&summary, &manifest, &faces);
+
+        let mut tracks = Vec::new();
+        for (index, object) in manifest.tracks.iter().flatten().enumerate() {
+            assert_eq!(object.key, format!("{prefix}tracks/{index:05}.jsonl"));
+            tracks.extend(read_tracks(rig, object).await);
+        }
+        check_tracks(&tracks, &summary, &faces);
         rig.until_nothing_waits().await;
-        Self { manifest, summary, faces }
+        Self { manifest, summary, faces, tracks }
     }
 }
 
@@ -64,7 +73,9 @@ async fn check_listing(rig: &Rig, prefix: &str, manifest: &Manifest) {
     let listing = rig.workflow.results.list(prefix).await.unwrap_or_else(|error| panic!("{error}"));
     let found: BTreeMap<_, _> = listing.into_iter().map(|Object { key, bytes }| (key, bytes)).collect();
     let pages = manifest.pages.iter().map(|page| (page.key.clone(), page.bytes));
+    let tracks = manifest.tracks.iter().flatten().map(|object| (object.key.clone(), object.bytes));
     let mut named: BTreeMap<_, _> = pages
+        .chain(tracks)
         .chain([&manifest.summary, &manifest.report].map(|object| (object.key.clone(), object.bytes)))
         .map(|(key, bytes)| (key, u64::try_from(bytes).expect("a size")))
         .collect();
@@ -86,6 +97,46 @@ async fn read_page(rig: &Rig, page: &PageFacts) -> Vec<FaceDetection> {
     assert_eq!(faces.first().map(|face| face.timestamp), page.first_ms, "{}", page.key);
     assert_eq!(faces.last().map(|face| face.timestamp), page.last_ms, "{}", page.key);
     faces
+}
+
+async fn read_tracks(rig: &Rig, object: &TracksFacts) -> Vec<Track> {
+    let body = String::from_utf8(raw(rig, &object.key).await).expect("JSON Lines are UTF-8");
+    assert!(body.ends_with('\n'), "{} ends within a line", object.key);
+    let line = |line: &str| {
+        let track: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{}: {error}: {line}", object.key));
+        Document::Track.assert_valid(&track);
+        Track::deserialize(&track).unwrap_or_else(|error| panic!("{}: {error}: {line}", object.key))
+    };
+    let tracks: Vec<Track> = body.lines().map(line).collect();
+    assert_eq!(tracks.len(), object.lines, "{}", object.key);
+    assert_eq!(tracks.iter().map(|track| track.first_ms).min(), Some(object.first_ms), "{}", object.key);
+    assert_eq!(tracks.iter().map(|track| track.last_ms).max(), Some(object.last_ms), "{}", object.key);
+    tracks
+}
+
+/// Checks that every face is in one track, and that the tracks agree with the faces that they name.
+fn check_tracks(tracks: &[Track], summary: &Summary, faces: &[FaceDetection]) {
+    let ids: BTreeSet<_> = tracks.iter().map(|track| track.id).collect();
+    assert_eq!(summary.tracks, Some(ids.len()));
+    assert!(ids.into_iter().eq(0..summary.tracks.unwrap_or_default()), "the ids are not counted from 0");
+    let mut all: Vec<_> = tracks.iter().flat_map(|track| track.faces.clone()).collect();
+    all.sort_unstable();
+    assert!(all.into_iter().eq(0..faces.len()), "a face is in no track, or in two");
+    for track in tracks {
+        let named: Vec<_> = track.faces.iter().map(|face| &faces[*face]).collect();
+        assert!(track.timestamps_ms.iter().eq(named.iter().map(|face| &face.timestamp)), "{track:?}");
+        assert!(track.timestamps_ms.is_sorted_by(|one, other| one < other), "{track:?}");
+        assert_eq!((track.detections, track.boxes.len()), (named.len(), named.len()));
+        assert_eq!((track.first_ms, track.last_ms), (named[0].timestamp, named[named.len() - 1].timestamp));
+        for (ratios, FaceDetection { face, .. }) in track.boxes.iter().zip(&named) {
+            let of = face.bounding_box;
+            let exact = [of.left, of.top, of.width, of.height];
+            assert!(exact.iter().zip(ratios).all(|(exact, rounded)| (exact - rounded).abs() < 1e-4), "{track:?}");
+        }
+        assert!(
+            track.timestamps_ms.iter().zip(&track.faces).any(|at| at == (&track.best.timestamp_ms, &track.best.face))
+        );
+    }
 }
 
 /// Checks that the report is an HTML page about this video and job.

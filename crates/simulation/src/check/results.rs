@@ -78,6 +78,13 @@ fn of_result(world: &World, folder: &str, manifest: &Value) -> Vec<String> {
         violations.push("its summary belongs to another result".to_owned());
     }
     violations.extend(of_summary(&summary, faces));
+    let (tracks, found) = (tracks(faces), stored_tracks(folder, &manifest["tracks"], body));
+    if found.as_ref() != Ok(&tracks) || summary["tracks"] != tracks.len() {
+        violations.push(match found {
+            Ok(found) => format!("its tracks are not the {} of its faces, but {}", tracks.len(), found.len()),
+            Err(violation) => violation,
+        });
+    }
     violations
 }
 
@@ -136,6 +143,72 @@ fn pages(world: &World, folder: &str, faces: &Faces) -> (Vec<Value>, String) {
     (pages, all)
 }
 
+/// The tracks of these faces, which never move: for each of them its faces. A face that is not seen for more than a second begins
+/// another track.
+fn tracks(faces: &Faces) -> Vec<Vec<usize>> {
+    let mut tracks: Vec<Vec<usize>> = Vec::new();
+    let mut last = BTreeMap::new();
+    for index in 0..faces.count {
+        let (place, at) = (Faces::place(index), Faces::timestamp(index));
+        let before = last.get(&place).filter(|(seen, _)| at - seen <= 1000);
+        let track = before.map_or(tracks.len(), |(_, track)| *track);
+        if track == tracks.len() {
+            tracks.push(Vec::new());
+        }
+        tracks[track].push(index);
+        last.insert(place, (at, track));
+    }
+    tracks
+}
+
+/// The faces of each track in the objects that a manifest names, whose sizes, times and parts must be right.
+fn stored_tracks(
+    folder: &str,
+    objects: &Value,
+    body: impl Fn(&str) -> std::sync::Arc<[u8]>,
+) -> Result<Vec<Vec<usize>>, String> {
+    let mut tracks: BTreeMap<u64, (Vec<usize>, u64, bool)> = BTreeMap::new();
+    for (number, object) in objects.as_array().into_iter().flatten().enumerate() {
+        let key = format!("{folder}tracks/{number:05}.jsonl");
+        let lines = body(&key);
+        let mut found: Vec<Value> = Vec::new();
+        for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            found.push(serde_json::from_slice(line).map_err(|error| format!("a line of {key} is not JSON: {error}"))?);
+        }
+        let time = |track: &Value, field: &str| track[field].as_u64().unwrap_or(u64::MAX);
+        let expected = json!({
+            "key": key,
+            "bytes": lines.len(),
+            "lines": found.len(),
+            "first_ms": found.iter().map(|track| time(track, "first_ms")).min(),
+            "last_ms": found.iter().map(|track| time(track, "last_ms")).max(),
+        });
+        if *object != expected {
+            return Err(format!("an object with tracks is {object} instead of {expected}"));
+        }
+        for track in found {
+            let faces = track["faces"].as_array().into_iter().flatten();
+            let faces: Vec<usize> = faces.filter_map(|face| usize::try_from(face.as_u64()?).ok()).collect();
+            let times: Vec<_> = faces.iter().map(|face| Faces::timestamp(*face)).collect();
+            let (whole, parts, continues) =
+                tracks.entry(track["id"].as_u64().unwrap_or(u64::MAX)).or_insert((Vec::new(), 0, true));
+            let right = *continues && track["part"] == *parts && track["timestamps_ms"] == json!(times);
+            let right = right && track["detections"] == faces.len();
+            let right = right && Some(time(&track, "first_ms")) == times.first().map(|time| *time as u64);
+            if !(right && Some(time(&track, "last_ms")) == times.last().map(|time| *time as u64)) {
+                return Err(format!("{key} has a wrong track: {track}"));
+            }
+            whole.extend(faces);
+            *parts += 1;
+            *continues = track["continues"] == true;
+        }
+    }
+    if !tracks.keys().copied().eq(0..tracks.len() as u64) || tracks.values().any(|(.., continues)| *continues) {
+        return Err("its tracks are not all of those that have begun".to_owned());
+    }
+    Ok(tracks.into_values().map(|(faces, ..)| faces).collect())
+}
+
 /// The summary has the numbers of these faces.
 fn of_summary(summary: &Value, faces: &Faces) -> Vec<String> {
     let (mut frames, mut seconds) = (BTreeMap::<usize, u64>::new(), BTreeMap::<usize, (u64, u64)>::new());
@@ -179,16 +252,17 @@ fn mean(count: u64, ten_thousandths: u64) -> f64 {
     99.0 + ten_thousandths as f64 / 10_000.0 / count as f64
 }
 
-/// A manifest is written after every object that it names. After that, no page in its folder changes, and no manifest of
-/// another job replaces it.
+/// A manifest is written after every object that it names. After that, no page and no object with tracks in its folder changes, and no
+/// manifest of another job replaces it.
 pub(super) fn results_do_not_change(world: &World) -> Vec<String> {
     let (mut written, mut complete, mut violations) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
     for write in world.s3.writes(RESULTS) {
         let key = &write.key;
         if let Some(folder) = key.strip_suffix(MANIFEST) {
             let manifest: Value = serde_json::from_slice(&write.body).expect("a manifest is JSON");
-            let pages = manifest["pages"].as_array().into_iter().flatten();
-            for object in pages.chain([&manifest["summary"], &manifest["report"]]) {
+            let listed =
+                ["pages", "tracks"].into_iter().flat_map(|objects| manifest[objects].as_array().into_iter().flatten());
+            for object in listed.chain([&manifest["summary"], &manifest["report"]]) {
                 let object = object["key"].as_str().unwrap_or_default();
                 if !written.contains_key(object) {
                     violations.push(format!("{key} was written before {object}"));
@@ -199,7 +273,7 @@ pub(super) fn results_do_not_change(world: &World) -> Vec<String> {
             if earlier.is_some_and(|earlier| earlier != job) {
                 violations.push(format!("{key} was replaced by the manifest of another job"));
             }
-        } else if let Some((folder, _)) = key.split_once("faces/")
+        } else if let Some((folder, _)) = key.split_once("faces/").or_else(|| key.split_once("tracks/"))
             && complete.contains_key(folder)
             && written.get(key) != Some(&write.etag)
         {

@@ -21,10 +21,10 @@ use local_stack::Error;
 /// The file with the history of the execution.
 pub(super) const HISTORY: &str = "history.json";
 
-/// The directory for the pages.
-const FACES: &str = "faces";
+/// The directories for the pages and for the tracks.
+const FOLDERS: [&str; 2] = ["faces", "tracks"];
 
-/// All files of a result except its pages.
+/// All files of a result except those in [`FOLDERS`].
 const FILES: [&str; 4] = [HISTORY, MANIFEST, "report.html", "summary.json"];
 
 /// Entries that file systems and file managers create. They are neither rejected nor removed.
@@ -116,17 +116,18 @@ impl OutputDir {
         old.sort_by_key(|file| file != Path::new(MANIFEST));
         new.sort_by_key(|file| file == Path::new(MANIFEST));
 
-        let (pages, replaced) = (self.dir.join(FACES), staging.join("replaced"));
+        let replaced = staging.join("replaced");
         let mut renames: Vec<_> = old.iter().map(|file| (self.dir.join(file), replaced.join(file))).collect();
         renames.extend(new.iter().map(|file| (staging.join(file), self.dir.join(file))));
-        let result = fs::create_dir_all(replaced.join(FACES))
-            .and_then(|()| fs::create_dir_all(&pages))
-            .and_then(|()| rename_all(&renames));
+        let folders: Vec<_> =
+            [&self.dir, &replaced].into_iter().flat_map(|dir| FOLDERS.map(|name| dir.join(name))).collect();
+        let result = folders.iter().try_for_each(fs::create_dir_all).and_then(|()| rename_all(&renames));
+        // Only empty directories are removed: files that could not be renamed back stay in them.
+        for dir in if result.is_ok() { &folders[..FOLDERS.len()] } else { &folders } {
+            let _ = fs::remove_dir(dir);
+        }
         if result.is_err() {
-            // Only empty directories are removed: files that could not be renamed back stay in them.
-            for dir in [&pages, &replaced.join(FACES), &replaced] {
-                let _ = fs::remove_dir(dir);
-            }
+            let _ = fs::remove_dir(&replaced);
         }
         result.map_err(|error| error.to_string())
     }
@@ -219,10 +220,10 @@ fn list(dir: &Path, except: Option<&OsStr>) -> io::Result<Contents> {
         if except == Some(&name) {
             continue;
         }
-        if name == FACES && kind.is_dir() {
-            for page in sorted(&entry.path())? {
-                let known = page.file_type()?.is_file() && is_page(&page.file_name());
-                contents.add(Path::new(FACES).join(page.file_name()), known);
+        if FOLDERS.iter().any(|folder| name == **folder) && kind.is_dir() {
+            for file in sorted(&entry.path())? {
+                let known = file.file_type()?.is_file() && is_numbered(&file.file_name());
+                contents.add(Path::new(&name).join(file.file_name()), known);
             }
         } else {
             let known = kind.is_file() && FILES.iter().any(|file| name == **file);
@@ -250,8 +251,8 @@ fn sorted(dir: &Path) -> io::Result<Vec<fs::DirEntry>> {
     Ok(entries)
 }
 
-/// Whether this is the name of a page, such as `00000.jsonl`.
-fn is_page(name: &OsStr) -> bool {
+/// Whether this is the name of a page or of a file with tracks, such as `00000.jsonl`.
+fn is_numbered(name: &OsStr) -> bool {
     let number = name.to_str().and_then(|name| name.strip_suffix(".jsonl"));
     number.is_some_and(|number| number.len() >= 5 && number.bytes().all(|byte| byte.is_ascii_digit()))
 }

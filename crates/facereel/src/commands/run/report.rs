@@ -97,6 +97,7 @@ impl fmt::Display for RunReport {
         writeln!(f, "            report.html, summary.json, manifest.json, history.json")?;
         let pages = counted(self.manifest.pages.len(), "page");
         writeln!(f, "            faces/*.jsonl, one face a line ({pages})")?;
+        writeln!(f, "            tracks/*.jsonl, one face through time a line")?;
         write!(f, "Next      {}", self.next)
     }
 }

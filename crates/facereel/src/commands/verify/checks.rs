@@ -41,7 +41,7 @@ impl Check {
             Self::Succeeded => ("the execution", "succeeds"),
             Self::Faces => ("the faces", "are where they are known to be"),
             Self::Schemas => ("every file of the result", "is valid by its schema"),
-            Self::Sums => ("the manifest", "names every file, with its bytes, pages and faces"),
+            Self::Sums => ("the manifest", "names every file, with its bytes, faces and tracks"),
             Self::Found => ("a second execution", "finds the same job, with no second start"),
             Self::ResultsEvent => ("the event of the result", "arrives"),
             Self::Missing => ("an execution for a missing video", "fails with VideoNotFound"),

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::score::FoundFace;
 use crate::terminal::text::counted;
-use lambdas::results::{Manifest, PageFacts, Summary};
+use lambdas::results::{Manifest, PageFacts, Summary, Track, TracksFacts};
 
 static MANIFEST: LazyLock<Validator> =
     LazyLock::new(|| validator(include_str!("../../../../../docs/schema/manifest.schema.json")));
@@ -15,6 +15,8 @@ static SUMMARY: LazyLock<Validator> =
     LazyLock::new(|| validator(include_str!("../../../../../docs/schema/summary.schema.json")));
 static FACE: LazyLock<Validator> =
     LazyLock::new(|| validator(include_str!("../../../../../docs/schema/face.schema.json")));
+static TRACK: LazyLock<Validator> =
+    LazyLock::new(|| validator(include_str!("../../../../../docs/schema/track.schema.json")));
 
 fn validator(schema: &str) -> Validator {
     let schema = serde_json::from_str(schema).expect("a test parses every embedded schema");
@@ -32,7 +34,8 @@ pub(super) fn validate(files: &Files) -> Result<usize, String> {
         let found = match name.as_str() {
             "manifest.json" => document(&MANIFEST, content),
             "summary.json" => document(&SUMMARY, content),
-            name if is_page(name) => lines(content),
+            name if is_page(name) => lines(&FACE, content),
+            name if has_tracks(name) => lines(&TRACK, content),
             // The report is for people and has no schema.
             _ => continue,
         };
@@ -53,6 +56,10 @@ fn is_page(name: &str) -> bool {
     name.strip_prefix("faces/").and_then(|name| name.strip_suffix(".jsonl")).is_some()
 }
 
+fn has_tracks(name: &str) -> bool {
+    name.strip_prefix("tracks/").and_then(|name| name.strip_suffix(".jsonl")).is_some()
+}
+
 /// The violations of a document, each with the path to the member.
 fn document(schema: &Validator, content: &[u8]) -> Vec<String> {
     match serde_json::from_slice::<Value>(content) {
@@ -63,14 +70,14 @@ fn document(schema: &Validator, content: &[u8]) -> Vec<String> {
     }
 }
 
-/// The violations of the lines of a page.
-fn lines(content: &[u8]) -> Vec<String> {
+/// The violations of the lines of a file.
+fn lines(schema: &Validator, content: &[u8]) -> Vec<String> {
     if !(content.is_empty() || content.ends_with(b"\n")) {
         return vec![": it ends within a line".to_owned()];
     }
     let lines = content.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let of_line =
-        |(index, line)| document(&FACE, line).into_iter().map(move |violation| format!(":{}{violation}", index + 1));
+        |(index, line)| document(schema, line).into_iter().map(move |violation| format!(":{}{violation}", index + 1));
     lines.enumerate().flat_map(of_line).collect()
 }
 
@@ -90,13 +97,15 @@ fn page_faces(name: &str, content: &[u8]) -> Result<Vec<FoundFace>, String> {
 }
 
 /// Checks that the manifest names exactly the files below `prefix`, with their bytes, and that the numbers of faces of the
-/// pages, the manifest and the summary agree. Returns what was counted.
+/// pages, the tracks, the manifest and the summary agree. Returns what was counted.
 pub(super) fn add_up(prefix: &str, files: &Files) -> Result<String, String> {
     let manifest: Manifest = parse(files, "manifest.json")?;
     let summary: Summary = parse(files, "summary.json")?;
     let mut named: BTreeMap<&str, usize> = BTreeMap::new();
     let objects = [&manifest.summary, &manifest.report].map(|object| (object.key.as_str(), object.bytes));
-    for (key, bytes) in manifest.pages.iter().map(|page| (page.key.as_str(), page.bytes)).chain(objects) {
+    let pages = manifest.pages.iter().map(|page| (page.key.as_str(), page.bytes));
+    let tracks = manifest.tracks.iter().flatten().map(|object| (object.key.as_str(), object.bytes));
+    for (key, bytes) in pages.chain(tracks).chain(objects) {
         let name =
             key.strip_prefix(prefix).ok_or_else(|| format!("the manifest names {key}, outside of its folder"))?;
         named.insert(name, bytes);
@@ -119,6 +128,12 @@ pub(super) fn add_up(prefix: &str, files: &Files) -> Result<String, String> {
         let (in_manifest, in_summary) = (manifest.faces, summary.faces);
         return Err(format!("{faces} faces in the pages, {in_manifest} in the manifest, {in_summary} in the summary"));
     }
+    let tracks =
+        manifest.tracks.as_ref().ok_or("the manifest names no tracks: the functions are older than this command")?;
+    let tracked = tracked_faces(prefix, tracks, files)?;
+    if !tracked.iter().copied().eq(0..faces) {
+        return Err(format!("{faces} faces in the pages, and other ones in the tracks: {} in all", tracked.len()));
+    }
     let bytes: usize = named.values().sum();
     let (files, pages) = (counted(named.len(), "file"), counted(manifest.pages.len(), "page"));
     Ok(format!("{files}, {bytes} bytes, {pages}, {}", counted(faces, "face")))
@@ -134,6 +149,25 @@ fn page_adds_up(prefix: &str, page: &PageFacts, files: &Files) -> Result<usize, 
     } else {
         Err(format!("{name} has {} faces at other times or in another number than in the manifest", faces.len()))
     }
+}
+
+/// The numbers of the faces in all tracks, in order; the lines and times of the objects are compared with the manifest.
+fn tracked_faces(prefix: &str, objects: &[TracksFacts], files: &Files) -> Result<Vec<usize>, String> {
+    let mut faces = Vec::new();
+    for object in objects {
+        let name = object.key.strip_prefix(prefix).unwrap_or(&object.key);
+        let lines = files[name].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let tracks: Result<Vec<Track>, _> = lines.map(serde_json::from_slice).collect();
+        let tracks = tracks.map_err(|error| format!("{name}: {error}"))?;
+        let times = (tracks.iter().map(|track| track.first_ms).min(), tracks.iter().map(|track| track.last_ms).max());
+        if (tracks.len(), times) != (object.lines, (Some(object.first_ms), Some(object.last_ms))) {
+            let lines = tracks.len();
+            return Err(format!("{name} has {lines} lines at other times or in another number than in the manifest"));
+        }
+        faces.extend(tracks.into_iter().flat_map(|track| track.faces));
+    }
+    faces.sort_unstable();
+    Ok(faces)
 }
 
 fn parse<T: serde::de::DeserializeOwned>(files: &Files, name: &str) -> Result<T, String> {
@@ -159,6 +193,16 @@ mod tests {
         let second = json!({ "second": 0, "faces": 2, "frames": 1, "most_faces": 2, "mean_confidence": 99.9 });
         let summary = json!({ "video": video, "metadata": metadata, "job": job, "faces": 2, "frames_with_faces": 1, "most_faces": { "faces": 2, "timestamp_ms": 500 }, "timeline": [second] });
         let page = format!("{FACE_LINE}\n{FACE_LINE}\n");
+        let track = |id: usize| {
+            let place = [0.4, 0.3, 0.1, 0.2];
+            let best = json!({ "timestamp_ms": 500, "face": id, "box": place });
+            let track = json!({
+                "id": id, "part": 0, "continues": false, "first_ms": 500, "last_ms": 500, "detections": 1,
+                "mean_confidence": 99.9, "best": best, "timestamps_ms": [500], "faces": [id], "boxes": [place],
+            });
+            format!("{track}\n")
+        };
+        let tracks = track(0) + &track(1);
         let key = |name: &str| format!("{PREFIX}{name}");
         let manifest = json!({
             "video": video,
@@ -168,6 +212,7 @@ mod tests {
             "summary": { "key": key("summary.json"), "bytes": summary.to_string().len() },
             "report": { "key": key("report.html"), "bytes": 6 },
             "pages": [{ "key": key("faces/00000.jsonl"), "bytes": page.len(), "faces": 2, "first_ms": 500, "last_ms": 500 }],
+            "tracks": [{ "key": key("tracks/00000.jsonl"), "bytes": tracks.len(), "lines": 2, "first_ms": 500, "last_ms": 500 }],
         });
         let file = |name: &str, content: String| (name.to_owned(), content.into_bytes());
         Files::from([
@@ -175,6 +220,7 @@ mod tests {
             file("summary.json", summary.to_string()),
             file("report.html", "<html>".to_owned()),
             file("faces/00000.jsonl", page),
+            file("tracks/00000.jsonl", tracks),
         ])
     }
 
@@ -184,11 +230,17 @@ mod tests {
         files.insert(name.to_owned(), document.to_string().into_bytes());
     }
 
+    /// Replaces a text in the tracks.
+    fn replace(files: &mut Files, from: &str, to: &str) {
+        let text = String::from_utf8(files["tracks/00000.jsonl"].clone()).unwrap();
+        files.insert("tracks/00000.jsonl".to_owned(), text.replace(from, to).into_bytes());
+    }
+
     #[test]
     fn a_correct_result_is_valid_and_adds_up() {
-        assert_eq!(validate(&result()), Ok(3));
+        assert_eq!(validate(&result()), Ok(4));
         let counted = add_up(PREFIX, &result()).unwrap();
-        assert!(counted.starts_with("3 files, ") && counted.ends_with(", 1 page, 2 faces"), "{counted}");
+        assert!(counted.starts_with("4 files, ") && counted.ends_with(", 1 page, 2 faces"), "{counted}");
         assert_eq!(faces(&result()).unwrap().len(), 2);
     }
 
@@ -206,6 +258,10 @@ mod tests {
 
         broken.insert("faces/00000.jsonl".to_owned(), FACE_LINE.as_bytes().to_vec());
         assert_eq!(validate(&broken).unwrap_err(), "faces/00000.jsonl: it ends within a line");
+        let mut person = result();
+        replace(&mut person, "\"id\":1", "\"id\":\"a name\"");
+        let violation = validate(&person).unwrap_err();
+        assert!(violation.starts_with("tracks/00000.jsonl:2/id: "), "{violation}");
         broken.insert("manifest.json".to_owned(), b"{".to_vec());
         assert!(validate(&broken).unwrap_err().contains("manifest.json: not JSON"));
     }
@@ -228,6 +284,13 @@ mod tests {
             ),
             (wrong(&|files| edit(files, "manifest.json", "/pages/0/faces", json!(1))), "in another number"),
             (wrong(&|files| edit(files, "manifest.json", "/pages/0/last_ms", json!(900))), "at other times"),
+            (wrong(&|files| edit(files, "manifest.json", "/tracks/0/lines", json!(1))), "in another number"),
+            (wrong(&|files| edit(files, "manifest.json", "/tracks/0/last_ms", json!(900))), "at other times"),
+            (wrong(&|files| replace(files, "\"faces\":[1]", "\"faces\":[0]")), "other ones in the tracks: 2 in all"),
+            (
+                wrong(&|files| drop(files.remove("tracks/00000.jsonl"))),
+                "names tracks/00000.jsonl, which does not exist",
+            ),
             (wrong(&|files| edit(files, "manifest.json", "/report/key", json!("results/x"))), "outside of its folder"),
         ] {
             assert!(why.contains(expected), "{why}");

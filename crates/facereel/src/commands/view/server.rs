@@ -64,6 +64,7 @@ impl Viewer {
             )
             .route("/report.html", get(report))
             .route("/faces/{page}", get(faces))
+            .route("/tracks/{file}", get(tracks))
             .route("/video", get(video))
             .layer(middleware::from_fn_with_state(Arc::clone(&content), guard))
             .with_state(content);
@@ -94,12 +95,12 @@ async fn guard(State(content): ContentState, request: Request, next: Next) -> Re
 
 /// A page by its number. The manifest contains the number of pages.
 async fn faces(State(content): ContentState, Path(page): Path<String>) -> Result<Response, ViewError> {
-    match page.strip_suffix(".jsonl").and_then(|number| number.parse::<usize>().ok()) {
-        Some(number) if number < content.manifest.pages.len() => {
-            content.document(&format!("faces/{number:05}.jsonl"), "application/jsonl").await
-        }
-        _ => Ok(StatusCode::NOT_FOUND.into_response()),
-    }
+    content.numbered("faces", &page, content.manifest.pages.len()).await
+}
+
+/// A file with tracks by its number. The manifest of an older result contains none.
+async fn tracks(State(content): ContentState, Path(file): Path<String>) -> Result<Response, ViewError> {
+    content.numbered("tracks", &file, content.manifest.tracks.as_ref().map_or(0, Vec::len)).await
 }
 
 async fn report(State(content): ContentState) -> Result<Response, ViewError> {
@@ -110,6 +111,16 @@ async fn report(State(content): ContentState) -> Result<Response, ViewError> {
 }
 
 impl Content {
+    /// One of the `count` files of a folder, such as `00000.jsonl`.
+    async fn numbered(&self, folder: &str, name: &str, count: usize) -> Result<Response, ViewError> {
+        match name.strip_suffix(".jsonl").and_then(|number| number.parse::<usize>().ok()) {
+            Some(number) if number < count => {
+                self.document(&format!("{folder}/{number:05}.jsonl"), "application/jsonl").await
+            }
+            _ => Ok(StatusCode::NOT_FOUND.into_response()),
+        }
+    }
+
     async fn document(&self, name: &str, kind: &'static str) -> Result<Response, ViewError> {
         Ok(match self.reader.read(&self.folder.join(name)).await? {
             Some(body) => ([(header::CONTENT_TYPE, kind)], body).into_response(),

@@ -19,15 +19,19 @@ fn results(key: &str) -> tempfile::TempDir {
     let object = |name: &str| json!({"key": format!("results/{key}/t/{name}"), "bytes": 1});
     let page = json!({"key": "results/k/t/faces/00000.jsonl", "bytes": LINE.len(), "faces": 1, "first_ms": 500, "last_ms": 500});
     let manifest = json!({"video": video, "job": job, "execution_arn": "arn", "faces": 1, "summary": object("summary.json"),
-        "report": object("report.html"), "pages": [page]});
+        "report": object("report.html"), "pages": [page],
+        "tracks": [{"key": "results/k/t/tracks/00000.jsonl", "bytes": 3, "lines": 1, "first_ms": 500, "last_ms": 500}]});
     let summary = json!({"video": video, "metadata": {"duration_ms": 1000}, "job": job, "faces": 1,
         "frames_with_faces": 1, "most_faces": {"faces": 1, "timestamp_ms": 500}, "timeline": []});
-    fs::create_dir(dir.path().join("faces")).unwrap();
+    for folder in ["faces", "tracks"] {
+        fs::create_dir(dir.path().join(folder)).unwrap();
+    }
     for (name, text) in [
         ("manifest.json", manifest.to_string()),
         ("summary.json", summary.to_string()),
         ("report.html", "<!doctype html>".to_owned()),
         ("faces/00000.jsonl", LINE.to_owned()),
+        ("tracks/00000.jsonl", "{}\n".to_owned()),
     ] {
         fs::write(dir.path().join(name), text).unwrap();
     }
@@ -92,6 +96,8 @@ async fn the_page_the_results_and_the_video_are_served() {
     let summary: Value = serde_json::from_slice(&served.get("/summary.json", "").await.1).unwrap();
     assert_eq!(summary["video"]["key"], "clips/holiday.mp4");
     assert_eq!(served.get("/faces/00000.jsonl", "").await.1, LINE.as_bytes());
+    assert_eq!(served.get("/tracks/00000.jsonl", "").await.1, b"{}\n");
+    assert!(served.get("/tracks/00001.jsonl", "").await.0.starts_with("http/1.1 404"));
     assert_eq!(served.get("/video", "").await.1, VIDEO);
 }
 

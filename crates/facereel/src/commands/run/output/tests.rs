@@ -19,13 +19,17 @@ const HISTORY_TEXT: &str = r#"[{"id": 1, "type": "ExecutionStarted"}]"#;
 
 /// Writes a complete result of a video. All files except the manifest contain `text`.
 fn write_result(dir: &Path, key: &str, bytes: u64, text: &str, pages: usize) {
-    fs::create_dir_all(dir.join(FACES)).unwrap();
+    for folder in FOLDERS {
+        fs::create_dir_all(dir.join(folder)).unwrap();
+    }
     fs::write(dir.join(MANIFEST), manifest(key, bytes)).unwrap();
     for file in [HISTORY, "report.html", "summary.json"] {
         fs::write(dir.join(file), text).unwrap();
     }
     for page in 0..pages {
-        fs::write(dir.join(FACES).join(format!("{page:05}.jsonl")), text).unwrap();
+        for folder in FOLDERS {
+            fs::write(dir.join(folder).join(format!("{page:05}.jsonl")), text).unwrap();
+        }
     }
 }
 
@@ -68,7 +72,9 @@ fn new_results_replace_all_files_of_the_old_ones() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("a/b/out");
     replace(&dir, None, "old", 3).unwrap();
-    assert_eq!(fs::read_dir(dir.join(FACES)).unwrap().count(), 3);
+    for folder in FOLDERS {
+        assert_eq!(fs::read_dir(dir.join(folder)).unwrap().count(), 3);
+    }
     replace(&dir, None, "new", 1).unwrap();
 
     let expected = tempfile::tempdir().unwrap();
@@ -90,11 +96,12 @@ fn a_directory_with_other_files_is_rejected_and_unchanged() {
     write("web-app/index.html", "mine");
     write("web-app/manifest.json", r#"{"name": "a web application"}"#);
     write("pages/faces/00000.jsonl", "mine");
-    for name in ["and-notes", "and-page", "and-directory", "and-link"] {
+    for name in ["and-notes", "and-page", "and-track", "and-directory", "and-link"] {
         write_result(&root.path().join(name), "clip.mp4", 4, "ours", 1);
     }
     write("and-notes/notes.txt", "mine");
     write("and-page/faces/1.jsonl", "mine");
+    write("and-track/tracks/of-a-song.jsonl", "mine");
     write("and-directory/src/main.rs", "mine");
     let report = root.path().join("and-link/report.html");
     fs::remove_file(&report).unwrap();
@@ -108,6 +115,7 @@ fn a_directory_with_other_files_is_rejected_and_unchanged() {
         ("pages", "faces/00000.jsonl"),
         ("and-notes", "notes.txt"),
         ("and-page", "faces/1.jsonl"),
+        ("and-track", "tracks/of-a-song.jsonl"),
         ("and-directory", "src"),
         ("and-link", "report.html"),
     ] {
@@ -209,10 +217,10 @@ fn entries_of_the_system_are_neither_rejected_nor_removed() {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join("lost+found")).unwrap();
     replace(root.path(), None, "old", 2).unwrap();
-    fs::write(root.path().join(FACES).join(".DS_Store"), "view").unwrap();
+    fs::write(root.path().join("faces").join(".DS_Store"), "view").unwrap();
     replace(root.path(), None, "new", 1).unwrap();
     assert!(root.path().join("lost+found").is_dir());
-    assert!(root.path().join(FACES).join(".DS_Store").is_file());
+    assert!(root.path().join("faces").join(".DS_Store").is_file());
     assert_eq!(fs::read_to_string(root.path().join("summary.json")).unwrap(), "new");
 }
 
