@@ -92,7 +92,8 @@ class Emulator:
         self.log = open(directory / "emulator.log", "w+b")
         (directory / "tmp").mkdir()
         self.process = subprocess.Popen(
-            [sys.executable, ROOT / "crates" / "local-stack" / "src" / "launcher.py"],
+            # The port 0 is any free one.
+            [sys.executable, ROOT / "crates" / "local-stack" / "src" / "launcher.py", "0"],
             env={
                 "PATH": os.environ["PATH"],
                 "HOME": str(directory),
