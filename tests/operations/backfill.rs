@@ -27,12 +27,15 @@ use clap::Parser as _;
 use face_detection::Detector;
 use facereel::commands::backfill::{Backfill, BackfillError, BackfillOutcome, BackfillReport, Obstacle};
 use facereel::deployed::Deployed;
-use facereel::terminal::{Answer, Stop, stop_at};
+use facereel::terminal::{Answer, Stop, exit::Report as _, stop_at};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use lambdas::results::Manifest;
 use local_stack::{Executions, Silent};
 use serde_json::{Value, json};
-use tests::workflow::{ANY_VIDEO, Canned, Gated, Rig};
+use tests::{
+    schema::assert_report,
+    workflow::{ANY_VIDEO, Canned, Gated, Rig},
+};
 
 /// Parses the command line.
 #[derive(clap::Parser)]
@@ -92,7 +95,9 @@ impl Archive {
 
     async fn run_until(&self, stop: Stop, arguments: &[&str]) -> Result<BackfillReport, BackfillError> {
         let command = Command::try_parse_from([&["backfill"], arguments].concat()).unwrap().backfill;
-        command.run(&self.deployed, &Silent, async |_: &str| Answer::NotAsked, stop).await
+        let report = command.run(&self.deployed, &Silent, async |_: &str| Answer::NotAsked, stop).await?;
+        assert_report("backfill-report", &report.json());
+        Ok(report)
     }
 
     /// Analyses one video.

@@ -13,7 +13,10 @@ use facereel::deployed::Deployed;
 use facereel::terminal::exit::Report as _;
 use local_stack::Silent;
 use serde_json::{Value, json};
-use tests::workflow::{ANY_VIDEO, Canned, Rig};
+use tests::{
+    schema::assert_report,
+    workflow::{ANY_VIDEO, Canned, Rig},
+};
 
 use crate::step_functions::MockStepFunctions;
 
@@ -45,6 +48,7 @@ fn page(events: &[&Value], next_token: Option<&str>) -> FilterLogEventsOutput {
 fn messages(report: &LogsReport) -> Vec<(String, String)> {
     let text = |line: &Value, name: &str| line[name].as_str().unwrap().to_owned();
     let document = report.json();
+    assert_report("logs-report", &document);
     document["lines"].as_array().unwrap().iter().map(|line| (text(line, "function"), text(line, "message"))).collect()
 }
 

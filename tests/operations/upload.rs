@@ -18,7 +18,10 @@ use facereel::deployed::Deployed;
 use facereel::terminal::exit::Report as _;
 use local_stack::{Objects, PART_BYTES, Progress, Silent};
 use serde_json::{Value, json};
-use tests::workflow::{ANY_VIDEO, Canned, Gate, Gated, Rig};
+use tests::{
+    schema::assert_report,
+    workflow::{ANY_VIDEO, Canned, Gate, Gated, Rig},
+};
 use tokio::sync::Notify;
 
 /// Parses the command line.
@@ -100,6 +103,7 @@ fn command(file: &Path, options: &[&str]) -> Upload {
 /// The only video of a report, as JSON.
 fn video(report: &UploadReport) -> Value {
     let document = report.json();
+    assert_report("upload-report", &document);
     let videos = document["videos"].as_array().unwrap();
     assert_eq!(videos.len(), 1);
     videos[0].clone()
