@@ -9,13 +9,13 @@ unit:
     cargo test --locked -p facereel --lib --bins --test commands
     cargo test --locked -p tests --lib --test statemachine --test fuzz
 
-# The workflow and the commands, end to end on the local emulator, and the tracks of the clips (2 min 10 s)
+# The workflow and the commands, end to end on the local emulator, and the tracks of the clips (4 min)
 e2e:
     cargo test --locked -p local-stack --test emulator
     cargo test --locked -p facereel --test local
     cargo test --locked -p tests --test workflow --test operations --test tracks
 
-# The workflow in virtual time, with the fixed seeds (2 min 20 s)
+# The workflow in virtual time, with the fixed seeds (3 min)
 simulation:
     cargo test --locked -p simulation
 
@@ -27,7 +27,7 @@ seeds *options:
 lint:
     scripts/check-format-and-lints
 
-# The Terraform module: validate, test, checkov, then apply and destroy on the emulator (4 min 30 s)
+# The Terraform module: validate, test, checkov, then apply and destroy on the emulator (9 min)
 terraform:
     scripts/check-terraform
     scripts/check-terraform-apply
@@ -40,6 +40,6 @@ browser:
 bundle:
     scripts/bundle
 
-# Everything that CI checks, one after the other (25 min from a fresh clone)
+# Everything that CI checks, one after the other (24 min from a fresh clone)
 ci:
     .ci/run
