@@ -1,6 +1,7 @@
-//! One module for each command, and [`consent`], which the commands share that may start billed analyses.
+//! One module for each command. Those that may start billed analyses share [`consent`].
 
 pub mod backfill;
+mod batch;
 pub mod completions;
 pub mod consent;
 pub mod dead_letters;

@@ -3,7 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_sfn::{
-    operation::describe_execution::DescribeExecutionOutput,
+    operation::{
+        describe_execution::DescribeExecutionOutput, get_execution_history::builders::GetExecutionHistoryFluentBuilder,
+    },
     primitives::DateTime,
     types::{ExecutionListItem, ExecutionStatus, IncludedData},
 };
@@ -13,8 +15,9 @@ use super::{Deployed, Error};
 /// The statuses of a failed execution.
 pub const FAILED: [ExecutionStatus; 3] = [ExecutionStatus::Failed, ExecutionStatus::TimedOut, ExecutionStatus::Aborted];
 
-/// The number of executions of one call: the maximum
-/// (<https://docs.aws.amazon.com/step-functions/latest/apireference/API_ListExecutions.html>).
+/// The number of executions or events of one call: the maximum
+/// (<https://docs.aws.amazon.com/step-functions/latest/apireference/API_ListExecutions.html>,
+/// <https://docs.aws.amazon.com/step-functions/latest/apireference/API_GetExecutionHistory.html>).
 const PAGE: i32 = 1000;
 
 /// The executions with a status, page by page: at least all that have started since a time.
@@ -100,6 +103,12 @@ impl Deployed {
     /// As [`Listing::next`].
     pub async fn running_executions(&self) -> Result<Vec<ExecutionListItem>, Error> {
         Listing::since(self, ExecutionStatus::Running, SystemTime::UNIX_EPOCH).all().await
+    }
+
+    /// The request for the history of an execution, the newest events first, without inputs and outputs.
+    pub(crate) fn history_backwards(&self, arn: &str) -> GetExecutionHistoryFluentBuilder {
+        let history = self.sfn.get_execution_history().execution_arn(arn).reverse_order(true);
+        history.include_execution_data(false).max_results(PAGE)
     }
 
     /// An execution. `None`, if it does not exist.

@@ -18,10 +18,7 @@ mod video;
 use std::collections::HashMap;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
-use aws_sdk_sfn::{
-    config::ProvideCredentials,
-    types::{ExecutionListItem, ExecutionStatus},
-};
+use aws_sdk_sfn::config::ProvideCredentials;
 
 use lambdas::{serve::config_from, start_detection};
 
@@ -232,27 +229,6 @@ impl Deployed {
         let configuration = self.lambda.get_function_configuration().function_name(function).send().await;
         let environment = configuration.map_err(Error::aws(GET_CONFIGURATION))?.environment;
         Ok(environment.and_then(|environment| environment.variables).unwrap_or_default())
-    }
-
-    /// Calls `visit` for every execution of the state machine with this status, the latest start first.
-    ///
-    /// # Errors
-    /// [`Error::NoStateMachine`], or [`Error`] of `states:ListExecutions`.
-    pub async fn each_execution(
-        &self,
-        status: ExecutionStatus,
-        mut visit: impl FnMut(ExecutionListItem),
-    ) -> Result<(), Error> {
-        let arn = self.state_machine.to_string();
-        let listing = self.sfn.list_executions().state_machine_arn(&arn).status_filter(status);
-        let mut executions = listing.into_paginator().items().send();
-        while let Some(execution) = executions.next().await {
-            visit(execution.map_err(|error| match error.as_service_error() {
-                Some(reason) if reason.is_state_machine_does_not_exist() => Error::NoStateMachine(arn.clone()),
-                _ => Error::aws("states:ListExecutions")(error),
-            })?);
-        }
-        Ok(())
     }
 
     /// The URL of the stack's queue `part`.

@@ -102,16 +102,7 @@ impl Stage {
 
 /// Reads the history backwards, to the state that the execution has entered last.
 async fn from_history(deployed: &Deployed, execution_arn: &str) -> Result<Stage, Error> {
-    let mut events = deployed
-        .sfn
-        .get_execution_history()
-        .execution_arn(execution_arn)
-        .reverse_order(true)
-        .include_execution_data(false)
-        .max_results(1000)
-        .into_paginator()
-        .items()
-        .send();
+    let mut events = deployed.history_backwards(execution_arn).into_paginator().items().send();
     let mut reader = Reader::default();
     while let Some(event) = events.next().await {
         let event = event.map_err(|error| match error.as_service_error() {

@@ -32,6 +32,15 @@ pub trait Report: Display {
     fn json(&self) -> Value;
 }
 
+/// The exit status of work that the user can stop.
+pub(crate) fn status_of(interrupted: bool, all_well: bool) -> ExitStatus {
+    match (interrupted, all_well) {
+        (true, _) => INTERRUPTED,
+        (false, true) => SUCCESS,
+        (false, false) => FAILURE,
+    }
+}
+
 /// The format of a report.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::Args)]
 pub struct Format {

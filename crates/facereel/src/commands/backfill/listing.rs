@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_s3::types::{ObjectVersion, OptionalObjectAttributes};
-use aws_sdk_sfn::types::{ExecutionListItem, ExecutionStatus};
 use futures_util::{Stream, StreamExt as _, stream};
 use lambdas::video::{MAX_BYTES, immutable_version};
 use schemars::JsonSchema;
@@ -142,13 +141,12 @@ fn current(object: ObjectVersion) -> Option<CurrentVideo> {
 /// executions, has started.
 pub(super) async fn running(deployed: &Deployed) -> Result<BTreeSet<String>, Error> {
     let mut names = BTreeSet::new();
-    let visit = |execution: ExecutionListItem| {
+    for execution in deployed.running_executions().await? {
         let mut parts = execution.name.split('-');
         if let (Some("backfill"), Some(content)) = (parts.next(), parts.next()) {
             names.insert(format!("backfill-{content}"));
         }
-    };
-    deployed.each_execution(ExecutionStatus::Running, visit).await?;
+    }
     Ok(names)
 }
 

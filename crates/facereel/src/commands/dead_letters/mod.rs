@@ -19,6 +19,7 @@ pub use report::{DeadLetterDocument, DeadLetterOutcome, DeadLetterReport, DeadLe
 
 use crate::commands::{
     backfill::has_result,
+    batch::until_stopped,
     consent::{BilledAnalysis, Consent},
 };
 use crate::deployed::{CONCURRENT_CALLS, Deployed, Error, Video};
@@ -217,24 +218,9 @@ impl<'a> DeadLetters<'a> {
         report: &mut DeadLetterReport,
     ) {
         progress.step("Delivering");
-        let total = due.len();
-        let mut done = 0;
-        let mut waiting = due.into_iter();
-        let mut delivered = stream::iter(waiting.by_ref())
-            .take_until(stop.clone())
-            .map(|letter| async move {
-                let outcome = self.deliver(&letter).await;
-                (letter, outcome)
-            })
-            .buffered(CONCURRENT_CALLS);
-        while let Some((letter, outcome)) = delivered.next().await {
-            report.push(&letter, outcome);
-            done += 1;
-            #[expect(clippy::cast_precision_loss, reason = "a ratio for display")]
-            progress.ratio(done as f32 / total as f32);
-        }
-        drop(delivered);
-        for letter in waiting {
+        let work = async |letter: &Letter<'a>| self.deliver(letter).await;
+        let left = until_stopped(due, progress, stop, work, |letter, outcome| report.push(letter, outcome)).await;
+        for letter in left {
             report.interrupted = true;
             report.push(&letter, DeadLetterOutcome::NotTried);
         }

@@ -11,7 +11,7 @@ use super::{DeadLetterQueue, Letter, Plan};
 use crate::commands::consent::{self, BilledAnalysis, Price};
 use crate::deployed::Video;
 use crate::documents::document;
-use crate::terminal::exit::{self, ExitStatus, FAILURE, INTERRUPTED, SUCCESS};
+use crate::terminal::exit::{self, ExitStatus};
 
 /// The maximum number of messages in the table. The JSON document has all.
 const MAX_ROWS: usize = 100;
@@ -225,11 +225,7 @@ struct DeadLetter {
 
 impl exit::Report for DeadLetterReport {
     fn exit_status(&self) -> ExitStatus {
-        match self.interrupted {
-            true => INTERRUPTED,
-            false if self.all_well() => SUCCESS,
-            false => FAILURE,
-        }
+        exit::status_of(self.interrupted, self.all_well())
     }
 
     fn json(&self) -> Value {

@@ -235,16 +235,7 @@ async fn decided(
 /// Reads the history backwards, to find at which step the execution failed and when its last pages were listed. `None`, if
 /// the credentials do not allow the decryption of the history.
 async fn failed_step(deployed: &Deployed, arn: &str) -> Result<Option<FailedStep>, Error> {
-    let mut events = deployed
-        .sfn
-        .get_execution_history()
-        .execution_arn(arn)
-        .reverse_order(true)
-        .include_execution_data(false)
-        .max_results(1000)
-        .into_paginator()
-        .items()
-        .send();
+    let mut events = deployed.history_backwards(arn).into_paginator().items().send();
     let mut in_pages = false;
     while let Some(event) = events.next().await {
         let event = match event {

@@ -21,7 +21,10 @@ pub use lineage::Lineage;
 pub(crate) use report::NEEDS_DECRYPT;
 pub use report::{ReplayDocument, ReplayOutcome, ReplayReport, ReplayRow};
 
-use crate::commands::consent::{BilledAnalysis, Consent};
+use crate::commands::{
+    batch::until_stopped,
+    consent::{BilledAnalysis, Consent},
+};
 use crate::deployed::{CONCURRENT_CALLS, Deployed, Error, Video};
 use crate::terminal::{Choice, Stop, text::parse_duration};
 use local_stack::Progress;
@@ -238,24 +241,8 @@ async fn replay_all(
     report: &mut ReplayReport,
 ) {
     progress.step("Replaying");
-    let total = due.len();
-    let mut done = 0;
-    let mut waiting = due.into_iter();
-    let mut replayed = stream::iter(waiting.by_ref())
-        .take_until(stop.clone())
-        .map(|planned| async move {
-            let outcome = replay(deployed, &planned.candidate).await;
-            (planned, outcome)
-        })
-        .buffered(CONCURRENT_CALLS);
-    while let Some((planned, outcome)) = replayed.next().await {
-        report.push(&planned, outcome);
-        done += 1;
-        #[expect(clippy::cast_precision_loss, reason = "a ratio for display")]
-        progress.ratio(done as f32 / total as f32);
-    }
-    drop(replayed);
-    let left: Vec<_> = waiting.collect();
+    let work = async |planned: &Planned| replay(deployed, &planned.candidate).await;
+    let left = until_stopped(due, progress, stop, work, |planned, outcome| report.push(planned, outcome)).await;
     report.interrupted = !left.is_empty();
     for planned in left {
         report.push(&planned, ReplayOutcome::NotTried);

@@ -16,7 +16,7 @@ use super::{
 use crate::commands::consent::{self, BilledAnalysis, Price};
 use crate::deployed::{Error, StateMachineArn, Video};
 use crate::documents::document;
-use crate::terminal::exit::{self, ExitStatus, FAILURE, INTERRUPTED, SUCCESS};
+use crate::terminal::exit::{self, ExitStatus};
 
 /// The maximum number of links to single executions. For more executions, only the list of all is linked.
 const MAX_LINKS: usize = 10;
@@ -313,11 +313,7 @@ struct ReplayedExecution {
 
 impl exit::Report for ReplayReport {
     fn exit_status(&self) -> ExitStatus {
-        match self.interrupted {
-            true => INTERRUPTED,
-            false if self.all_well() => SUCCESS,
-            false => FAILURE,
-        }
+        exit::status_of(self.interrupted, self.all_well())
     }
 
     fn json(&self) -> Value {

@@ -11,7 +11,7 @@ use super::checks::{Outcome, Row};
 use super::price::Price;
 use crate::deployed::Deployed;
 use crate::documents::document;
-use crate::terminal::exit::{self, ExitStatus, FAILURE, INTERRUPTED, SUCCESS};
+use crate::terminal::exit::{self, ExitStatus};
 use crate::terminal::text::counted;
 
 /// The results of the checks of a stack.
@@ -78,11 +78,7 @@ impl VerifyReport {
 
 impl exit::Report for VerifyReport {
     fn exit_status(&self) -> ExitStatus {
-        match self.interrupted {
-            true => INTERRUPTED,
-            false if self.all_well() => SUCCESS,
-            false => FAILURE,
-        }
+        exit::status_of(self.interrupted, self.all_well())
     }
 
     /// Without the id of the account, because the document is made to be published.
@@ -134,6 +130,7 @@ impl fmt::Display for VerifyReport {
 mod tests {
     use super::*;
     use crate::terminal::exit::Report as _;
+    use crate::terminal::exit::{FAILURE, INTERRUPTED, SUCCESS};
 
     fn report(results: &[Outcome]) -> VerifyReport {
         let row = |result: &Outcome| Row {
