@@ -16,7 +16,7 @@ use crate::terminal::detail;
 
 /// Writes a line for each call: the service, the operation, the HTTP status of the last attempt and the time.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct CallLog;
+pub(crate) struct CallLog;
 
 /// When a call started.
 #[derive(Debug)]

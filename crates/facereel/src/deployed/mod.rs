@@ -23,7 +23,7 @@ use aws_sdk_sfn::config::ProvideCredentials;
 use lambdas::{serve::config_from, start_detection};
 
 pub use arn::{NotAnArn, StateMachineArn};
-use call_log::CallLog;
+pub(crate) use call_log::CallLog;
 pub use credentials::CredentialsProblem;
 pub use error::Error;
 pub use executions::{FAILED, Listing, active_since, system_time};
@@ -54,9 +54,10 @@ pub fn retry_config() -> RetryConfig {
 /// A client whose calls are written to standard error with `--verbose`.
 macro_rules! client {
     ($sdk:ident, $aws:expr) => {
-        $sdk::Client::from_conf($sdk::config::Builder::from($aws).interceptor(CallLog).build())
+        $sdk::Client::from_conf($sdk::config::Builder::from($aws).interceptor($crate::deployed::CallLog).build())
     };
 }
+pub(crate) use client;
 
 /// The AWS account and Region, as in the AWS CLI.
 #[derive(Debug, Clone, Default, clap::Args)]

@@ -13,8 +13,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::commands::view::find_video;
 use crate::documents::document;
+use crate::stored::find_video;
 use crate::terminal::{
     exit,
     text::{counted, invocation, quoted},

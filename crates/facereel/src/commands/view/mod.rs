@@ -4,7 +4,6 @@
 //! fixed set of files and objects: no request contains a path or a key.
 
 mod error;
-mod location;
 mod server;
 mod viewer;
 
@@ -12,7 +11,6 @@ use aws_config::SdkConfig;
 
 pub use error::ViewError;
 pub use viewer::Viewer;
-pub(crate) use viewer::find_video;
 
 use crate::deployed::Account;
 use crate::terminal::{note, print};

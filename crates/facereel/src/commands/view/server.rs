@@ -16,9 +16,9 @@ use tower_http::services::ServeFile;
 
 use super::{
     error::ViewError,
-    location::Location,
     viewer::{Content, Viewer},
 };
+use crate::stored::Location;
 use crate::terminal::note;
 
 /// The state of every handler.
@@ -95,12 +95,12 @@ async fn guard(State(content): ContentState, request: Request, next: Next) -> Re
 
 /// A page by its number. The manifest contains the number of pages.
 async fn faces(State(content): ContentState, Path(page): Path<String>) -> Result<Response, ViewError> {
-    content.numbered("faces", &page, content.manifest.pages.len()).await
+    content.numbered("faces", &page, content.result.manifest.pages.len()).await
 }
 
 /// A file with tracks by its number. The manifest of an older result contains none.
 async fn tracks(State(content): ContentState, Path(file): Path<String>) -> Result<Response, ViewError> {
-    content.numbered("tracks", &file, content.manifest.tracks.as_ref().map_or(0, Vec::len)).await
+    content.numbered("tracks", &file, content.result.manifest.tracks.as_ref().map_or(0, Vec::len)).await
 }
 
 async fn report(State(content): ContentState) -> Result<Response, ViewError> {
@@ -122,7 +122,7 @@ impl Content {
     }
 
     async fn document(&self, name: &str, kind: &'static str) -> Result<Response, ViewError> {
-        Ok(match self.reader.read(&self.folder.join(name)).await? {
+        Ok(match self.result.reader.read(&self.result.folder.join(name)).await? {
             Some(body) => ([(header::CONTENT_TYPE, kind)], body).into_response(),
             None => StatusCode::NOT_FOUND.into_response(),
         })
@@ -138,7 +138,7 @@ async fn video(State(content): ContentState, request: Request) -> Result<Respons
         },
         location @ Location::S3 { .. } => {
             let range = request.headers().get(header::RANGE).and_then(|range| range.to_str().ok());
-            let Some(object) = content.reader.get(location, range).await? else {
+            let Some(object) = content.result.reader.get(location, range).await? else {
                 return Ok(StatusCode::NOT_FOUND.into_response());
             };
             let status = if object.content_range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };

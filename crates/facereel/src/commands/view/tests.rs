@@ -5,7 +5,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use super::location::Location;
 use super::*;
 
 const VIDEO: &[u8] = b"\0\0\0\x18ftypmp42 and what follows";
@@ -204,25 +203,5 @@ async fn a_video_is_found_at_its_key_but_not_outside_of_the_directories() {
         let dir = results(key);
         let error = view(dir.path(), None).prepare(None).await.err().expect("an error");
         assert!(matches!(error, ViewError::NoVideo { .. }), "{key}: {error}");
-    }
-}
-
-#[test]
-fn a_location_has_a_raw_key_and_ends_with_the_folder() {
-    let s3 = |key: &str| Location::S3 { bucket: "bucket".to_owned(), key: key.to_owned(), version_id: None };
-    for (text, folder) in [
-        ("s3://bucket/results/a b%20c/🎬.mp4/idempotency-key", s3("results/a b%20c/🎬.mp4/idempotency-key/")),
-        ("s3://bucket/results/k/idempotency-key/", s3("results/k/idempotency-key/")),
-        ("s3://bucket/results/k/idempotency-key/manifest.json", s3("results/k/idempotency-key/")),
-        ("out/sample", Location::Local("out/sample".into())),
-        ("out/sample/manifest.json", Location::Local("out/sample".into())),
-    ] {
-        assert_eq!(Location::parse(text).unwrap().folder(), folder, "{text}");
-    }
-    for text in ["s3://", "s3:///k", "S3://bucket/k", "s3:/bucket/k", "https://bucket.s3.amazonaws.com/k"] {
-        assert!(matches!(Location::parse(text), Err(ViewError::Address(_))), "{text}");
-    }
-    for text in ["s3://bucket", "s3://bucket/"] {
-        assert!(matches!(Location::parse(text), Err(ViewError::NoKey(_))), "{text}");
     }
 }

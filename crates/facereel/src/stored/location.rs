@@ -13,34 +13,45 @@ use aws_sdk_s3::{
 use lambdas::layout;
 use tokio::sync::OnceCell;
 
-use super::error::ViewError;
-use crate::deployed::{Account, Error, S3Uri};
+use super::StoredError;
+use crate::deployed::{Account, Error, S3Uri, client};
 
 /// A file or a directory, or an object or a folder of objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Location {
+pub enum Location {
     /// On this machine.
     Local(PathBuf),
     /// In S3. Keys are raw, not URL-encoded. The key of a folder ends with `/`.
-    S3 { bucket: String, key: String, version_id: Option<String> },
+    S3 {
+        /// The name of the bucket.
+        bucket: String,
+        /// The raw key.
+        key: String,
+        /// The version of the object; the current one if it is `None`.
+        version_id: Option<String>,
+    },
 }
 
 impl Location {
     /// Parses a path, or `s3://BUCKET/KEY` with a raw key.
-    pub(super) fn parse(text: &str) -> Result<Self, ViewError> {
+    ///
+    /// # Errors
+    /// [`StoredError::Address`]; [`StoredError::NoKey`].
+    pub fn parse(text: &str) -> Result<Self, StoredError> {
         if !S3Uri::is_meant(text) {
             return Ok(Self::Local(text.into()));
         }
         let S3Uri { bucket, key } = text.parse()?;
         if key.is_empty() {
-            Err(ViewError::NoKey(text.to_owned()))
+            Err(StoredError::NoKey(text.to_owned()))
         } else {
             Ok(Self::S3 { bucket, key, version_id: None })
         }
     }
 
     /// The folder of results, which may be given as the location of its manifest.
-    pub(super) fn folder(self) -> Self {
+    #[must_use]
+    pub fn folder(self) -> Self {
         match self {
             Self::Local(path) if path.ends_with(layout::MANIFEST) => {
                 Self::Local(path.parent().unwrap_or(Path::new("")).to_owned())
@@ -54,7 +65,8 @@ impl Location {
     }
 
     /// A file or an object of this folder.
-    pub(super) fn join(&self, name: &str) -> Self {
+    #[must_use]
+    pub fn join(&self, name: &str) -> Self {
         match self {
             Self::Local(dir) => Self::Local(dir.join(name)),
             Self::S3 { bucket, key, .. } => {
@@ -75,33 +87,38 @@ impl fmt::Display for Location {
 }
 
 /// Reads files and objects. The AWS configuration is loaded only for the first object, because loading it takes time.
-pub(super) struct LocationReader {
+#[derive(Debug)]
+pub struct LocationReader {
     account: Account,
     s3: OnceCell<Client>,
 }
 
 impl LocationReader {
     /// A reader with the configuration `aws`, or, if there is none, that of the account.
-    pub(super) fn new(account: &Account, aws: Option<&SdkConfig>) -> Self {
-        let s3 = aws.map(Client::new).map_or_else(OnceCell::new, |client| OnceCell::new_with(Some(client)));
+    #[must_use]
+    pub fn new(account: &Account, aws: Option<&SdkConfig>) -> Self {
+        let s3 = aws.map(s3_client).map_or_else(OnceCell::new, |client| OnceCell::new_with(Some(client)));
         Self { account: account.clone(), s3 }
     }
 
     /// The content of a file or object. `None`, if it does not exist.
-    pub(super) async fn read(&self, location: &Location) -> Result<Option<Vec<u8>>, ViewError> {
+    ///
+    /// # Errors
+    /// [`StoredError::NoResult`] for a file, [`StoredError::Aws`] for an object that cannot be read.
+    pub async fn read(&self, location: &Location) -> Result<Option<Vec<u8>>, StoredError> {
         match location {
             Location::Local(path) => match tokio::fs::read(path).await {
                 Ok(body) => Ok(Some(body)),
                 Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                     Ok(None)
                 }
-                Err(error) => Err(ViewError::NoResult { location: location.to_string(), reason: error.to_string() }),
+                Err(error) => Err(StoredError::NoResult { location: location.to_string(), reason: error.to_string() }),
             },
             Location::S3 { .. } => {
                 let Some(object) = self.get(location, None).await? else { return Ok(None) };
                 let body = object.body.collect().await.map_err(|error| {
                     let source = Error::Call { action: "s3:GetObject", source: error.into() };
-                    ViewError::Aws { location: location.to_string(), source }
+                    StoredError::Aws { location: location.to_string(), source }
                 })?;
                 Ok(Some(body.to_vec()))
             }
@@ -109,19 +126,48 @@ impl LocationReader {
     }
 
     /// An object, or the range of it that an HTTP `Range` header requests. `None`, if it does not exist.
-    pub(super) async fn get(
-        &self,
-        location: &Location,
-        range: Option<&str>,
-    ) -> Result<Option<GetObjectOutput>, ViewError> {
+    ///
+    /// # Errors
+    /// [`StoredError::Aws`].
+    pub async fn get(&self, location: &Location, range: Option<&str>) -> Result<Option<GetObjectOutput>, StoredError> {
         let Location::S3 { bucket, key, version_id } = location else { return Ok(None) };
-        let read_error = |source| ViewError::Aws { location: location.to_string(), source };
-        let client = self.s3.get_or_try_init(async || Ok(Client::new(&self.account.connect(None).await?))).await;
+        let read_error = |source| StoredError::Aws { location: location.to_string(), source };
+        let client = self.s3.get_or_try_init(async || Ok(s3_client(&self.account.connect(None).await?))).await;
         let request = client.map_err(read_error)?.get_object().bucket(bucket).key(key);
         match request.set_version_id(version_id.clone()).set_range(range.map(str::to_owned)).send().await {
             Ok(object) => Ok(Some(object)),
             Err(error) if matches!(error.as_service_error(), Some(GetObjectError::NoSuchKey(_))) => Ok(None),
             Err(error) => Err(read_error(Error::s3("s3:GetObject", bucket)(error))),
+        }
+    }
+}
+
+/// The client, whose calls are written to standard error with `--verbose`.
+fn s3_client(aws: &SdkConfig) -> Client {
+    client!(aws_sdk_s3, aws)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_has_a_raw_key_and_ends_with_the_folder() {
+        let s3 = |key: &str| Location::S3 { bucket: "bucket".to_owned(), key: key.to_owned(), version_id: None };
+        for (text, folder) in [
+            ("s3://bucket/results/a b%20c/🎬.mp4/idempotency-key", s3("results/a b%20c/🎬.mp4/idempotency-key/")),
+            ("s3://bucket/results/k/idempotency-key/", s3("results/k/idempotency-key/")),
+            ("s3://bucket/results/k/idempotency-key/manifest.json", s3("results/k/idempotency-key/")),
+            ("out/sample", Location::Local("out/sample".into())),
+            ("out/sample/manifest.json", Location::Local("out/sample".into())),
+        ] {
+            assert_eq!(Location::parse(text).unwrap().folder(), folder, "{text}");
+        }
+        for text in ["s3://", "s3:///k", "S3://bucket/k", "s3:/bucket/k", "https://bucket.s3.amazonaws.com/k"] {
+            assert!(matches!(Location::parse(text), Err(StoredError::Address(_))), "{text}");
+        }
+        for text in ["s3://bucket", "s3://bucket/"] {
+            assert!(matches!(Location::parse(text), Err(StoredError::NoKey(_))), "{text}");
         }
     }
 }

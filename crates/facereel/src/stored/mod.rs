@@ -1,0 +1,100 @@
+//! Results that are stored: read from a directory, as `facereel run` writes it, or from S3.
+
+mod error;
+mod location;
+mod video;
+
+use aws_config::SdkConfig;
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use lambdas::{
+    layout,
+    results::{Manifest, Summary, Track},
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub use error::StoredError;
+pub use location::{Location, LocationReader};
+pub use video::{file_name, find_video};
+
+use crate::deployed::Account;
+
+/// A complete result. Its pages and tracks are read on demand, one object at a time.
+#[derive(Debug)]
+pub struct StoredResult {
+    /// Reads the objects of the result, and others of the same account.
+    pub reader: LocationReader,
+    /// The folder that contains the result.
+    pub folder: Location,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Its summary.
+    pub summary: Summary,
+}
+
+impl StoredResult {
+    /// Opens the result in a directory or in `s3://<bucket>/results/<key>/<idempotency key>/`. Objects in S3 are read with
+    /// the configuration `aws`, or, if there is none, that of the account.
+    ///
+    /// # Errors
+    /// [`StoredError`].
+    pub async fn open(results: &str, account: &Account, aws: Option<&SdkConfig>) -> Result<Self, StoredError> {
+        let reader = LocationReader::new(account, aws);
+        let folder = Location::parse(results)?.folder();
+        let manifest = read_document(&reader, &folder, layout::MANIFEST).await?;
+        let summary = read_document(&reader, &folder, "summary.json").await?;
+        Ok(Self { reader, folder, manifest, summary })
+    }
+
+    /// Every line of the pages, in order: Rekognition's `FaceDetection`.
+    pub fn faces(&self) -> impl Stream<Item = Result<Value, StoredError>> {
+        self.lines("faces", self.manifest.pages.len())
+    }
+
+    /// Every line of the tracks, in order. A result without tracks, of before there were any, has none.
+    pub fn tracks(&self) -> impl Stream<Item = Result<Track, StoredError>> {
+        self.lines("tracks", self.manifest.tracks.as_ref().map_or(0, Vec::len))
+    }
+
+    /// The lines of the `count` objects `<kind>/00000.jsonl` and so on.
+    fn lines<T: DeserializeOwned>(&self, kind: &str, count: usize) -> impl Stream<Item = Result<T, StoredError>> {
+        stream::iter((0..count).map(move |index| format!("{kind}/{index:05}.jsonl")))
+            .then(async |name| {
+                let body = self.document(&name).await?;
+                let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+                let lines: Vec<_> = lines
+                    .map(|line| serde_json::from_slice(line).map_err(|error| no_result(&self.folder, &name, &error)))
+                    .collect();
+                Ok::<_, StoredError>(stream::iter(lines))
+            })
+            .try_flatten()
+    }
+
+    /// The content of a file or object of the result.
+    async fn document(&self, name: &str) -> Result<Vec<u8>, StoredError> {
+        read(&self.reader, &self.folder, name).await
+    }
+}
+
+/// Reads a JSON document of a result.
+async fn read_document<T: DeserializeOwned>(
+    reader: &LocationReader,
+    folder: &Location,
+    name: &str,
+) -> Result<T, StoredError> {
+    let body = read(reader, folder, name).await?;
+    serde_json::from_slice(&body).map_err(|error| no_result(folder, name, &error))
+}
+
+/// The content of a file or object that must exist.
+async fn read(reader: &LocationReader, folder: &Location, name: &str) -> Result<Vec<u8>, StoredError> {
+    reader
+        .read(&folder.join(name))
+        .await?
+        .ok_or_else(|| StoredError::NoResult { location: folder.to_string(), reason: format!("there is no {name}") })
+}
+
+/// The error for a document with other content than expected.
+fn no_result(folder: &Location, name: &str, error: &serde_json::Error) -> StoredError {
+    StoredError::NoResult { location: folder.to_string(), reason: format!("{name}: {error}") }
+}
