@@ -10,6 +10,7 @@ use facereel::commands::{
     backfill::{Backfill, BackfillError},
     completions::Completions,
     dead_letters,
+    export::{Export, ExportError},
     logs::{Logs, LogsError},
     man::Man,
     replay::Replay,
@@ -23,7 +24,10 @@ use facereel::commands::{
 use facereel::deployed::{Error, Target};
 use facereel::terminal::{
     Terminal, Verbosity,
-    exit::{ExitStatus, FAILURE, Format, SUCCESS, finish, finish_with_text, interruptible, until_stopped},
+    exit::{
+        ExitStatus, FAILURE, Format, SUCCESS, finish, finish_with_text, interruptible, interruptible_without_report,
+        until_stopped,
+    },
     note, print_error, set_verbosity, stop_on_signal,
 };
 
@@ -68,6 +72,7 @@ enum Command {
     /// Check that a deployed stack works, with a video whose faces are known, for about two cents.
     Verify(OnAws<Verify>),
     View(View),
+    Export(Export),
     Completions(Completions),
     Man(Man),
 }
@@ -159,6 +164,9 @@ impl Command {
                 finish(terminal, format, verify.await, |_: &VerifyError| FAILURE)
             }
             Self::View(view) => until_stopped(view.run()).await,
+            Self::Export(export) => {
+                interruptible_without_report(terminal, export.run(None, terminal), ExportError::exit_status).await
+            }
             Self::Completions(completions) => finish_with_text(&completions.script(Cli::command()), SUCCESS),
             Self::Man(man) => match man.write(Cli::command()) {
                 Ok(()) => SUCCESS,

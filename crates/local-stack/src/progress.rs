@@ -10,7 +10,7 @@ pub trait Progress: Send + Sync {
     fn ratio(&self, done: f32);
 }
 
-/// Discards all reports. For tests.
+/// Discards all reports.
 #[derive(Debug, Clone, Copy)]
 pub struct Silent;
 

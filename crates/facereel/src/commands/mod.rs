@@ -5,6 +5,7 @@ mod batch;
 pub mod completions;
 pub mod consent;
 pub mod dead_letters;
+pub mod export;
 mod local;
 pub mod logs;
 pub mod man;

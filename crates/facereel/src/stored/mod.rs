@@ -19,6 +19,9 @@ pub use video::{file_name, find_video};
 
 use crate::deployed::Account;
 
+/// The most objects that are requested before their lines are needed: at most about 4 MB each.
+const AHEAD: usize = 4;
+
 /// A complete result. Its pages and tracks are read on demand, one object at a time.
 #[derive(Debug)]
 pub struct StoredResult {
@@ -56,16 +59,25 @@ impl StoredResult {
         self.lines("tracks", self.manifest.tracks.as_ref().map_or(0, Vec::len))
     }
 
-    /// The lines of the `count` objects `<kind>/00000.jsonl` and so on.
+    /// The lines of the `count` objects `<kind>/00000.jsonl` and so on. Some objects are requested before they are needed, because a
+    /// response of S3 takes longer than reading its lines; a line is parsed when it is needed.
     fn lines<T: DeserializeOwned>(&self, kind: &str, count: usize) -> impl Stream<Item = Result<T, StoredError>> {
         stream::iter((0..count).map(move |index| format!("{kind}/{index:05}.jsonl")))
-            .then(async |name| {
-                let body = self.document(&name).await?;
-                let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-                let lines: Vec<_> = lines
-                    .map(|line| serde_json::from_slice(line).map_err(|error| no_result(&self.folder, &name, &error)))
-                    .collect();
-                Ok::<_, StoredError>(stream::iter(lines))
+            .map(async |name| Ok::<_, StoredError>((self.document(&name).await?, name)))
+            .buffered(AHEAD)
+            .map_ok(move |(body, name)| {
+                let mut start = 0;
+                stream::iter(std::iter::from_fn(move || {
+                    while let Some(rest) = body.get(start..).filter(|rest| !rest.is_empty()) {
+                        let line = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
+                        start += line.len() + 1;
+                        if !line.is_empty() {
+                            let parsed = serde_json::from_slice(line);
+                            return Some(parsed.map_err(|error| no_result(&self.folder, &name, &error)));
+                        }
+                    }
+                    None
+                }))
             })
             .try_flatten()
     }

@@ -73,6 +73,32 @@ pub async fn interruptible<R: Report, E: Display>(
     }
 }
 
+/// Runs a command that has no report and that a signal ends immediately.
+pub async fn interruptible_without_report<E: Display>(
+    terminal: &Terminal,
+    command: impl Future<Output = Result<(), E>>,
+    error_status: impl FnOnce(&E) -> ExitStatus,
+) -> ExitStatus {
+    tokio::select! {
+        result = command => match result {
+            Ok(()) => {
+                terminal.done();
+                SUCCESS
+            }
+            Err(error) => {
+                terminal.abandon();
+                print_error(&error);
+                error_status(&error)
+            }
+        },
+        signal = stop_signal() => {
+            terminal.abandon();
+            note("stopped");
+            128 + signal
+        }
+    }
+}
+
 /// Writes the report of a command to standard output, or its error to standard error.
 pub fn finish<R: Report, E: Display>(
     terminal: &Terminal,
