@@ -430,11 +430,19 @@ mod real_faces {
 }
 
 mod view {
-    use facereel::commands::view::View;
+    use clap::Parser;
+    use facereel::commands::{export::Export, view::View};
+    use local_stack::Silent;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
 
     use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        export: Export,
+    }
 
     /// The answer's head and body.
     async fn get(url: &str, path: &str, headers: &str) -> (String, Vec<u8>) {
@@ -449,7 +457,7 @@ mod view {
     }
 
     #[tokio::test]
-    async fn results_and_video_are_served_from_s3() {
+    async fn results_and_video_are_served_and_exported_from_s3() {
         let key = "folder/my trip+1%20.mp4";
         let rig = Rig::start(Canned::faces(2)).await;
         let video = std::fs::read(sample_clip("sample.mp4")).unwrap();
@@ -458,7 +466,7 @@ mod view {
 
         let idempotency_key = &results.manifest.job.idempotency_key;
         let place = format!("s3://{}/results/{key}/{idempotency_key}/", rig.workflow.stack.results_bucket);
-        let viewer = View::of(place, None).prepare(Some(rig.workflow.emulator.aws())).await.unwrap();
+        let viewer = View::of(&place, None).prepare(Some(rig.workflow.emulator.aws())).await.unwrap();
         let url = viewer.url();
         let task = tokio::spawn(viewer.serve());
 
@@ -480,6 +488,16 @@ mod view {
         assert!(head.contains(&format!("content-range: bytes 1000-1999/{}", video.len())), "{head}");
         assert!(body == video[1000..2000], "another part of the video");
         task.abort();
+
+        // The same result, exported: a row for each face.
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("faces.csv");
+        let arguments = ["export", &place, "--to", "csv", "--of", "detections", "--out", out.to_str().unwrap()];
+        let command = Command::try_parse_from(arguments).unwrap();
+        command.export.run(Some(rig.workflow.emulator.aws()), &Silent).await.unwrap();
+        let csv = std::fs::read_to_string(out).unwrap();
+        assert_eq!(csv.lines().count(), 1 + results.summary.faces, "{csv}");
+        assert!(csv.lines().skip(1).all(|row| row.starts_with("folder/my trip+1%20.mp4,")), "{csv}");
     }
 
     #[tokio::test]

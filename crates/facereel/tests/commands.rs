@@ -142,10 +142,12 @@ fn an_address_that_is_not_in_s3_is_reported() {
     for (command, address) in [
         ("view", "S3://bucket/k"),
         ("view", "s3:/a"),
+        ("export", "S3://bucket/k"),
         ("backfill", "https://b.s3.amazonaws.com/k"),
         ("backfill", "S3://b"),
     ] {
-        assert_error(&facereel(&[command, address], &[]), &[address, "s3://"]);
+        let options: &[&str] = if command == "export" { &["--to", "csv"] } else { &[] };
+        assert_error(&facereel(&[&[command, address], options].concat(), &[]), &[address, "s3://"]);
     }
 }
 
@@ -204,6 +206,55 @@ fn a_closed_pipe_is_not_an_error() {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
 
+/// Writes a result with this number of faces, a moment each.
+fn result_with_faces(dir: &std::path::Path, faces: usize) {
+    let video = r#"{"bucket":"b","key":"a.mp4","etag":"e","bytes":1}"#;
+    let job = r#"{"job_id":"j","idempotency_key":"i","attempt":0,"face_attributes":"DEFAULT"}"#;
+    let manifest = format!(
+        r#"{{"video":{video},"job":{job},"execution_arn":"a","faces":{faces},"summary":{{"key":"s","bytes":1}},"report":{{"key":"r","bytes":1}},
+        "pages":[{{"key":"p","bytes":1,"faces":{faces},"first_ms":0,"last_ms":0}}]}}"#
+    );
+    let summary = format!(
+        r#"{{"video":{video},"metadata":{{"frame_rate":25.0}},"job":{job},"faces":{faces},"frames_with_faces":0,"most_faces":null,"timeline":[]}}"#
+    );
+    let line = |moment: usize| format!("{{\"Timestamp\":{},\"Face\":{{}}}}", moment * 500);
+    let lines = (0..faces).map(line).collect::<Vec<_>>().join("\n");
+    std::fs::create_dir(dir.join("faces")).unwrap();
+    for (name, text) in [("manifest.json", manifest), ("summary.json", summary), ("faces/00000.jsonl", lines)] {
+        std::fs::write(dir.join(name), text).unwrap();
+    }
+}
+
+#[test]
+fn an_export_goes_to_standard_output_without_other_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    result_with_faces(dir.path(), 3);
+    let results = dir.path().to_string_lossy();
+    let output = facereel(&["export", &results, "--to", "csv", "--of", "detections"], &[]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), 4, "{text}");
+    assert!(text.lines().nth(3).unwrap().starts_with("a.mp4,1000,00:00:01:00,2,,"), "{text}");
+    // Tracks are the default, and this result is of before there were any.
+    let output = facereel(&["export", &results, "--to", "csv"], &[]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert_error(&output, &["has no tracks", "--of detections"]);
+}
+
+#[test]
+fn an_export_that_its_reader_does_not_read_to_the_end_is_not_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    // More than the buffers of the command and the pipe.
+    result_with_faces(dir.path(), 5000);
+    for to in ["csv", "vtt", "edl", "otio", "fcpxml"] {
+        let output =
+            run_with_closed_pipe(&["export", &dir.path().to_string_lossy(), "--to", to, "--of", "detections", "-q"]);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_reported_as_an_error() {
@@ -221,7 +272,7 @@ fn a_full_disk_is_reported_as_an_error() {
 
 #[test]
 fn help_is_wrapped_at_the_width_of_the_terminal() {
-    for command in ["run", "up", "upload", "replay", "backfill", "status", "logs", "view"] {
+    for command in ["run", "up", "upload", "replay", "backfill", "status", "logs", "view", "export"] {
         let output = facereel(&[command, "--help"], &[("COLUMNS", "60")]);
         let help = String::from_utf8(output.stdout).unwrap();
         assert!(help.contains("Usage:"), "{help}");
