@@ -36,6 +36,10 @@ terraform:
 browser:
     scripts/check-browser
 
+# Exports of random results, read by other programs (10 s)
+exports:
+    scripts/check-exports
+
 # The bundle for this machine's architecture: everything to use facereel without Rust (10 min)
 bundle:
     scripts/bundle

@@ -20,6 +20,8 @@ import opentimelineio as otio
 
 KEY = 'in/=1+1, "día" <a&b> --> |M:x.mp4'
 NAME = KEY.split("/")[-1]
+# The track of a face without a box.
+NO_TRACK = -1
 # The frame rate as Rekognition reports it, the timeline's rate, and the start of the timeline for an EDL.
 RATES = [
     (23.976, Fraction(24000, 1001), "01:00:00:00"),
@@ -68,9 +70,9 @@ class Result:
             length = 1250 if number == 0 else self.random.choice([1, 1, 2, 5, 40])
             seen = [ms for ms in moments if ms >= start][:length]
             self.tracks.append([ms for index, ms in enumerate(seen) if index in (0, len(seen) - 1) or self.random.random() < 0.9])
-        # A line for each face: the time, and the track or none.
+        # A line for each face: the time, and the track.
         faces = [(ms, id) for id, times in enumerate(self.tracks) for ms in times]
-        faces += [(self.random.choice(moments), None) for _ in range(10)]
+        faces += [(self.random.choice(moments), NO_TRACK) for _ in range(10)]
         self.random.shuffle(faces)
         self.faces = sorted(faces, key=lambda face: face[0])
         self.lines = {}
@@ -94,12 +96,12 @@ class Result:
         for line, (ms, id) in enumerate(self.faces):
             left, top, width, height = self.box(line)
             # A face without a box belongs to no track.
-            box = {} if id is None else {"BoundingBox": {"Left": left, "Top": top, "Width": width, "Height": height}}
+            box = {} if id == NO_TRACK else {"BoundingBox": {"Left": left, "Top": top, "Width": width, "Height": height}}
             details.append({"Timestamp": ms, "Face": {**box, "Confidence": 90.5}})
         pages = [details[start : start + 1000] for start in range(0, len(details), 1000)]
         parts = []
         for id, lines in self.lines.items():
-            if id is not None:
+            if id != NO_TRACK:
                 pieces = [lines[start : start + 400] for start in range(0, len(lines), 400)]
                 parts += [self.part(id, number, piece, number + 1 < len(pieces)) for number, piece in enumerate(pieces)]
         parts.sort(key=lambda part: part["last_ms"])
@@ -162,8 +164,8 @@ class Check:
         equal(times, [(KEY, id, track[0], track[-1], len(track)) for id, track in enumerate(self.result.tracks)])
         rows = list(csv.DictReader(io.StringIO(self.export("csv", "detections"), newline=""), strict=True))
         faces = [(int(row["timestamp_ms"]), int(row["face"]), row["track"], row["left_ratio"]) for row in rows]
-        left = lambda line, id: "" if id is None else str(self.result.box(line)[0])
-        id_or_empty = lambda id: "" if id is None else str(id)
+        left = lambda line, id: "" if id == NO_TRACK else str(self.result.box(line)[0])
+        id_or_empty = lambda id: "" if id == NO_TRACK else str(id)
         equal(faces, [(ms, line, id_or_empty(id), left(line, id)) for line, (ms, id) in enumerate(self.result.faces)])
 
     def edl(self):
@@ -225,8 +227,10 @@ class Check:
         for index, (ms, lines) in enumerate(moments):
             following = moments[index + 1][0] if index + 1 < len(moments) else ms + 500
             ids = [result.faces[line][1] for line in lines]
-            box = lambda line, id: None if id is None else result.box(line)
-            faces = [{"face": line, "track": id, "confidence": 90.5, "box": box(line, id)} for line, id in zip(lines, ids)]
+            known = lambda id, value: None if id == NO_TRACK else value
+            faces = [
+                {"face": line, "track": known(id, id), "confidence": 90.5, "box": known(id, result.box(line))} for line, id in zip(lines, ids)
+            ]
             cues.append([f"moment-{ms}", ms, end(ms, min(following, ms + 500)), {"timestamp_ms": ms, "faces": faces}])
         files.append(("detections", "metadata", cues))
         expected = []
