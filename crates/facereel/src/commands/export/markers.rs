@@ -1,7 +1,7 @@
 //! Markers for editors.
 //!
-//! An editor has at most one marker at a frame, so the tracks that begin at one frame share a marker, which lasts until the last of
-//! them ends. Because ids count the tracks in the order of their starts, they are consecutive. A marker covers the frames from the first
+//! In an editor, markers at one frame hide each other, so the tracks that begin at one frame share a marker, which lasts until the last
+//! of them ends. Because ids count the tracks in the order of their starts, they are consecutive. A marker covers the frames from the first
 //! to the last detection, both included; that of a moment has one frame.
 
 use std::io::{self, Write};

@@ -1,7 +1,7 @@
 //! `facereel export`: writes the tracks or the detections of a result in the format of another program.
 //!
 //! Every object of the result is read once, and what is read is written. The memory does not grow with the pages of a result; two
-//! modules say what is kept: [`spans`] for tracks, [`moments`] for detections.
+//! modules say what is kept: [`spans`] for tracks, [`moments`] for detections. [`timecode`] counts the frames for editors.
 
 mod csv;
 mod edl;
@@ -60,7 +60,7 @@ const PROGRESS_LINES: usize = 1000;
 #[command(after_help = "\
 Examples:
   facereel export facereel-results/sample --to csv --out faces.csv
-                                      a row for each track: who is on screen from when to when
+                                      a row for each track: when a face is on the screen
   facereel export facereel-results/sample --to csv --of detections
                                       a row for each face at each moment
   facereel export facereel-results/sample --to vtt --out faces.vtt
@@ -342,8 +342,9 @@ fn duration_ms(result: &StoredResult) -> Option<i64> {
 /// The characters of a path that are encoded in a URL: all but the unreserved ones and `/` (RFC 3986).
 const IN_A_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
-/// The URL of the video for an editor: of the file, if the result is on this machine and the video near it, else only its name. An
-/// editor asks for a file that it does not find.
+/// The URL of the video for an editor: of the file, if the result is on this machine and the video near it, else of a file with its name
+/// next to the export
+/// (<https://developer.apple.com/library/archive/documentation/FinalCutProX/Reference/FinalCutProXXMLFormat/Resources/Resources.html>).
 fn url(result: &StoredResult) -> String {
     let found = match &result.folder {
         Location::Local(dir) => find_video(dir, &result.summary).and_then(|file| std::fs::canonicalize(file).ok()),
