@@ -1,7 +1,7 @@
 //! `facereel export`: writes the tracks or the detections of a result in the format of another program.
 //!
 //! Every object of the result is read once, and what is read is written. The memory does not grow with the pages of a result; two
-//! modules say what is kept: [`spans`] for tracks, [`moments`] for detections. [`timecode`] counts the frames for editors.
+//! modules say what is kept: `spans` for tracks, `moments` for detections. `timecode` counts the frames for editors.
 
 mod csv;
 mod edl;
