@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tests::lint::{self, Deployment, Finding};
 
 /// The placeholders that the deployment replaces: the partition in every definition, the functions' ARNs in
-/// `analyze-video`, the next two in `backfill`, the last three in `running-executions`.
+/// `analyze-video`, the next two in `backfill`, the next three in `running-executions`, the last one in `add-partitions`.
 const PLACEHOLDERS: &[&str] = &[
     "partition",
     "inspect_video_arn",
@@ -22,6 +22,7 @@ const PLACEHOLDERS: &[&str] = &[
     "namespace",
     "state_machine",
     "state_machine_arn",
+    "database",
 ];
 
 /// What the lint finds in a definition that is deployed with our functions.
@@ -70,7 +71,9 @@ fn assert_found(findings: &[Finding], path: &str, message: &str) {
 
 #[test]
 fn the_definitions_are_clean() {
-    for name in ["analyze-video.asl.json", "backfill.asl.json", "running-executions.asl.json"] {
+    for name in
+        ["analyze-video.asl.json", "add-partitions.asl.json", "backfill.asl.json", "running-executions.asl.json"]
+    {
         assert_eq!(findings(&definition(name)), [], "{name}");
     }
 }

@@ -51,7 +51,7 @@ describe("report.html", () => {
   test("states the numbers of detections and of tracks", async () => {
     const { page } = await open(browser, report);
     const figures = await page.locator(".figures li").allTextContents();
-    assert.deepEqual(figures.slice(0, 2), [`${summary.faces} detections of a face`, `${summary.tracks} tracks`]);
+    assert.deepEqual(figures.slice(0, 2), [`${summary.faces} face detections`, `${summary.tracks} tracks`]);
     await page.context().close();
   });
 
@@ -78,7 +78,7 @@ describe("report.html", () => {
     const { page } = await open(browser, report, { javaScriptEnabled: false });
     for (const heading of ["Tracks", "Busiest moments"]) assert.ok(await page.getByRole("heading", { name: heading }).isVisible(), heading);
     await page.getByText("The tracks as a table").click();
-    assert.ok(await page.getByRole("cell", { name: "0:00.0" }).first().isVisible());
+    assert.ok(await page.getByText("Best at").isVisible());
     await page.context().close();
   });
 

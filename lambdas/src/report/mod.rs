@@ -72,7 +72,7 @@ fn figures(summary: &Summary) -> String {
     #[expect(clippy::cast_precision_loss, reason = "fewer faces than 2^52")]
     let confidence = summary.timeline.iter().map(|second| second.mean_confidence * second.faces as f64).sum::<f64>()
         / summary.faces as f64;
-    let detections = if summary.faces == 1 { "detection of a face" } else { "detections of a face" };
+    let detections = if summary.faces == 1 { "face detection" } else { "face detections" };
     let mut figures = vec![(grouped(summary.faces), detections.to_owned())];
     figures.extend(
         summary.tracks.map(|tracks| (grouped(tracks), (if tracks == 1 { "track" } else { "tracks" }).to_owned())),

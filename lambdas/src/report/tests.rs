@@ -74,7 +74,7 @@ fn it_shows_what_was_found_and_by_which_job() {
     for part in [
         "<title>Faces in holiday.mp4</title>",
         "folder/holiday.mp4",
-        "<b>2</b> detections of a face",
+        "<b>2</b> face detections",
         "<b>1</b> track</li>",
         "<b>1</b> face in the busiest moment, at 0:00.5",
         "A detection is one face in one moment",
