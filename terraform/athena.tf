@@ -95,10 +95,10 @@ resource "aws_glue_catalog_table" "results" {
     input_format  = "org.apache.hadoop.mapred.TextInputFormat"
     output_format = "org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat"
 
-    # https://docs.aws.amazon.com/athena/latest/ug/openx-json-serde.html
+    # The SerDe of Hive matches the names of columns and members in any case. The results of queries with the OpenX SerDe can be
+    # non-deterministic: https://docs.aws.amazon.com/athena/latest/ug/openx-json-serde.html
     ser_de_info {
-      serialization_library = "org.openx.data.jsonserde.JsonSerDe"
-      parameters            = { "case.insensitive" = "TRUE" }
+      serialization_library = "org.apache.hive.hcatalog.data.JsonSerDe"
     }
 
     dynamic "columns" {

@@ -35,8 +35,8 @@ run "the_tables_read_the_results" {
     error_message = "Both tables must be in the database, with a partition for each result."
   }
   assert {
-    condition     = alltrue([for table in aws_glue_catalog_table.results : one(table.storage_descriptor[0].ser_de_info).serialization_library == "org.openx.data.jsonserde.JsonSerDe" && one(table.storage_descriptor[0].ser_de_info).parameters["case.insensitive"] == "TRUE"])
-    error_message = "The names in Rekognition's lines are in another case than the columns."
+    condition     = alltrue([for table in aws_glue_catalog_table.results : one(table.storage_descriptor[0].ser_de_info).serialization_library == "org.apache.hive.hcatalog.data.JsonSerDe"])
+    error_message = "The names in Rekognition's lines are in another case than the columns, so the SerDe must ignore the case."
   }
   assert {
     condition     = toset(keys(output.state_machine_arns)) == toset(["analyze-video", "running-executions", "backfill", "add-partitions"]) && output.role_arns["add-partitions"] != null && output.log_group_names["add-partitions"] == "/aws/vendedlogs/states/media-faces-add-partitions"
