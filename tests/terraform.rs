@@ -81,7 +81,7 @@ async fn a_stack_from_apply_to_destroy() {
     let outputs = terraform.apply().await;
     let resources = terraform.resources().await;
     let stack = Stack::new(&emulator, &rekognition, &outputs);
-    stack.a_result_is_added_to_the_tables(&stack.a_video_becomes_a_result("a b/50%.mp4").await, &outputs).await;
+    stack.a_result_is_added_to_the_tables(&stack.a_video_becomes_a_result("a folder/it's.mp4").await, &outputs).await;
     let manifest = stack.a_video_becomes_a_result("holiday.mp4").await;
     stack.a_missing_page_is_reported(outputs["function_names"]["summarize"].as_str().unwrap(), manifest).await;
     stack.every_path_of_the_functions(&gates[0]).await;

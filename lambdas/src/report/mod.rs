@@ -81,7 +81,7 @@ fn figures(summary: &Summary) -> String {
     figures.push((grouped(summary.frames_with_faces), moments.to_owned()));
     if let Some(most) = summary.most_faces {
         let faces = if most.faces == 1 { "face" } else { "faces" };
-        figures.push((grouped(most.faces), format!("{faces} in the busiest moment, at {}", clock(most.timestamp_ms))));
+        figures.push((grouped(most.faces), format!("{faces} in one moment, at {}", clock(most.timestamp_ms))));
         figures.push((format!("{confidence:.1} %"), "mean confidence".to_owned()));
     }
     let items: Vec<_> = figures.iter().map(|(figure, what)| format!("<li><b>{figure}</b> {what}</li>\n")).collect();

@@ -76,7 +76,7 @@ fn it_shows_what_was_found_and_by_which_job() {
         "folder/holiday.mp4",
         "<b>2</b> face detections",
         "<b>1</b> track</li>",
-        "<b>1</b> face in the busiest moment, at 0:00.5",
+        "<b>1</b> face in one moment, at 0:00.5",
         "A detection is one face in one moment",
         "It is not a person",
         "1 track, from the first detection to the last.",
