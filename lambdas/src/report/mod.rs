@@ -111,11 +111,7 @@ fn tracks_over_time(lanes: &Lanes, length_ms: i64) -> String {
             "The {} tracks with the most detections, from the first detection to the last. {} not shown; the files in \
              <code>tracks/</code> contain all {}.",
             shown.len(),
-            if hidden == 1 {
-                "1 shorter track is".to_owned()
-            } else {
-                format!("{} shorter tracks are", grouped(hidden))
-            },
+            if hidden == 1 { "1 other track is".to_owned() } else { format!("{} other tracks are", grouped(hidden)) },
             grouped(all)
         ),
     };

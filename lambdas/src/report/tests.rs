@@ -156,7 +156,15 @@ fn the_largest_result_makes_a_small_page() {
     assert!(html.len() < 1_000_000, "{} bytes", html.len());
     assert!(html.contains("4,300 more pages"), "too many pages are listed");
     assert_eq!(html.matches("<span>Track ").count(), 30, "too many tracks are listed");
-    assert!(html.contains("8,970 shorter tracks are not shown") && html.contains("contain all 9,000."), "{html}");
+    assert!(html.contains("8,970 other tracks are not shown") && html.contains("contain all 9,000."), "{html}");
+}
+
+#[test]
+fn a_single_track_that_is_not_shown_is_counted() {
+    let tracks: Vec<_> = (0..31).map(|id| track(id, 1, 2)).collect();
+    let html = written_with(&summary("k.mp4", &json!({}), 62), &timeline(12_000, [face(500)]), &tracks, &[page(0)]);
+    assert!(html.contains("The 30 tracks with the most detections"), "{html}");
+    assert!(html.contains("1 other track is not shown; the files in <code>tracks/</code> contain all 31."), "{html}");
 }
 
 #[test]
