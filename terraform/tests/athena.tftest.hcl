@@ -20,7 +20,7 @@ run "a_stack_has_no_tables_by_default" {
   }
 }
 
-run "the_tables_read_the_results" {
+run "a_complete_result_becomes_a_partition_of_each_table" {
   variables {
     name                 = "media-faces"
     create_athena_tables = true
@@ -42,13 +42,8 @@ run "the_tables_read_the_results" {
     condition     = toset(keys(output.state_machine_arns)) == toset(["analyze-video", "running-executions", "backfill", "add-partitions"]) && output.role_arns["add-partitions"] != null && output.log_group_names["add-partitions"] == "/aws/vendedlogs/states/media-faces-add-partitions"
     error_message = "The state machine, its role and its log group must be in the outputs."
   }
-}
-
-run "a_complete_result_becomes_a_partition_of_each_table" {
-  variables { create_athena_tables = true }
-
   assert {
-    condition     = jsondecode(aws_cloudwatch_event_rule.add_partitions[0].event_pattern).detail == { bucket = { name = ["facereel-results-123456789012-eu-west-1"] }, object = { key = [{ wildcard = "results/*/manifest.json" }] } }
+    condition     = jsondecode(aws_cloudwatch_event_rule.add_partitions[0].event_pattern).detail == { bucket = { name = ["media-faces-results-123456789012-eu-west-1"] }, object = { key = [{ wildcard = "results/*/manifest.json" }] } }
     error_message = "Only a complete result must start an execution."
   }
   assert {
@@ -70,7 +65,7 @@ run "a_complete_result_becomes_a_partition_of_each_table" {
     error_message = "The partitions must be in the results bucket."
   }
   assert {
-    condition     = aws_cloudwatch_metric_alarm.alarm["add-partitions-failed"].dimensions == tomap({ StateMachineArn = "arn:aws:states:eu-west-1:123456789012:stateMachine:facereel-add-partitions" })
+    condition     = aws_cloudwatch_metric_alarm.alarm["add-partitions-failed"].dimensions == tomap({ StateMachineArn = "arn:aws:states:eu-west-1:123456789012:stateMachine:media-faces-add-partitions" })
     error_message = "A result that is missing in the tables must raise an alarm."
   }
 }
