@@ -4,7 +4,7 @@ locals {
   state_machine_dimension = { StateMachineArn = aws_sfn_state_machine.analyze_video.arn }
 
   alarms = { for name, alarm in local.all_alarms :
-    name => alarm if var.create_alarms && (var.create_backfill || !startswith(name, "backfill-"))
+    name => alarm if var.create_alarms && (var.create_backfill || !startswith(name, "backfill-")) && (var.create_athena_tables || name != "add-partitions-failed")
   }
 
   all_alarms = {
@@ -67,6 +67,15 @@ locals {
       namespace   = "AWS/States"
       metric      = "ExecutionsTimedOut"
       dimensions  = { StateMachineArn = lookup(local.state_machine_arns, "backfill", null) }
+      statistic   = "Sum"
+      threshold   = 0
+      missing     = "notBreaching"
+    }
+    add-partitions-failed = {
+      description = "A result was not added to the tables of Athena, so queries do not include it. Open the execution of ${var.name}-add-partitions in the console and read its error and cause. Then redrive it."
+      namespace   = "AWS/States"
+      metric      = "ExecutionsFailed"
+      dimensions  = { StateMachineArn = lookup(local.state_machine_arns, "add-partitions", null) }
       statistic   = "Sum"
       threshold   = 0
       missing     = "notBreaching"

@@ -8,6 +8,7 @@
 #   completions.tf         the topic for Rekognition's completion messages
 #   waiting_jobs.tf        the schedule that starts the jobs of waiting videos
 #   results_topic.tf       the optional topic for completed and failed results
+#   athena.tf              the optional tables for Athena, and the state machine that adds the results to them
 #   encryption.tf          the optional customer-managed key
 #   backfill.tf            the analysis of videos that were in the bucket before the deployment
 #   running_executions.tf  the number of running executions and the age of the oldest, as metrics
@@ -54,7 +55,7 @@ locals {
   # The ARNs are composed and not read from the resources: a state machine needs its role, and the role's policies contain
   # the state machine's ARN, so references would form a cycle.
   state_machine_arns = {
-    for name in concat(["analyze-video", "running-executions"], var.create_backfill ? ["backfill"] : []) :
+    for name in concat(["analyze-video", "running-executions"], var.create_backfill ? ["backfill"] : [], var.create_athena_tables ? ["add-partitions"] : []) :
     name => "arn:${local.partition}:states:${local.region}:${local.account}:stateMachine:${var.name}-${name}"
   }
   state_machine_arn = local.state_machine_arns["analyze-video"]

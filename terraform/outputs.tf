@@ -34,7 +34,7 @@ output "state_machine_arn" {
 }
 
 output "state_machine_arns" {
-  description = "The ARNs of all state machines, by name: `analyze-video`, `running-executions` and `backfill`."
+  description = "The ARNs of all state machines, by name: `analyze-video`, `running-executions`, `backfill` and `add-partitions`."
   value       = local.state_machine_arns
 }
 
@@ -66,6 +66,11 @@ output "completion_topic_arn" {
 output "results_topic_arn" {
   description = "The ARN of the topic with a message for each completed result and each failed execution; null without `create_results_topic`."
   value       = one(aws_sns_topic.results[*].arn)
+}
+
+output "athena_database" {
+  description = "The name of the Glue database with the tables `faces` and `tracks`; null without `create_athena_tables`."
+  value       = one(aws_glue_catalog_database.results[*].name)
 }
 
 output "function_names" {

@@ -72,7 +72,8 @@ resource "aws_iam_role_policy" "state_machine" {
   })
 }
 
-# The log group and the role of every state machine, including those in backfill.tf and running_executions.tf. Only its own
+# The log group and the role of every state machine, including those in athena.tf, backfill.tf and
+# running_executions.tf. Only its own
 # state machine can assume a role.
 
 resource "aws_cloudwatch_log_group" "state_machine" {

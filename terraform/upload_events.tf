@@ -75,7 +75,7 @@ resource "aws_iam_role" "events" {
       Action    = "sts:AssumeRole"
       Condition = {
         StringEquals = { "aws:SourceAccount" = local.account }
-        ArnEquals    = { "aws:SourceArn" = concat(values(aws_cloudwatch_event_rule.uploads)[*].arn, [aws_cloudwatch_event_rule.running_executions.arn]) }
+        ArnEquals    = { "aws:SourceArn" = concat(values(aws_cloudwatch_event_rule.uploads)[*].arn, [aws_cloudwatch_event_rule.running_executions.arn], aws_cloudwatch_event_rule.add_partitions[*].arn) }
       }
     }]
   })
@@ -91,7 +91,7 @@ resource "aws_iam_role_policy" "events" {
       Sid      = "StartExecutions"
       Effect   = "Allow"
       Action   = "states:StartExecution"
-      Resource = [aws_sfn_state_machine.analyze_video.arn, aws_sfn_state_machine.running_executions.arn]
+      Resource = concat([aws_sfn_state_machine.analyze_video.arn, aws_sfn_state_machine.running_executions.arn], aws_sfn_state_machine.add_partitions[*].arn)
     }]
   })
 }

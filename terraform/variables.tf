@@ -307,6 +307,13 @@ variable "create_results_topic" {
   nullable    = false
 }
 
+variable "create_athena_tables" {
+  description = "Whether the stack has a Glue database, named `name` with `_` instead of `-`, whose tables `faces` and `tracks` Athena can query, and a state machine that adds each completed result to them."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
 variable "create_dashboard" {
   description = "Whether the stack has a CloudWatch dashboard."
   type        = bool

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tests::lint::{self, Deployment, Finding};
 
 /// The placeholders that the deployment replaces: the partition in every definition, the functions' ARNs in
-/// `analyze-video`, the next two in `backfill`, the last three in `running-executions`.
+/// `analyze-video`, the next two in `backfill`, the next three in `running-executions`, the last one in `add-partitions`.
 const PLACEHOLDERS: &[&str] = &[
     "partition",
     "inspect_video_arn",
@@ -22,6 +22,7 @@ const PLACEHOLDERS: &[&str] = &[
     "namespace",
     "state_machine",
     "state_machine_arn",
+    "database",
 ];
 
 /// What the lint finds in a definition that is deployed with our functions.
@@ -70,7 +71,9 @@ fn assert_found(findings: &[Finding], path: &str, message: &str) {
 
 #[test]
 fn the_definitions_are_clean() {
-    for name in ["analyze-video.asl.json", "backfill.asl.json", "running-executions.asl.json"] {
+    for name in
+        ["analyze-video.asl.json", "add-partitions.asl.json", "backfill.asl.json", "running-executions.asl.json"]
+    {
         assert_eq!(findings(&definition(name)), [], "{name}");
     }
 }
@@ -622,5 +625,51 @@ mod template {
     fn text_that_is_not_json() {
         let found = findings("{\"StartAt\": }");
         assert_found(&found, "(state machine)", "is not JSON");
+    }
+}
+
+/// The expressions of `add-partitions`, for the keys that the functions write.
+mod partitions {
+    use jsonata_core::evaluator::{Context, Evaluator};
+    use jsonata_core::parser;
+    use jsonata_core::value::JValue;
+    use lambdas::layout;
+
+    use super::*;
+
+    /// The value of the expression at `pointer`, with these variables.
+    fn value(machine: &mut Value, pointer: &str, variables: &[(&str, &Value)]) -> Value {
+        let source = at(machine, pointer).as_str().expect("an expression").to_owned();
+        let source = source.strip_prefix("{%").and_then(|source| source.strip_suffix("%}")).expect("an expression");
+        let mut context = Context::new();
+        for (name, value) in variables {
+            context.bind((*name).to_owned(), (*value).clone().into());
+        }
+        let parsed = parser::parse(source).expect("JSONata");
+        let value = Evaluator::with_context(context).evaluate(&parsed, &JValue::Undefined).expect(source);
+        serde_json::to_value(&value).expect("JSON")
+    }
+
+    #[test]
+    fn a_result_becomes_the_partition_of_its_video_and_job() {
+        let definition = definition("add-partitions.asl.json").replace("${results_bucket}", "results-bucket");
+        let mut machine = serde_json::from_str(&definition).expect("JSON");
+        let partition = "/States/EachTable/ItemProcessor/States/CreatePartition/Arguments/PartitionInput";
+        let idempotency_key = "0f".repeat(32);
+        for video in ["a.mp4", "shows/2026/a b.mp4", "manifest.json/it's 50% 'ü' \"🎬\".mp4", "/a.mp4", "a//b.mp4"] {
+            let folder = layout::result(video, &idempotency_key);
+            let event = json!({ "detail": { "object": { "key": format!("{folder}{}", layout::MANIFEST) } } });
+            let parts = value(&mut machine, "/States/ReadKey/Assign/parts", &[("states", &json!({ "input": event }))]);
+            let values =
+                [0, 1].map(|index| value(&mut machine, &format!("{partition}/Values/{index}"), &[("parts", &parts)]));
+            assert_eq!(values, [json!(video), json!(idempotency_key)]);
+
+            let of_table = json!({ "Columns": [{ "Name": "id" }], "Location": "s3://results-bucket/results/" });
+            let states = json!({ "input": { "table": "tracks", "storage": of_table } });
+            let variables = [("parts", &parts), ("states", &states)];
+            let storage = value(&mut machine, &format!("{partition}/StorageDescriptor"), &variables);
+            let location = format!("s3://results-bucket/{folder}tracks/");
+            assert_eq!(storage, json!({ "Columns": [{ "Name": "id" }], "Location": location }));
+        }
     }
 }

@@ -76,10 +76,12 @@ async fn a_stack_from_apply_to_destroy() {
     let urls = recorders.iter().map(|(name, recorder)| (*name, recorder.url().to_owned())).collect();
     let mut terraform = Terraform::prepare(emulator.url(), &packages, &urls).await;
 
-    // With a bucket that the module creates.
+    // With a bucket that the module creates, and with tables for Athena.
+    terraform.set("create_athena_tables", "true");
     let outputs = terraform.apply().await;
     let resources = terraform.resources().await;
     let stack = Stack::new(&emulator, &rekognition, &outputs);
+    stack.a_result_is_added_to_the_tables(&stack.a_video_becomes_a_result("a folder/it's.mp4").await, &outputs).await;
     let manifest = stack.a_video_becomes_a_result("holiday.mp4").await;
     stack.a_missing_page_is_reported(outputs["function_names"]["summarize"].as_str().unwrap(), manifest).await;
     stack.every_path_of_the_functions(&gates[0]).await;
@@ -173,6 +175,34 @@ impl<'a> Stack<'a> {
         let page = self.results.read(&manifest.pages[0].key).await.unwrap();
         assert_eq!(page.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count(), 7);
         manifest
+    }
+
+    /// A complete result becomes a partition of the tables of Athena, and is not added again.
+    async fn a_result_is_added_to_the_tables(&self, manifest: &Manifest, outputs: &Value) {
+        let Manifest { video, job, .. } = manifest;
+        let folder = format!("results/{}/{}", video.key, job.idempotency_key);
+        let database = outputs["athena_database"].as_str().expect("a database");
+        for table in ["faces", "tracks"] {
+            let input = json!({ "DatabaseName": database, "TableName": table });
+            let mut added = Value::Null;
+            until(&format!("the result is in the table {table}"), async || {
+                added = call(self.emulator.url(), "AWSGlue.GetPartitions", &input).await["Partitions"].take();
+                added.as_array().is_some_and(|partitions| !partitions.is_empty())
+            })
+            .await;
+            assert_eq!(added[0]["Values"], json!([video.key, job.idempotency_key]), "{added}");
+            let location = added[0]["StorageDescriptor"]["Location"].as_str().expect("a location");
+            let prefix = location.strip_prefix(&format!("s3://{}/", outputs["results_bucket"].as_str().unwrap()));
+            assert_eq!(prefix, Some(format!("{folder}/{table}/").as_str()));
+            assert!(!self.results.list(prefix.unwrap()).await.unwrap().is_empty(), "{location} has no objects");
+            let columns = &added[0]["StorageDescriptor"]["Columns"];
+            assert_eq!(columns[0]["Name"], if table == "faces" { "timestamp" } else { "id" }, "{columns}");
+        }
+        let arn = outputs["state_machine_arns"]["add-partitions"].as_str().expect("an ARN").to_owned();
+        let executions = Executions::of(self.emulator.aws(), arn);
+        let event = json!({ "detail": { "object": { "key": format!("{folder}/manifest.json") } } });
+        let again = executions.start(&event).await.unwrap();
+        assert!(executions.wait(&again).await.unwrap().has_succeeded());
     }
 
     /// Invokes summarize for one page more than there is, because no execution loses a page.
@@ -422,9 +452,10 @@ fn findings_in_service_roles(resources: &[Value]) -> Vec<String> {
             "running_executions",
             actions_in(&text("aws_sfn_state_machine", "running_executions", "definition"), &analyze_video),
         ),
+        ("add_partitions", actions_in(&text("aws_sfn_state_machine", "add_partitions", "definition"), &analyze_video)),
         (
             "events",
-            ["uploads", "running_executions"]
+            ["uploads", "running_executions", "add_partitions"]
                 .map(|rule| Use::of("states:StartExecution", text("aws_cloudwatch_event_target", rule, "arn")))
                 .into(),
         ),
@@ -456,10 +487,17 @@ fn actions_in(definition: &str, analyze_video: &str) -> BTreeSet<Use> {
     let definition: Value = serde_json::from_str(definition).unwrap();
     let mut all = Vec::new();
     states(&definition, &mut all);
-    let action = |state: &Value| {
+    // Glue checks an action on a table for the catalog and the database as well.
+    let on_tables = |action: &str, database: &Value| {
+        let database = database.as_str().expect("a database");
+        let tables = ["faces", "tracks"].map(|table| format!("table/{database}/{table}"));
+        let resources = [&["catalog".to_owned(), format!("database/{database}")], tables.as_slice()].concat();
+        resources.iter().map(|name| Use::of(action, format!("arn:aws:glue:us-east-1:000000000000:{name}"))).collect()
+    };
+    let actions = |state: &Value| -> Option<Vec<Use>> {
         let resource = state.get("Resource")?.as_str()?.trim_start_matches("arn:aws:states:::").to_owned();
         let arguments = &state["Arguments"];
-        Some(match resource.trim_end_matches(".waitForTaskToken") {
+        let action = match resource.trim_end_matches(".waitForTaskToken") {
             "lambda:invoke" => Use::of("lambda:InvokeFunction", arguments["FunctionName"].as_str()?),
             "aws-sdk:sfn:listExecutions" => {
                 assert!(arguments.as_str()?.contains(analyze_video), "{arguments}");
@@ -468,10 +506,15 @@ fn actions_in(definition: &str, analyze_video: &str) -> BTreeSet<Use> {
             "aws-sdk:cloudwatch:putMetricData" => {
                 Use::of("cloudwatch:PutMetricData", "*").with("cloudwatch:namespace", arguments["Namespace"].as_str()?)
             }
+            "aws-sdk:glue:getTable" => return Some(on_tables("glue:GetTable", &arguments["DatabaseName"])),
+            "aws-sdk:glue:createPartition" => {
+                return Some(on_tables("glue:CreatePartition", &arguments["DatabaseName"]));
+            }
             other => panic!("the action of {other} is unknown: add it here"),
-        })
+        };
+        Some(vec![action])
     };
-    all.into_iter().filter_map(action).collect()
+    all.into_iter().filter_map(actions).flatten().collect()
 }
 
 fn policy_of(resources: &[Value], function: &str) -> Policy {

@@ -114,10 +114,10 @@ pub async fn summarize(clients: &Clients, config: &Config, request: Summarize) -
         tracks.write_full(store, &job).await?;
     }
     let prefix = job.results_prefix();
-    let (tracks, tracks_facts) = tracks.finish(store, &job).await?;
+    let (tracks, tracks_facts, lanes) = tracks.finish(store, &job).await?;
     let (summary, timeline) = counts.finish(&job, tracks);
     let summary_facts = write_json(store, format!("{prefix}summary.json"), &summary).await?;
-    let html = report::html(&summary, &timeline, &summary_facts, &page_facts, &tracks_facts);
+    let html = report::html(&summary, &timeline, &lanes, &summary_facts, &page_facts, &tracks_facts);
     let report_facts =
         write(store, format!("{prefix}report.html"), "text/html; charset=utf-8", html.into_bytes()).await?;
     let report = report_facts.key.clone();

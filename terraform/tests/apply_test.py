@@ -48,6 +48,7 @@ SERVICES = {
     "CloudWatch": "cloudwatch",
     "CloudWatch Logs": "logs",
     "EventBridge": "events",
+    "Glue": "glue",
     "IAM": "iam",
     "KMS": "kms",
     "Lambda": "lambda",
@@ -331,9 +332,9 @@ class Apply(unittest.TestCase):
         self.assertEqual(stack.unexpected_changes(), set())
         key = stack.json("output", "-json")["facereel"]["value"]["key_arn"]
         [bucket] = self.buckets("media-faces-results")
-        # The rule of the topic and the rule of the example. The state machine backfill writes the second object.
+        # The rules of the topic, of the tables of Athena and of the example. The state machine backfill writes the second object.
         objects = [("results/interviews/a.mp4/0f/manifest.json", 1), ("backfill/1/manifest.json", 1), ("results/a/summary.json", 1)]
-        self.assertEqual(self.matched("media-faces", bucket, objects), [objects[0][0]] * 2)
+        self.assertEqual(self.matched("media-faces", bucket, objects), [objects[0][0]] * 3)
         EMULATOR.client("s3").put_object(Bucket=bucket, Key="results/a/manifest.json", Body=b"{}")
 
         # Terraform destroys the key of the caller only after the buckets.

@@ -12,6 +12,7 @@ MODULE = Path(__file__).resolve().parent.parent
 WITHOUT_TAGS = {
     "aws_cloudwatch_dashboard",
     "aws_cloudwatch_event_target",
+    "aws_glue_catalog_table",
     "aws_iam_role_policy",
     "aws_kms_alias",
     "aws_lambda_function_event_invoke_config",

@@ -41,23 +41,51 @@ describe("report.html", () => {
     const { page } = await open(browser, report);
     const bars = await page.locator(".faces .bar").evaluateAll((bars) => bars.map((bar) => bar.getBoundingClientRect().height));
     const chart = (await page.locator(".faces .plot svg[role]").boundingBox()).height;
-    const rows = await page.locator("details tbody tr td:nth-child(2)").evaluateAll((cells) => cells.map((cell) => Number(cell.textContent)));
+    const rows = await page.locator("details").first().locator("tbody tr td:nth-child(2)").evaluateAll((cells) => cells.map((cell) => Number(cell.textContent)));
     assert.equal(bars.length, rows.length);
     assert.equal(Math.max(...rows), summary.most_faces.faces);
     bars.forEach((height, index) => assert.ok(Math.abs(height / chart - rows[index] / Math.max(...rows)) < 0.02));
     await page.context().close();
   });
 
+  test("states the numbers of detections and of tracks", async () => {
+    const { page } = await open(browser, report);
+    const figures = await page.locator(".figures li").allTextContents();
+    assert.deepEqual(figures.slice(0, 2), [`${summary.faces} face detections`, `${summary.tracks} tracks`]);
+    await page.context().close();
+  });
+
+  test("draws a lane for every track, from its first detection to its last", async () => {
+    const { page } = await open(browser, report);
+    const lines = (await readFile(new URL("tracks/00000.jsonl", results), "utf8")).trim().split("\n").map((line) => JSON.parse(line));
+    const tracks = lines.sort((one, other) => one.id - other.id);
+    const length = summary.metadata.duration_ms;
+    const lanes = await page.locator(".lanes li svg").evaluateAll((lanes) =>
+      lanes.map((lane) => {
+        const [all, bar] = [lane, lane.querySelector(".bar")].map((element) => element.getBoundingClientRect());
+        return { from: (bar.left - all.left) / all.width, to: (bar.right - all.left) / all.width };
+      }),
+    );
+    assert.equal(lanes.length, summary.tracks);
+    lanes.forEach(({ from, to }, index) => {
+      const { id, first_ms: first, last_ms: last } = tracks[index];
+      assert.ok(Math.abs(from - first / length) < 0.01 && Math.abs(to - last / length) < 0.01, `track ${id}: ${from} to ${to}`);
+    });
+    await page.context().close();
+  });
+
   test("is readable without scripts", async () => {
     const { page } = await open(browser, report, { javaScriptEnabled: false });
-    assert.ok(await page.getByText("Busiest moments").isVisible());
+    for (const heading of ["Tracks", "Busiest moments"]) assert.ok(await page.getByRole("heading", { name: heading }).isVisible(), heading);
+    await page.getByText("The tracks as a table").click();
+    assert.ok(await page.getByRole("columnheader", { name: "Best at" }).isVisible());
     await page.context().close();
   });
 
   for (const colorScheme of schemes) {
     test(`is accessible, ${colorScheme}, also on a phone`, async () => {
       const { page } = await open(browser, report, { colorScheme });
-      await page.locator("summary").click();
+      for (const table of await page.locator("summary").all()) await table.click();
       assert.deepEqual(await violationsOf(page), []);
       const colour = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
       assert.equal(colour === "rgb(255, 255, 255)", colorScheme === "light", colour);

@@ -8,7 +8,7 @@ await mkdir(images, { recursive: true });
 const browser = await launch();
 const served = await serve();
 try {
-  const report = await open(browser, new URL("report.html", results), { viewport: { width: 760, height: 815 }, colorScheme: "light" });
+  const report = await open(browser, new URL("report.html", results), { viewport: { width: 760, height: 958 }, colorScheme: "light" });
   await report.page.screenshot({ path: `${images}/report.png` });
 
   const view = await open(browser, served.url, { viewport: { width: 680, height: 608 }, colorScheme: "dark" });

@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 use strum::VariantArray as _;
 
 use super::{
-    clock, counted,
+    clock, counted, grouped,
+    lanes::Lane,
     timeline::{Bin, Frame, Timeline},
 };
 use crate::face::Emotion;
@@ -40,12 +41,12 @@ pub(super) fn charts(timeline: &Timeline, length_ms: i64) -> String {
             ticks(length_ms)
         );
     };
-    chart("Most faces in one frame", &most.to_string(), "faces", "", &|bin| {
+    chart("Most faces in one moment", &most.to_string(), "faces", "", &|bin| {
         bar(0.0, share(bin.busiest.faces, most), "bar")
     });
     chart("Mean confidence", "100 %", "confidence", "", &|bin| bar(0.0, bin.mean_confidence() / 100.0, "bar"));
     if timeline.bins.values().any(|bin| bin.emotions.iter().any(|count| *count > 0)) {
-        chart("Emotions shown most, as a share of the faces", "100 %", "emotions", &legend(timeline), &emotions);
+        chart("Emotions shown most, as a share of the detections", "100 %", "emotions", &legend(timeline), &emotions);
     }
     if timeline.bins.values().any(|bin| bin.mean_age().is_some()) {
         chart("Age, from the mean youngest to the mean oldest guess", "100 years", "age", "", &|bin| {
@@ -115,10 +116,10 @@ fn ticks(length_ms: i64) -> String {
 /// The numbers of one bin as a sentence.
 fn words(from_ms: i64, bin: &Bin) -> String {
     let mut text = format!(
-        "{}: up to {} in one frame, {} in {}, mean confidence {:.1} %",
+        "{}: up to {} in one moment, {} in {}, mean confidence {:.1} %",
         clock(from_ms),
         counted(bin.busiest.faces, "face", "faces"),
-        counted(bin.faces, "face", "faces"),
+        counted(bin.faces, "detection", "detections"),
         counted(bin.frames, "moment", "moments"),
         bin.mean_confidence()
     );
@@ -136,7 +137,7 @@ pub(super) fn table(timeline: &Timeline) -> String {
     let with_emotions = timeline.bins.values().any(|bin| main_emotion(bin).is_some());
     let with_age = timeline.bins.values().any(|bin| bin.mean_age().is_some());
     let mut html = String::from(
-        "<thead><tr><th>From</th><th>Most in one frame</th><th>Faces</th><th>Moments</th><th>Mean confidence</th>",
+        "<thead><tr><th>From</th><th>Most in one moment</th><th>Detections</th><th>Moments</th><th>Mean confidence</th>",
     );
     html += if with_emotions { "<th>Main emotion</th>" } else { "" };
     html += if with_age { "<th>Age</th>" } else { "" };
@@ -159,6 +160,62 @@ pub(super) fn table(timeline: &Timeline) -> String {
             let _ = write!(html, "<td>{age}</td>");
         }
         html += "</tr>\n";
+    }
+    html + "</tbody>"
+}
+
+/// A lane for each track: a bar from its first detection to its last, and a mark at its best one.
+pub(super) fn lanes(lanes: &[&Lane], length_ms: i64) -> String {
+    // A short track in a long video is still visible.
+    let (narrowest, mark) = (length_ms / 200, length_ms / 400);
+    let mut html = String::from("<div class=\"lanes\">\n<ol>\n");
+    for lane in lanes {
+        let width = (lane.last_ms - lane.first_ms).max(narrowest);
+        // A bar at the end of the video is not cut off.
+        let left = lane.first_ms.min(length_ms - width).max(0);
+        let (words, best) = (words_of(lane), (lane.best_ms() - mark / 2).clamp(left, left + width - mark));
+        let _ = writeln!(
+            html,
+            "<li><span>Track {}</span><svg viewBox=\"0 0 {length_ms} 10\" preserveAspectRatio=\"none\" role=\"img\" \
+             aria-label=\"{words}\"><title>{words}</title><rect class=\"bar\" x=\"{left}\" width=\"{width}\" y=\"1\" height=\"8\"/>\
+             <rect class=\"best\" x=\"{best}\" width=\"{mark}\" height=\"10\"/></svg></li>",
+            lane.id
+        );
+    }
+    let _ = write!(html, "</ol>\n{}</div>\n", ticks(length_ms));
+    html
+}
+
+/// The numbers of a track as a sentence.
+fn words_of(lane: &Lane) -> String {
+    format!(
+        "Track {}: {} to {}, {}, best at {}, mean confidence {:.1} %",
+        lane.id,
+        clock(lane.first_ms),
+        clock(lane.last_ms),
+        counted(lane.detections, "detection", "detections"),
+        clock(lane.best_ms()),
+        lane.mean_confidence()
+    )
+}
+
+/// The rows of the table of the tracks.
+pub(super) fn table_of_lanes(lanes: &[&Lane]) -> String {
+    let mut html = String::from(
+        "<thead><tr><th>Track</th><th>From</th><th>To</th><th>Detections</th><th>Best at</th><th>Mean confidence</th></tr></thead>\n\
+         <tbody>\n",
+    );
+    for lane in lanes {
+        let _ = writeln!(
+            html,
+            "<tr><th>{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.1} %</td></tr>",
+            lane.id,
+            clock(lane.first_ms),
+            clock(lane.last_ms),
+            grouped(lane.detections),
+            clock(lane.best_ms()),
+            lane.mean_confidence()
+        );
     }
     html + "</tbody>"
 }

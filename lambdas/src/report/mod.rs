@@ -1,13 +1,16 @@
 //! `report.html`: a result as a page for people. It is one file without scripts and without requests, so that it opens from a disk
 //! and through a presigned link.
 //!
-//! Its size does not grow with the faces: the [`Timeline`] has a bounded number of bins, and only the first pages are listed.
+//! Its size does not grow with the faces: the [`Timeline`] has a bounded number of bins, only the longest tracks are among the
+//! [`Lanes`], and only the first pages are listed.
 
 mod charts;
+mod lanes;
 mod timeline;
 
 use std::fmt::Write as _;
 
+pub(crate) use lanes::Lanes;
 pub(crate) use timeline::Timeline;
 
 use crate::results::{ObjectFacts, PageFacts, Summary, TracksFacts};
@@ -30,6 +33,7 @@ const USUAL_SHAPE: (u64, u64) = (16, 9);
 pub(crate) fn html(
     summary: &Summary,
     timeline: &Timeline,
+    lanes: &Lanes,
     summary_facts: &ObjectFacts,
     pages: &[PageFacts],
     tracks: &[TracksFacts],
@@ -42,7 +46,8 @@ pub(crate) fn html(
         "figures" => figures(summary),
         "over_time" if summary.faces == 0 => "<p>No faces were found.</p>".to_owned(),
         "over_time" => charts::charts(timeline, length_ms) + &table(timeline),
-        "moments" => moments(summary, timeline),
+        "tracks" => tracks_over_time(lanes, length_ms),
+        "moments" => moments(summary, timeline, length_ms),
         "video" => definitions(&video(summary)),
         "files" => files(summary_facts, pages, tracks),
         "made" => definitions(&made(summary)),
@@ -67,12 +72,16 @@ fn figures(summary: &Summary) -> String {
     #[expect(clippy::cast_precision_loss, reason = "fewer faces than 2^52")]
     let confidence = summary.timeline.iter().map(|second| second.mean_confidence * second.faces as f64).sum::<f64>()
         / summary.faces as f64;
-    let mut figures = vec![
-        (grouped(summary.faces), "faces, summed over all moments".to_owned()),
-        (grouped(summary.frames_with_faces), "moments with a face".to_owned()),
-    ];
+    let detections = if summary.faces == 1 { "face detection" } else { "face detections" };
+    let mut figures = vec![(grouped(summary.faces), detections.to_owned())];
+    figures.extend(
+        summary.tracks.map(|tracks| (grouped(tracks), (if tracks == 1 { "track" } else { "tracks" }).to_owned())),
+    );
+    let moments = if summary.frames_with_faces == 1 { "moment with a face" } else { "moments with a face" };
+    figures.push((grouped(summary.frames_with_faces), moments.to_owned()));
     if let Some(most) = summary.most_faces {
-        figures.push((grouped(most.faces), format!("in one frame, at {}", clock(most.timestamp_ms))));
+        let faces = if most.faces == 1 { "face" } else { "faces" };
+        figures.push((grouped(most.faces), format!("{faces} in one moment, at {}", clock(most.timestamp_ms))));
         figures.push((format!("{confidence:.1} %"), "mean confidence".to_owned()));
     }
     let items: Vec<_> = figures.iter().map(|(figure, what)| format!("<li><b>{figure}</b> {what}</li>\n")).collect();
@@ -82,7 +91,7 @@ fn figures(summary: &Summary) -> String {
 /// The numbers of the charts as a table, for readers who cannot see the charts.
 fn table(timeline: &Timeline) -> String {
     format!(
-        "<details>\n<summary>The same as a table</summary>\n\
+        "<details>\n<summary>The charts as a table</summary>\n\
          <div class=\"scroll\" role=\"region\" aria-label=\"Faces over time\" tabindex=\"0\"><table>\n\
          <caption>A row for each stretch of {} that has a face.</caption>\n{}\n</table></div>\n</details>",
         seconds(timeline.bin_ms),
@@ -90,14 +99,43 @@ fn table(timeline: &Timeline) -> String {
     )
 }
 
-fn moments(summary: &Summary, timeline: &Timeline) -> String {
+/// The lanes of the longest tracks, and the same as a table.
+fn tracks_over_time(lanes: &Lanes, length_ms: i64) -> String {
+    let (shown, all) = (lanes.shown(), lanes.tracks());
+    if shown.is_empty() {
+        return String::new();
+    }
+    let which = match all - shown.len() {
+        0 => format!("{}, from the first detection to the last.", counted(all, "track", "tracks")),
+        hidden => format!(
+            "The {} tracks with the most detections, from the first detection to the last. {} not shown; the files in \
+             <code>tracks/</code> contain all {}.",
+            shown.len(),
+            if hidden == 1 { "1 other track is".to_owned() } else { format!("{} other tracks are", grouped(hidden)) },
+            grouped(all)
+        ),
+    };
+    format!(
+        "\n<h2>Tracks</h2>\n<p class=\"note\">{which} The mark in a lane is the moment in which the face can be seen best.</p>\n{}\
+         <details>\n<summary>The tracks as a table</summary>\n\
+         <div class=\"scroll\" role=\"region\" aria-label=\"Tracks\" tabindex=\"0\"><table>\n{}\n</table></div>\n</details>",
+        charts::lanes(&shown, length_ms),
+        charts::table_of_lanes(&shown)
+    )
+}
+
+fn moments(summary: &Summary, timeline: &Timeline, length_ms: i64) -> String {
     let shape = summary.metadata.frame_width.zip(summary.metadata.frame_height);
     let shape = shape.filter(|(width, height)| width.min(height) > &0).unwrap_or(USUAL_SHAPE);
-    let shown: String = timeline.busiest(MOMENTS).into_iter().map(|frame| charts::moment(frame, shape)).collect();
+    let shown: String =
+        timeline.busiest(MOMENTS, length_ms).into_iter().map(|frame| charts::moment(frame, shape)).collect();
     if shown.is_empty() {
         String::new()
     } else {
-        format!("\n<h2>Busiest moments</h2>\n<ol class=\"moments\">\n{shown}</ol>")
+        format!(
+            "\n<h2>Busiest moments</h2>\n<p class=\"note\">The moments with the most faces in different parts of the video, with a box \
+             for each face.</p>\n<ol class=\"moments\">\n{shown}</ol>"
+        )
     }
 }
 
@@ -141,8 +179,8 @@ fn files(summary: &ObjectFacts, pages: &[PageFacts], tracks: &[TracksFacts]) -> 
     if let Some(first) = tracks.first() {
         let size = tracks.iter().map(|object| object.bytes as u64).sum();
         let what = match tracks.len() {
-            1 => "a line for each face through time".to_owned(),
-            objects => format!("the first of {objects} files with a line for each face through time"),
+            1 => "a line for each track".to_owned(),
+            objects => format!("the first of {objects} files with a line for each track"),
         };
         let name = format!("tracks/{}", first.key.rsplit('/').next().unwrap_or_default());
         row(&name, &bytes(size), &what);
@@ -150,7 +188,7 @@ fn files(summary: &ObjectFacts, pages: &[PageFacts], tracks: &[TracksFacts]) -> 
     for (index, page) in pages.iter().take(PAGES).enumerate() {
         let span = page.first_ms.zip(page.last_ms);
         let span = span.map(|(first, last)| format!(", {} to {}", clock(first), clock(last))).unwrap_or_default();
-        let what = counted(page.faces, "face", "faces") + &span;
+        let what = counted(page.faces, "detection", "detections") + &span;
         row(&format!("faces/{index:05}.jsonl"), &bytes(page.bytes as u64), &what);
     }
     if let Some(more) = pages.len().checked_sub(PAGES).filter(|more| *more > 0) {

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
-use super::*;
-use crate::face::FaceDetection;
+use super::{lanes::tests::track, *};
+use crate::{face::FaceDetection, results::Track};
 
 fn summary(key: &str, metadata: &Value, faces: usize) -> Summary {
     serde_json::from_value(json!({
@@ -9,6 +9,7 @@ fn summary(key: &str, metadata: &Value, faces: usize) -> Summary {
         "metadata": metadata,
         "job": {"job_id": "j1", "idempotency_key": "t1", "attempt": 0, "face_attributes": "ALL"},
         "faces": faces,
+        "tracks": faces.min(1),
         "frames_with_faces": faces,
         "most_faces": (faces > 0).then(|| json!({"faces": 1, "timestamp_ms": 500})),
         "timeline": if faces == 0 { json!([]) } else {
@@ -48,10 +49,18 @@ fn page(index: usize) -> PageFacts {
 }
 
 fn written(summary: &Summary, timeline: &Timeline, pages: &[PageFacts]) -> String {
+    written_with(summary, timeline, &[track(0, 0, 2)][..summary.tracks.unwrap_or_default().min(1)], pages)
+}
+
+fn written_with(summary: &Summary, timeline: &Timeline, tracks: &[Track], pages: &[PageFacts]) -> String {
     let facts = ObjectFacts { key: "results/k/t/summary.json".into(), bytes: 1234 };
-    let tracks =
+    let objects =
         [TracksFacts { key: "results/k/t/tracks/00000.jsonl".into(), bytes: 300, lines: 1, first_ms: 0, last_ms: 500 }];
-    html(summary, timeline, &facts, pages, &tracks)
+    let mut lanes = Lanes::default();
+    for track in tracks {
+        lanes.add(track);
+    }
+    html(summary, timeline, &lanes, &facts, pages, &objects)
 }
 
 fn of_key(key: &str) -> String {
@@ -65,7 +74,12 @@ fn it_shows_what_was_found_and_by_which_job() {
     for part in [
         "<title>Faces in holiday.mp4</title>",
         "folder/holiday.mp4",
-        "<b>1</b> in one frame, at 0:00.5",
+        "<b>2</b> face detections",
+        "<b>1</b> track</li>",
+        "<b>1</b> face in one moment, at 0:00.5",
+        "A detection is one face in one moment",
+        "It is not a person",
+        "1 track, from the first detection to the last.",
         "1280 × 720 pixels",
         "1.2 MB",
         "0:12.0",
@@ -117,7 +131,11 @@ fn age_and_emotions_are_drawn_only_if_rekognition_returns_them() {
 fn a_video_without_faces_says_so() {
     let html = written(&summary("k.mp4", &json!({"duration_ms": 5000}), 0), &timeline(5000, []), &[page(0)]);
     assert!(html.contains("No faces were found."));
-    assert!(!html.contains("<figure") && !html.contains("Busiest") && !html.contains("NaN"), "{html}");
+    assert!(html.contains("<b>0</b> tracks"));
+    assert!(
+        !html.contains("<h2>Tracks") && !html.contains("<figure") && !html.contains("Busiest") && !html.contains("NaN"),
+        "{html}"
+    );
 }
 
 #[test]
@@ -133,9 +151,39 @@ fn the_largest_result_makes_a_small_page() {
     timeline.end_frame();
     let pages: Vec<_> = (0..4320).map(page).collect();
     let metadata = json!({"duration_ms": HOURS, "frame_width": 1280, "frame_height": 720});
-    let html = written(&summary("long.mp4", &metadata, 4_320_000), &timeline, &pages);
+    let tracks: Vec<_> = (0..9000).map(|id| track(id, i64::try_from(2 * id).unwrap(), 2 + id % 9)).collect();
+    let html = written_with(&summary("long.mp4", &metadata, 4_320_000), &timeline, &tracks, &pages);
     assert!(html.len() < 1_000_000, "{} bytes", html.len());
     assert!(html.contains("4,300 more pages"), "too many pages are listed");
+    assert_eq!(html.matches("<span>Track ").count(), 30, "too many tracks are listed");
+    assert!(html.contains("8,970 other tracks are not shown") && html.contains("contain all 9,000."), "{html}");
+}
+
+#[test]
+fn a_single_track_that_is_not_shown_is_counted() {
+    let tracks: Vec<_> = (0..31).map(|id| track(id, 1, 2)).collect();
+    let html = written_with(&summary("k.mp4", &json!({}), 62), &timeline(12_000, [face(500)]), &tracks, &[page(0)]);
+    assert!(html.contains("The 30 tracks with the most detections"), "{html}");
+    assert!(html.contains("1 other track is not shown; the files in <code>tracks/</code> contain all 31."), "{html}");
+}
+
+#[test]
+fn a_lane_is_inside_the_chart_and_has_its_numbers_in_words() {
+    let detections = timeline(60_000, [face(500), face(59_500)]);
+    let tracks = [track(0, 0, 1), track(1, 30, 40), track(2, 59, 2)];
+    let metadata = json!({"duration_ms": 60_000});
+    let html = written_with(&summary("k.mp4", &metadata, 43), &detections, &tracks, &[page(0)]);
+    for lane in [
+        // A single detection has no duration, and the bar of the last one ends with the video.
+        "x=\"0\" width=\"300\"",
+        "x=\"30000\" width=\"19500\"",
+        "x=\"59000\" width=\"500\"",
+        "Track 1: 0:30.0 to 0:49.5, 40 detections, best at 0:30.0, mean confidence 99.0 %",
+        "<tr><th>2</th><td>0:59.0</td><td>0:59.5</td><td>2</td><td>0:59.0</td><td>99.0 %</td></tr>",
+        "3 tracks, from the first detection to the last.",
+    ] {
+        assert!(html.contains(lane), "{lane} is not in the report: {html}");
+    }
 }
 
 #[test]

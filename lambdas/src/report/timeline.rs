@@ -1,6 +1,6 @@
 //! The faces over time, in a bounded number of bins, so that a video of any length makes a small page.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use strum::EnumCount as _;
 
@@ -99,15 +99,22 @@ impl Timeline {
         if last - duration < self.bin_ms && duration > 0 { duration } else { last.max(self.bin_ms) }
     }
 
-    /// The busiest frames in the order of the video: at most `most`, and no two in neighbouring bins.
-    pub(super) fn busiest(&self, most: usize) -> Vec<&Frame> {
-        let mut bins: Vec<_> = self.bins.iter().collect();
-        bins.sort_by_key(|(index, bin)| (std::cmp::Reverse(bin.busiest.faces), **index));
+    /// The busiest frames in the order of the video: at most `most`. They are spread over the video: two of them are at least
+    /// the length of the charts divided by `2 * most` apart, and not in neighbouring bins. Of frames that are equally busy, the one
+    /// is chosen that is the farthest from those that were already chosen.
+    pub(super) fn busiest(&self, most: usize, length_ms: i64) -> Vec<&Frame> {
+        let apart_ms = (length_ms / i64::try_from(2 * most.max(1)).unwrap_or(i64::MAX)).unsigned_abs();
         let mut chosen: Vec<(i64, &Frame)> = Vec::new();
-        for (&index, bin) in bins {
-            if chosen.len() < most && chosen.iter().all(|(other, _)| other.abs_diff(index) > 1) {
-                chosen.push((index, &bin.busiest));
-            }
+        while chosen.len() < most {
+            let candidates = self.bins.iter().filter_map(|(&index, Bin { busiest, .. })| {
+                let nearest = chosen.iter().map(|(_, other)| busiest.timestamp_ms.abs_diff(other.timestamp_ms)).min();
+                let is_neighbour = chosen.iter().any(|(other, _)| other.abs_diff(index) <= 1);
+                let is_near = is_neighbour || nearest.is_some_and(|nearest| nearest < apart_ms);
+                (!is_near).then_some((index, busiest, nearest))
+            });
+            let next = candidates.max_by_key(|(index, busiest, nearest)| (busiest.faces, *nearest, Reverse(*index)));
+            let Some((index, frame, _)) = next else { break };
+            chosen.push((index, frame));
         }
         chosen.sort_by_key(|(index, _)| *index);
         chosen.into_iter().map(|(_, frame)| frame).collect()
@@ -162,17 +169,41 @@ mod tests {
         assert!((bin.mean_confidence() - 70.0).abs() < 1e-9);
     }
 
-    #[test]
-    fn the_busiest_moments_are_apart_and_in_order() {
-        let mut timeline = Timeline::new(Some(10_000));
-        for (bin, faces) in [2, 9, 8, 1, 7, 0, 3].into_iter().enumerate() {
-            for _ in 0..faces {
-                timeline.add(i64::try_from(bin).unwrap() * 500, &face(99.0));
-            }
+    /// A timeline with this number of faces every half second, and the times and faces of its busiest moments.
+    fn busiest(faces: impl IntoIterator<Item = usize>, most: usize) -> Vec<(i64, usize)> {
+        let faces: Vec<_> = faces.into_iter().collect();
+        let duration = 500 * faces.len() as u64;
+        let mut timeline = Timeline::new(Some(duration));
+        for (moment, faces) in (0..).zip(faces) {
+            (0..faces).for_each(|_| timeline.add(moment * 500, &face(99.0)));
         }
         timeline.end_frame();
-        let chosen: Vec<_> = timeline.busiest(3).into_iter().map(|frame| (frame.timestamp_ms, frame.faces)).collect();
-        assert_eq!(chosen, [(500, 9), (2000, 7), (3000, 3)]);
+        let length_ms = timeline.length_ms(Some(duration));
+        timeline.busiest(most, length_ms).into_iter().map(|frame| (frame.timestamp_ms, frame.faces)).collect()
+    }
+
+    #[test]
+    fn the_busiest_moments_are_apart_and_in_order() {
+        assert_eq!(busiest([2, 9, 8, 1, 7, 0, 3], 3), [(500, 9), (2000, 7), (3000, 3)]);
+    }
+
+    #[test]
+    fn a_peak_is_shown_as_one_moment_and_the_rest_of_the_video_as_well() {
+        // A crowd for ten of a hundred seconds, and one or two faces otherwise.
+        let faces = (0..200).map(|moment| if (40..60).contains(&moment) { 20 + moment % 5 } else { 1 + moment / 190 });
+        let shown = busiest(faces, 5);
+        assert_eq!(shown.iter().filter(|(_, faces)| *faces >= 20).count(), 1, "{shown:?}");
+        assert_eq!(shown.len(), 5);
+        assert!(shown.windows(2).all(|pair| pair[1].0 - pair[0].0 >= 10_000), "{shown:?}");
+        assert!(shown.iter().any(|(_, faces)| *faces == 2), "the second peak is missing: {shown:?}");
+    }
+
+    #[test]
+    fn moments_that_are_equally_busy_are_spread_over_the_whole_video() {
+        let shown = busiest(std::iter::repeat_n(3, 200), 5);
+        assert_eq!(shown.len(), 5);
+        assert!(shown[0].0 < 10_000 && shown[4].0 > 90_000, "{shown:?}");
+        assert!(shown.windows(2).all(|pair| pair[1].0 - pair[0].0 >= 20_000), "{shown:?}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::{Face, FinishedJob, ObjectFacts, SummarizeError, write};
 use crate::{
+    report::Lanes,
     results::{Track, TracksFacts},
     store::{JSON_LINES, Store},
     tracks::{Detection, Tracker},
@@ -20,12 +21,21 @@ pub(super) struct TrackObjects {
     body: Vec<u8>,
     next: Option<TracksFacts>,
     written: Vec<TracksFacts>,
+    /// The longest tracks, for the report.
+    lanes: Lanes,
 }
 
 impl TrackObjects {
     pub(super) fn new(job: &FinishedJob) -> Self {
         let frame = job.metadata.frame_width.zip(job.metadata.frame_height);
-        Self { tracker: Tracker::new(frame), faces: 0, body: Vec::new(), next: None, written: Vec::new() }
+        Self {
+            tracker: Tracker::new(frame),
+            faces: 0,
+            body: Vec::new(),
+            next: None,
+            written: Vec::new(),
+            lanes: Lanes::default(),
+        }
     }
 
     /// Adds the next face.
@@ -42,21 +52,23 @@ impl TrackObjects {
         if self.body.len() >= OBJECT_BYTES { self.write(store).await } else { Ok(()) }
     }
 
-    /// Ends every track and writes the last object. Returns the number of tracks, and the objects.
+    /// Ends every track and writes the last object. Returns the number of tracks, the objects, and the lanes of the
+    /// report.
     pub(super) async fn finish(
         mut self,
         store: Store<'_>,
         job: &FinishedJob,
-    ) -> Result<(usize, Vec<TracksFacts>), SummarizeError> {
+    ) -> Result<(usize, Vec<TracksFacts>, Lanes), SummarizeError> {
         let tracks = self.tracker.finish();
         self.collect(job);
         self.write(store).await?;
-        Ok((tracks, self.written))
+        Ok((tracks, self.written, self.lanes))
     }
 
     /// Adds a line for each track that has ended.
     fn collect(&mut self, job: &FinishedJob) {
         for track in self.tracker.take_ended() {
+            self.lanes.add(&track);
             let Track { first_ms, last_ms, .. } = track;
             let next = self.next.get_or_insert_with(|| TracksFacts {
                 key: job.tracks_key(self.written.len()),

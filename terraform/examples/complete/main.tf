@@ -1,5 +1,5 @@
-# A stack as a platform team deploys it: with its own key, tags, prefixes, roles below a path, an alarm topic, and a queue that
-# receives an event for each completed result.
+# A stack as a platform team deploys it: with its own key, tags, prefixes, roles below a path, an alarm topic, tables for Athena,
+# and a queue that receives an event for each completed result.
 
 terraform {
   required_version = ">= 1.9"
@@ -55,6 +55,7 @@ module "facereel" {
   upload_prefixes          = ["interviews/", "shows/"]
   results_expiration_days  = 365
   create_results_topic     = true
+  create_athena_tables     = true
   iam_path                 = "/media/"
   permissions_boundary_arn = var.permissions_boundary_arn
   kms_key_arn              = aws_kms_key.facereel.arn

@@ -50,6 +50,7 @@ locals {
   account  = data.aws_caller_identity.current.account_id
   arn      = "arn:${data.aws_partition.current.partition}"
   boundary = var.permissions_boundary_arn[*]
+  database = replace(var.name, "-", "_")
 
   statements = concat([
     {
@@ -150,6 +151,30 @@ locals {
         "events:UntagResource",
       ]
       Resource = ["${local.arn}:events:${local.suffix}:rule/${var.name}-*"]
+    },
+    {
+      # Only for create_athena_tables.
+      Sid    = "Tables"
+      Effect = "Allow"
+      Action = [
+        "glue:CreateDatabase",
+        "glue:CreateTable",
+        "glue:DeleteDatabase",
+        "glue:DeleteTable",
+        "glue:GetDatabase",
+        "glue:GetPartitionIndexes",
+        "glue:GetTable",
+        "glue:GetTags",
+        "glue:TagResource",
+        "glue:UntagResource",
+        "glue:UpdateDatabase",
+        "glue:UpdateTable",
+      ]
+      Resource = [
+        "${local.arn}:glue:${local.suffix}:catalog",
+        "${local.arn}:glue:${local.suffix}:database/${local.database}",
+        "${local.arn}:glue:${local.suffix}:table/${local.database}/*",
+      ]
     },
     {
       Sid    = "Topics"

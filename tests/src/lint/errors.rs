@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use super::{Lint, array, fields};
 
-/// The errors that Step Functions, Lambda, its sandbox and its runtimes report.
+/// The errors that Step Functions, Glue, Lambda, its sandbox and its runtimes report.
 const SERVICE_ERRORS: &[&str] = &[
+    "Glue.AlreadyExistsException",
     "Lambda.AWSLambdaException",
     "Lambda.ClientExecutionTimeoutException",
     "Lambda.CodeArtifactUserPendingException",
@@ -110,7 +111,7 @@ fn backoff(lint: &mut Lint<'_>, path: &str, retrier: &Value) {
     if rate < 1.0 {
         lint.find(path, format!("`BackoffRate` {rate} must be at least 1"));
     }
-    if rate <= 1.0 {
+    if rate <= 1.0 || retrier["MaxAttempts"] == 0 {
         return;
     }
     if retrier["MaxDelaySeconds"].is_null() {

@@ -52,6 +52,24 @@ const TASKS: &[Integration] = &[
         arguments: &["EntityMetricData", "MetricData", "Namespace", "StrictEntityValidation"],
         required: "Namespace",
     },
+    Integration {
+        resource: "arn:${partition}:states:::aws-sdk:glue:getTable",
+        arguments: &[
+            "AuditContext",
+            "CatalogId",
+            "DatabaseName",
+            "IncludeStatusDetails",
+            "Name",
+            "QueryAsOfTime",
+            "TransactionId",
+        ],
+        required: "DatabaseName",
+    },
+    Integration {
+        resource: "arn:${partition}:states:::aws-sdk:glue:createPartition",
+        arguments: &["CatalogId", "DatabaseName", "PartitionInput", "TableName"],
+        required: "PartitionInput",
+    },
 ];
 
 const READERS: &[Integration] = &[
