@@ -21,11 +21,20 @@ const NO_QUOTA: f64 = 1e9;
 /// pages.
 const SEEDS: u64 = 9;
 
-/// Runs a scenario without faults: one video with `pages` pages of a thousand faces.
+/// The number of faces on a page. It has no influence on virtual time: only the number of pages matters.
+const FACES_PER_PAGE: usize = 10;
+
+/// Runs a scenario without faults: one video with this number of pages.
 fn one_video(pages: usize, gets_per_second: f64, seed: u64) -> Run {
-    let content = Content { id: 1, kind: Kind::Video, faces: 1000 * pages, job_ms: JOB, failures: 0 };
+    let content = Content { id: 1, kind: Kind::Video, faces: FACES_PER_PAGE * pages, job_ms: JOB, failures: 0 };
     let uploads = vec![Upload { at: 0, key: "video.mp4".to_owned(), content, events: vec![0] }];
-    let run = simulation::run(&Scenario { uploads, gets_per_second, get_ms: Some(GET), ..Scenario::fault_free(seed) });
+    let run = simulation::run(&Scenario {
+        uploads,
+        gets_per_second,
+        get_ms: Some(GET),
+        faces_per_page: FACES_PER_PAGE,
+        ..Scenario::fault_free(seed)
+    });
     assert_eq!(run.violations, Vec::<String>::new(), "with {pages} pages and seed {seed}");
     run
 }

@@ -101,17 +101,17 @@ mod fields {
 
     #[test]
     fn an_unknown_field_of_a_retry() {
-        let found = broken(|machine| at(machine, "/States/ListPages/Retry/0")["MaxAttempt"] = json!(3));
-        assert_found(&found, "ListPages.Retry[0]", "`MaxAttempt` is not a field here");
+        let found = broken(|machine| at(machine, "/States/Summarize/Retry/0")["MaxAttempt"] = json!(3));
+        assert_found(&found, "Summarize.Retry[0]", "`MaxAttempt` is not a field here");
     }
 
     #[test]
     fn an_unknown_field_of_a_catch() {
         let found = broken(|machine| {
-            machine["States"]["FetchPages"]["Catch"] =
+            machine["States"]["ReadPages"]["Catch"] =
                 json!([{ "ErrorEquals": ["States.ALL"], "Next": "Summarize", "ResultPath": "$.error" }]);
         });
-        assert_found(&found, "FetchPages.Catch[0]", "`ResultPath` is not a field here");
+        assert_found(&found, "ReadPages.Catch[0]", "`ResultPath` is not a field here");
     }
 
     #[test]
@@ -137,21 +137,21 @@ mod fields {
 
     #[test]
     fn an_unknown_argument_of_a_function() {
-        let found = broken(|machine| at(machine, "/States/ListPages/Arguments")["Paylod"] = json!({}));
-        assert_found(&found, "ListPages.Arguments", "`Paylod` is not a field here");
+        let found = broken(|machine| at(machine, "/States/Summarize/Arguments")["Paylod"] = json!({}));
+        assert_found(&found, "Summarize.Arguments", "`Paylod` is not a field here");
     }
 
     #[test]
     fn an_unknown_field_of_an_item_processor() {
-        let found = broken(|machine| at(machine, "/States/FetchPages/ItemProcessor")["StartsAt"] = json!("FetchPage"));
-        assert_found(&found, "FetchPages.ItemProcessor", "`StartsAt` is not a field here");
+        let found = broken(|machine| at(machine, "/States/ReadPages/ItemProcessor")["StartsAt"] = json!("FetchPage"));
+        assert_found(&found, "ReadPages.ItemProcessor", "`StartsAt` is not a field here");
     }
 
     #[test]
     fn an_unknown_mode_of_a_map() {
         let found =
-            broken(|machine| *at(machine, "/States/FetchPages/ItemProcessor/ProcessorConfig/Mode") = json!("INLNE"));
-        assert_found(&found, "FetchPages.ItemProcessor", "`ProcessorConfig` is {Mode: INLINE}");
+            broken(|machine| *at(machine, "/States/ReadPages/ItemProcessor/ProcessorConfig/Mode") = json!("INLNE"));
+        assert_found(&found, "ReadPages.ItemProcessor", "`ProcessorConfig` is {Mode: INLINE}");
     }
 
     #[test]
@@ -172,15 +172,15 @@ mod timeouts {
 
     #[test]
     fn a_task_without_a_timeout() {
-        let found = broken(|machine| remove(machine, "/States/ListPages/TimeoutSeconds"));
-        assert_found(&found, "ListPages", "a Task without `TimeoutSeconds`");
+        let found = broken(|machine| remove(machine, "/States/Summarize/TimeoutSeconds"));
+        assert_found(&found, "Summarize", "a Task without `TimeoutSeconds`");
     }
 
     #[test]
     fn a_task_inside_a_map_without_a_timeout() {
         let found =
-            broken(|machine| remove(machine, "/States/FetchPages/ItemProcessor/States/FetchPage/TimeoutSeconds"));
-        assert_found(&found, "FetchPages.FetchPage", "a Task without `TimeoutSeconds`");
+            broken(|machine| remove(machine, "/States/ReadPages/ItemProcessor/States/FetchPage/TimeoutSeconds"));
+        assert_found(&found, "ReadPages.FetchPage", "a Task without `TimeoutSeconds`");
     }
 
     #[test]
@@ -234,50 +234,50 @@ mod errors {
 
     #[test]
     fn a_growing_interval_without_a_maximum() {
-        let found = broken(|machine| remove(machine, "/States/ListPages/Retry/0/MaxDelaySeconds"));
-        assert_found(&found, "ListPages.Retry[0]", "set `MaxDelaySeconds`");
+        let found = broken(|machine| remove(machine, "/States/Summarize/Retry/0/MaxDelaySeconds"));
+        assert_found(&found, "Summarize.Retry[0]", "set `MaxDelaySeconds`");
     }
 
     #[test]
     fn a_growing_interval_without_jitter() {
-        let found = broken(|machine| remove(machine, "/States/ListPages/Retry/0/JitterStrategy"));
-        assert_found(&found, "ListPages.Retry[0]", "set `JitterStrategy`");
+        let found = broken(|machine| remove(machine, "/States/Summarize/Retry/0/JitterStrategy"));
+        assert_found(&found, "Summarize.Retry[0]", "set `JitterStrategy`");
     }
 
     #[test]
     fn an_interval_that_grows_by_default() {
         let found = broken(|machine| {
-            remove(machine, "/States/ListPages/Retry/0/BackoffRate");
-            remove(machine, "/States/ListPages/Retry/0/MaxDelaySeconds");
+            remove(machine, "/States/Summarize/Retry/0/BackoffRate");
+            remove(machine, "/States/Summarize/Retry/0/MaxDelaySeconds");
         });
-        assert_found(&found, "ListPages.Retry[0]", "the interval grows by 2");
+        assert_found(&found, "Summarize.Retry[0]", "the interval grows by 2");
     }
 
     #[test]
     fn an_error_that_is_not_reported() {
-        let found = broken(|machine| *at(machine, "/States/ListPages/Retry/0/ErrorEquals/0") = json!("Throtled"));
-        assert_found(&found, "ListPages.Retry[0]", "nothing reports an error named `Throtled`");
+        let found = broken(|machine| *at(machine, "/States/Summarize/Retry/0/ErrorEquals/0") = json!("Throtled"));
+        assert_found(&found, "Summarize.Retry[0]", "nothing reports an error named `Throtled`");
     }
 
     #[test]
     fn a_mistyped_error_of_lambda() {
         let found =
-            broken(|machine| *at(machine, "/States/ListPages/Retry/0/ErrorEquals/0") = json!("Lambda.ServiceExeption"));
-        assert_found(&found, "ListPages.Retry[0]", "nothing reports an error named `Lambda.ServiceExeption`");
+            broken(|machine| *at(machine, "/States/Summarize/Retry/0/ErrorEquals/0") = json!("Lambda.ServiceExeption"));
+        assert_found(&found, "Summarize.Retry[0]", "nothing reports an error named `Lambda.ServiceExeption`");
     }
 
     #[test]
     fn a_retry_of_a_terminal_error() {
         let found = broken(|machine| {
-            *at(machine, "/States/ListPages/Retry/0/ErrorEquals/0") = json!("States.DataLimitExceeded");
+            *at(machine, "/States/Summarize/Retry/0/ErrorEquals/0") = json!("States.DataLimitExceeded");
         });
-        assert_found(&found, "ListPages.Retry[0]", "no rule applies to it");
+        assert_found(&found, "Summarize.Retry[0]", "no rule applies to it");
     }
 
     #[test]
     fn a_rule_for_all_errors_and_others() {
-        let found = broken(|machine| *at(machine, "/States/ListPages/Retry/0/ErrorEquals/0") = json!("States.ALL"));
-        assert_found(&found, "ListPages.Retry[0]", "`States.ALL` must be the only name");
+        let found = broken(|machine| *at(machine, "/States/Summarize/Retry/0/ErrorEquals/0") = json!("States.ALL"));
+        assert_found(&found, "Summarize.Retry[0]", "`States.ALL` must be the only name");
     }
 
     #[test]
@@ -319,8 +319,8 @@ mod flow {
 
     #[test]
     fn a_dangling_start_inside_a_map() {
-        let found = broken(|machine| *at(machine, "/States/FetchPages/ItemProcessor/StartAt") = json!("Fetch"));
-        assert_found(&found, "FetchPages", "`StartAt` names \"Fetch\"");
+        let found = broken(|machine| *at(machine, "/States/ReadPages/ItemProcessor/StartAt") = json!("Fetch"));
+        assert_found(&found, "ReadPages", "`StartAt` names \"Fetch\"");
     }
 
     #[test]
@@ -354,13 +354,13 @@ mod flow {
 
     #[test]
     fn a_state_without_next_and_end() {
-        let found = broken(|machine| remove(machine, "/States/FetchPages/ItemProcessor/States/FetchPage/End"));
-        assert!(found[0].to_string().contains("FetchPages.FetchPage: has neither `Next` nor `End`"), "{found:#?}");
+        let found = broken(|machine| remove(machine, "/States/ReadPages/ItemProcessor/States/FetchPage/End"));
+        assert!(found[0].to_string().contains("ReadPages.FetchPage: has neither `Next` nor `End`"), "{found:#?}");
     }
 
     #[test]
     fn a_state_with_next_and_end() {
-        let found = broken(|machine| machine["States"]["Summarize"]["Next"] = json!("ListPages"));
+        let found = broken(|machine| machine["States"]["Summarize"]["Next"] = json!("ReadPages"));
         assert_found(&found, "Summarize", "has both `Next` and `End`");
     }
 
@@ -368,7 +368,7 @@ mod flow {
     fn a_workflow_without_an_end() {
         let found = broken(|machine| {
             remove(machine, "/States/Summarize/End");
-            machine["States"]["Summarize"]["Next"] = json!("ListPages");
+            machine["States"]["Summarize"]["Next"] = json!("ReadPages");
         });
         assert_found(&found, "(state machine)", "no reachable state ends the workflow");
     }
@@ -379,8 +379,8 @@ mod expressions {
 
     #[test]
     fn a_variable_that_no_state_assigns() {
-        let found = broken(|machine| *at(machine, "/States/FetchPages/Items") = json!("{% $windows.batches %}"));
-        assert_found(&found, "FetchPages.Items", "`$windows` is not assigned on every path");
+        let found = broken(|machine| *at(machine, "/States/ReadPages/Items") = json!("{% $windows.batches %}"));
+        assert_found(&found, "ReadPages.Items", "`$windows` is not assigned on every path");
     }
 
     #[test]
@@ -388,13 +388,13 @@ mod expressions {
         let found = broken(|machine| {
             machine["States"]["Start?"] = json!({
                 "Type": "Choice",
-                "Choices": [{ "Condition": "{% $exists($states.input.job) %}", "Next": "ListPages", "Assign": { "window": {} } }],
+                "Choices": [{ "Condition": "{% $exists($states.input.job) %}", "Next": "ReadPages", "Assign": { "window": {} } }],
                 "Default": "InspectVideo"
             });
             machine["StartAt"] = json!("Start?");
         });
         let paths: Vec<_> = found.iter().map(|finding| finding.path.as_str()).collect();
-        assert!(paths.contains(&"ListPages.Arguments.Payload.job"), "{found:#?}");
+        assert!(paths.contains(&"ReadPages.ListPages.Arguments.Payload.job"), "{found:#?}");
         assert!(
             found.iter().all(|finding| finding.message.contains("`$job` is not assigned on every path")),
             "{found:#?}"
@@ -412,10 +412,11 @@ mod expressions {
     #[test]
     fn an_outer_variable_in_a_distributed_map() {
         let found = broken(|machine| {
-            *at(machine, "/States/FetchPages/ItemProcessor/ProcessorConfig") =
+            *at(machine, "/States/ReadPages/ItemProcessor/ProcessorConfig") =
                 json!({ "Mode": "DISTRIBUTED", "ExecutionType": "STANDARD" });
+            *at(machine, "/States/ReadPages/ItemProcessor/States/ListPages/Arguments/Payload/job") = json!({});
         });
-        assert_found(&found, "FetchPages.FetchPage.Arguments.Payload.job", "`$job` is not assigned");
+        assert_found(&found, "ReadPages.FetchPage.Arguments.Payload.job", "`$job` is not assigned");
     }
 
     #[test]
@@ -429,15 +430,15 @@ mod expressions {
             "$window.batches[index > 3].{ 'index': index, 'all': $ }",
             "$map($window.batches, $string)",
         ] {
-            let found = broken(|machine| *at(machine, "/States/FetchPages/Items") = json!(format!("{{% {bound} %}}")));
+            let found = broken(|machine| *at(machine, "/States/ReadPages/Items") = json!(format!("{{% {bound} %}}")));
             assert_eq!(found, [], "{bound}");
         }
     }
 
     #[test]
     fn a_variable_outside_the_block_that_binds_it() {
-        let found = broken(|machine| *at(machine, "/States/FetchPages/Items") = json!("{% [( $n := 1; $n ), $n] %}"));
-        assert_found(&found, "FetchPages.Items", "`$n` is not assigned");
+        let found = broken(|machine| *at(machine, "/States/ReadPages/Items") = json!("{% [( $n := 1; $n ), $n] %}"));
+        assert_found(&found, "ReadPages.Items", "`$n` is not assigned");
     }
 
     #[test]
@@ -466,21 +467,21 @@ mod expressions {
 
     #[test]
     fn a_field_without_an_object() {
-        let found = broken(|machine| *at(machine, "/States/ListPages/Arguments/Payload/job") = json!("{% job %}"));
-        assert_found(&found, "ListPages.Arguments.Payload.job", "`job` is not a field of any object");
+        let found = broken(|machine| *at(machine, "/States/Summarize/Arguments/Payload/job") = json!("{% job %}"));
+        assert_found(&found, "Summarize.Arguments.Payload.job", "`job` is not a field of any object");
     }
 
     #[test]
     fn an_expression_inside_a_text() {
-        let found = broken(|machine| *at(machine, "/States/ListPages/Arguments/Payload/job") = json!("{% $job %} "));
-        assert_found(&found, "ListPages.Arguments.Payload.job", "is plain text");
+        let found = broken(|machine| *at(machine, "/States/Summarize/Arguments/Payload/job") = json!("{% $job %} "));
+        assert_found(&found, "Summarize.Arguments.Payload.job", "is plain text");
     }
 
     #[test]
     fn a_result_in_the_arguments() {
         let found =
-            broken(|machine| *at(machine, "/States/ListPages/Arguments/Payload/job") = json!("{% $states.result %}"));
-        assert_found(&found, "ListPages.Arguments.Payload.job", "`$states.result` does not exist here");
+            broken(|machine| *at(machine, "/States/Summarize/Arguments/Payload/job") = json!("{% $states.result %}"));
+        assert_found(&found, "Summarize.Arguments.Payload.job", "`$states.result` does not exist here");
     }
 
     #[test]
@@ -499,13 +500,13 @@ mod expressions {
     #[test]
     fn a_result_inside_a_catch() {
         let found = broken(|machine| {
-            machine["States"]["FetchPages"]["Catch"] = json!([{
+            machine["States"]["ReadPages"]["Catch"] = json!([{
                 "ErrorEquals": ["States.ALL"],
                 "Assign": { "why": "{% $states.errorOutput.Cause & $states.result %}" },
                 "Next": "Summarize"
             }]);
         });
-        assert_found(&found, "FetchPages.Catch[0].Assign.why", "`$states.result` does not exist here");
+        assert_found(&found, "ReadPages.Catch[0].Assign.why", "`$states.result` does not exist here");
     }
 
     #[test]
@@ -537,11 +538,11 @@ mod integrations {
     #[test]
     fn a_mistyped_resource() {
         let found = broken(|machine| {
-            *at(machine, "/States/ListPages/Resource") = json!("arn:${partition}:states:::lambda:invok");
+            *at(machine, "/States/Summarize/Resource") = json!("arn:${partition}:states:::lambda:invok");
         });
         assert_found(
             &found,
-            "ListPages",
+            "Summarize",
             "`Resource` \"arn:${partition}:states:::lambda:invok\" is not a known integration",
         );
     }
@@ -549,22 +550,22 @@ mod integrations {
     #[test]
     fn a_resource_of_one_partition() {
         let found =
-            broken(|machine| *at(machine, "/States/ListPages/Resource") = json!("arn:aws:states:::lambda:invoke"));
-        assert_found(&found, "ListPages", "`Resource` \"arn:aws:states:::lambda:invoke\" is not a known integration");
+            broken(|machine| *at(machine, "/States/Summarize/Resource") = json!("arn:aws:states:::lambda:invoke"));
+        assert_found(&found, "Summarize", "`Resource` \"arn:aws:states:::lambda:invoke\" is not a known integration");
     }
 
     #[test]
     fn a_call_without_a_function_name() {
-        let found = broken(|machine| remove(machine, "/States/ListPages/Arguments/FunctionName"));
-        assert_found(&found, "ListPages", "`Arguments` need `FunctionName`");
+        let found = broken(|machine| remove(machine, "/States/Summarize/Arguments/FunctionName"));
+        assert_found(&found, "Summarize", "`Arguments` need `FunctionName`");
     }
 
     #[test]
     fn an_item_reader_of_an_inline_map() {
         let found = broken(|machine| {
-            at(machine, "/States/FetchPages")["ItemReader"] = json!({ "Resource": "arn:${partition}:states:::s3:listObjectsV2", "Arguments": { "Bucket": "videos" } });
+            at(machine, "/States/ReadPages")["ItemReader"] = json!({ "Resource": "arn:${partition}:states:::s3:listObjectsV2", "Arguments": { "Bucket": "videos" } });
         });
-        assert_found(&found, "FetchPages", "`ItemReader` belongs to distributed Maps");
+        assert_found(&found, "ReadPages", "`ItemReader` belongs to distributed Maps");
     }
 
     #[test]
@@ -611,7 +612,7 @@ mod template {
     #[test]
     fn an_unknown_placeholder() {
         let found =
-            broken(|machine| *at(machine, "/States/ListPages/Arguments/FunctionName") = json!("${list_page_arn}"));
+            broken(|machine| *at(machine, "/States/Summarize/Arguments/FunctionName") = json!("${list_page_arn}"));
         assert_found(&found, "(state machine)", "does not replace `${list_page_arn}`");
     }
 

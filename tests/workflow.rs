@@ -11,10 +11,11 @@ use rekognition_local::{Call, Fault, JobStatus, Refusal};
 use serde_json::json;
 use tests::workflow::{ANY_VIDEO, Canned, Gated, Rig, model};
 
-/// The states of an execution that lists its pages in this number of windows.
+/// The states of an execution whose pages are in this number of windows. While a window is fetched, the next one is listed.
 fn states(windows: usize) -> Vec<&'static str> {
-    let window = ["ListPages", "FetchPages", "MorePages?"];
-    ["InspectVideo", "StartDetection"].into_iter().chain(window.repeat(windows)).chain(["Summarize"]).collect()
+    let window = ["ReadPages", "ListPages", "MorePages?"].repeat(windows - 1);
+    let states = ["InspectVideo", "StartDetection"].into_iter().chain(window);
+    states.chain(["ReadPages", "MorePages?", "Summarize"]).collect()
 }
 
 fn sample_clip(file: &str) -> PathBuf {
@@ -44,7 +45,7 @@ mod pages {
         let results = rig.results_of(&execution.arn).await;
         assert_eq!(results.faces, detector.faces);
         assert_eq!(results.manifest.pages.len(), 7);
-        assert_eq!(rig.states_of(&execution.arn).await, states(1));
+        assert_eq!(rig.states_of(&execution.arn).await, states(2));
     }
 
     #[tokio::test]
@@ -55,16 +56,16 @@ mod pages {
         let results = rig.results_of(&execution.arn).await;
         assert_eq!(results.faces, detector.faces);
         assert_eq!(results.manifest.pages.len(), 250);
-        assert_eq!(rig.states_of(&execution.arn).await, states(3));
+        assert_eq!(rig.states_of(&execution.arn).await, states(21));
     }
 
     /// The last window is full: `ListPages` must not run once more.
     #[tokio::test]
     async fn a_full_last_window() {
-        let rig = Rig::with(Canned::faces(100), |options| options.page_limit = 1).await;
+        let rig = Rig::with(Canned::faces(11), |options| options.page_limit = 1).await;
         let execution = rig.upload("whole-window.mp4", ANY_VIDEO).await;
-        assert_eq!(rig.results_of(&execution.arn).await.manifest.pages.len(), 100);
-        assert_eq!(rig.states_of(&execution.arn).await, states(1));
+        assert_eq!(rig.results_of(&execution.arn).await.manifest.pages.len(), 11);
+        assert_eq!(rig.states_of(&execution.arn).await, states(2));
     }
 
     #[tokio::test]

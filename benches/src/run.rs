@@ -93,7 +93,7 @@ mod tests {
             {"timestamp": 1.0, "executionStartedEventDetails": {}},
             {"timestamp": 2.5, "stateEnteredEventDetails": {"name": "StartDetection"}},
             {"timestamp": 10.0, "stateExitedEventDetails": {"name": "StartDetection"}},
-            {"timestamp": 11.0, "stateEnteredEventDetails": {"name": "ListPages"}}
+            {"timestamp": 11.0, "stateEnteredEventDetails": {"name": "ReadPages"}}
         ]"#;
         assert_eq!(detection(history), Some(Duration::from_millis(7500)));
         assert_eq!(detection("[]"), None);

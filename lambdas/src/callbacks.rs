@@ -5,10 +5,13 @@ use aws_sdk_sfn::{
     error::{ProvideErrorMetadata, SdkError},
 };
 
+use serde::Serialize;
+
 use crate::{
     aws::{AwsError, Clients},
     completed_job::CompletedJob,
-    job::{FinishedJob, VideoMetadata},
+    job::{FinishedJob, FirstPage},
+    list_pages::Window,
     metrics::{self, Metric},
     pending_callbacks::{PendingCallback, TaskToken},
     retry::while_throttled,
@@ -26,7 +29,7 @@ pub(crate) const JOB_FAILED: &str = "JobFailed";
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     /// Its pages can be read.
-    Succeeded(VideoMetadata),
+    Succeeded(FirstPage),
     /// It ended without a result.
     JobFailed {
         /// The reason that Rekognition gives.
@@ -96,8 +99,9 @@ impl Store<'_> {
     async fn send(self, job_id: &str, outcome: &Outcome, callback: &PendingCallback) -> Result<Delivery, AwsError> {
         let token = &callback.task_token;
         let delivery = match outcome {
-            Outcome::Succeeded(metadata) => {
-                send_success(self.clients, token, &callback.job.finished(job_id, metadata)).await?
+            Outcome::Succeeded(FirstPage { metadata, next_token }) => {
+                let job = callback.job.finished(job_id, metadata);
+                send_success(self.clients, token, &Detected { job, window: Window::first(next_token.clone()) }).await?
             }
             Outcome::JobFailed { reason } => {
                 let cause = format!("{reason} (face detection job {job_id})");
@@ -138,12 +142,21 @@ pub async fn send_failure(
     .await
 }
 
-/// Sends `SendTaskSuccess` with a finished job.
+/// The output of the state `StartDetection`.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Detected {
+    /// The job that has succeeded.
+    pub job: FinishedJob,
+    /// The first page, which can be fetched now.
+    pub window: Window,
+}
+
+/// Sends `SendTaskSuccess` with a finished job and its first page.
 ///
 /// # Errors
 /// [`AwsError`]; a task that has ended is not an error.
-async fn send_success(clients: &Clients, token: &TaskToken, job: &FinishedJob) -> Result<Delivery, AwsError> {
-    let output = serde_json::to_string(job).expect("a finished job is plain data");
+async fn send_success(clients: &Clients, token: &TaskToken, detected: &Detected) -> Result<Delivery, AwsError> {
+    let output = serde_json::to_string(detected).expect("a finished job is plain data");
     deliver("states:SendTaskSuccess", async || {
         clients.sfn.send_task_success().task_token(&token.0).output(&output).send().await
     })

@@ -121,8 +121,8 @@ mod tests {
             serde_json::from_str(&read("../statemachine/analyze-video.asl.json")).unwrap();
         for (state, function) in [
             ("/States/InspectVideo", Function::InspectVideo),
-            ("/States/ListPages", Function::ListPages),
-            ("/States/FetchPages/ItemProcessor/States/FetchPage", Function::FetchPage),
+            ("/States/ReadPages/ItemProcessor/States/ListPages", Function::ListPages),
+            ("/States/ReadPages/ItemProcessor/States/FetchPage", Function::FetchPage),
             ("/States/Summarize", Function::Summarize),
         ] {
             let timeout = definition.pointer(&format!("{state}/TimeoutSeconds")).unwrap().as_u64().unwrap();

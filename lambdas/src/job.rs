@@ -5,13 +5,12 @@ use std::time::Duration;
 use aws_sdk_rekognition::{
     config::retry::RetryConfig,
     error::{BoxError, ProvideErrorMetadata},
-    operation::get_face_detection::GetFaceDetectionOutput,
-    types::{NotificationChannel, S3Object, Video as RekognitionVideo, VideoJobStatus},
+    types::{NotificationChannel, S3Object, Video as RekognitionVideo},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{aws::AwsError, video::Video};
+use crate::{aws::AwsError, page::get_face_detection, video::Video};
 
 /// The first pause before a job that was not found is asked for again, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -81,7 +80,7 @@ impl From<Job> for JobParameters {
     }
 }
 
-/// A job that has succeeded: the output of the state `StartDetection`.
+/// A job that has succeeded: an output of the state `StartDetection`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FinishedJob {
     /// The `JobId` of Rekognition.
@@ -123,7 +122,7 @@ pub enum JobStatus {
     /// It is queued or runs.
     InProgress,
     /// Its pages can be read.
-    Succeeded(VideoMetadata),
+    Succeeded(FirstPage),
     /// It ended without a result.
     Failed {
         /// Rekognition's `StatusMessage`.
@@ -134,6 +133,17 @@ pub enum JobStatus {
     NotFound,
     /// Rekognition refuses the id: it is not the id of a job.
     InvalidId,
+}
+
+/// What the first page of a result contains besides its faces.
+///
+/// The call that reads the status of a job asks for the first page, so that the page need not be listed in another call.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FirstPage {
+    /// The metadata of the video.
+    pub metadata: VideoMetadata,
+    /// The token of the second page, unless there is only one.
+    pub next_token: Option<String>,
 }
 
 /// The answer of Rekognition about a job.
@@ -282,25 +292,97 @@ impl Job {
     }
 }
 
-/// Asks Rekognition for the status of a job.
+/// The members of an answer of `GetFaceDetection` that describe the job
+/// (<https://docs.aws.amazon.com/rekognition/latest/APIReference/API_GetFaceDetection.html>).
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Answer {
+    job_status: Option<String>,
+    status_message: Option<String>,
+    job_tag: Option<String>,
+    video: Option<AnsweredVideo>,
+    video_metadata: Option<AnsweredMetadata>,
+    next_token: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct AnsweredVideo {
+    #[serde(rename = "S3Object")]
+    s3_object: Option<AnsweredObject>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct AnsweredObject {
+    bucket: String,
+    name: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct AnsweredMetadata {
+    codec: Option<String>,
+    duration_millis: Option<i64>,
+    format: Option<String>,
+    frame_rate: Option<f32>,
+    frame_width: Option<i64>,
+    frame_height: Option<i64>,
+    color_range: Option<String>,
+}
+
+impl From<AnsweredMetadata> for VideoMetadata {
+    fn from(answered: AnsweredMetadata) -> Self {
+        let count = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok());
+        Self {
+            codec: answered.codec,
+            duration_ms: count(answered.duration_millis),
+            format: answered.format,
+            frame_rate: answered.frame_rate,
+            frame_width: count(answered.frame_width),
+            frame_height: count(answered.frame_height),
+            color_range: answered.color_range,
+        }
+    }
+}
+
+impl From<Answer> for JobReport {
+    fn from(answer: Answer) -> Self {
+        let Answer { job_status, status_message, job_tag, video, video_metadata, next_token } = answer;
+        let status = match job_status.as_deref() {
+            Some("SUCCEEDED") => {
+                JobStatus::Succeeded(FirstPage { metadata: video_metadata.unwrap_or_default().into(), next_token })
+            }
+            Some("IN_PROGRESS") => JobStatus::InProgress,
+            // FAILED, and any status that a later API may add: no page can be read.
+            other => JobStatus::Failed {
+                reason: status_message
+                    .unwrap_or_else(|| format!("Rekognition gave no reason (status {})", other.unwrap_or("absent"))),
+            },
+        };
+        let video = video.and_then(|video| video.s3_object).map(|object| (object.bucket, object.name));
+        Self { status, job_tag, video }
+    }
+}
+
+/// Asks Rekognition for the status of a job and, if it has succeeded, for what its first page says.
 ///
 /// # Errors
 /// [`AwsError`]; for a job that Rekognition does not know, the status is [`JobStatus::NotFound`] or
 /// [`JobStatus::InvalidId`].
 async fn report(rekognition: &aws_sdk_rekognition::Client, job_id: &str) -> Result<JobReport, AwsError> {
-    match rekognition.get_face_detection().job_id(job_id).max_results(1).send().await {
-        Ok(output) => Ok(JobReport {
-            job_tag: output.job_tag.clone(),
-            video: output.video.as_ref().and_then(|video| video.s3_object()).map(|object| {
-                (object.bucket().unwrap_or_default().to_owned(), object.name().unwrap_or_default().to_owned())
-            }),
-            status: status(&output),
-        }),
+    const CALL: &str = "rekognition:GetFaceDetection";
+    match get_face_detection(rekognition, job_id, None).await {
+        Ok(body) => {
+            let answer: Answer = serde_json::from_slice(body.bytes().unwrap_or_default())
+                .map_err(|source| AwsError::ServiceUnavailable { call: CALL, source: source.into() })?;
+            Ok(answer.into())
+        }
         Err(error) => {
             let status = match error.code() {
                 Some("ResourceNotFoundException") => JobStatus::NotFound,
                 Some("InvalidParameterException") => JobStatus::InvalidId,
-                _ => return Err(AwsError::new("rekognition:GetFaceDetection", error)),
+                _ => return Err(AwsError::new(CALL, error)),
             };
             Ok(JobReport { status, job_tag: None, video: None })
         }
@@ -328,33 +410,6 @@ pub async fn report_once_visible(
         tokio::time::sleep(pause).await;
         waited += pause;
         pause = MAX_PAUSE.min(2 * pause);
-    }
-}
-
-fn status(output: &GetFaceDetectionOutput) -> JobStatus {
-    match output.job_status() {
-        Some(VideoJobStatus::Succeeded) => JobStatus::Succeeded(metadata(output)),
-        Some(VideoJobStatus::InProgress) => JobStatus::InProgress,
-        // FAILED, and any status that a later API may add: no page can be read.
-        other => JobStatus::Failed {
-            reason: output.status_message().map_or_else(
-                || format!("Rekognition gave no reason (status {})", other.map_or("absent", VideoJobStatus::as_str)),
-                str::to_owned,
-            ),
-        },
-    }
-}
-
-fn metadata(output: &GetFaceDetectionOutput) -> VideoMetadata {
-    let Some(video) = output.video_metadata() else { return VideoMetadata::default() };
-    VideoMetadata {
-        codec: video.codec().map(str::to_owned),
-        duration_ms: video.duration_millis().and_then(|millis| u64::try_from(millis).ok()),
-        format: video.format().map(str::to_owned),
-        frame_rate: video.frame_rate(),
-        frame_width: video.frame_width().and_then(|pixels| u64::try_from(pixels).ok()),
-        frame_height: video.frame_height().and_then(|pixels| u64::try_from(pixels).ok()),
-        color_range: video.color_range().map(|range| range.as_str().to_owned()),
     }
 }
 

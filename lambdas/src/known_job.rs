@@ -107,7 +107,7 @@ impl Store<'_> {
             }
             // The record is not one of the functions'.
             JobStatus::InvalidId => return self.job_without_record(job).await,
-            JobStatus::Succeeded(metadata) => Outcome::Succeeded(metadata),
+            JobStatus::Succeeded(first_page) => Outcome::Succeeded(first_page),
             JobStatus::Failed { reason } => Outcome::JobFailed { reason },
         };
         Ok(KnownJob::Ended(self.record_completed_job(key, &job_id).await?, outcome))

@@ -8,9 +8,13 @@ use crate::{
     page::{Answer, Page, PageError, RawAnswer},
 };
 
-/// Pages in a window: 100 tokens of at most 255 characters are well under the limit of 256 KiB for a state's payload, and the
-/// listing takes less than a minute even at half a second a page.
-pub const PAGES_PER_WINDOW: usize = 100;
+/// Pages in a window. While a window is listed, the one before it is fetched. Nothing is listed while the last window is fetched:
+/// the smaller it is, the less time that takes.
+const FEWEST_PAGES: usize = 10;
+
+/// 100 tokens of at most 255 characters are well under the limit of 256 KiB for a state's payload, and the listing takes less than
+/// a minute even at half a second a page.
+const MOST_PAGES: usize = 100;
 
 /// A window ends after this time, in milliseconds, with the pages that were listed: if other callers use up the account's rate
 /// quota, a hundred pages take longer than the timeout of the function.
@@ -18,7 +22,7 @@ const LISTING_MS: i64 = 100_000;
 
 /// The first pages, each of which is a batch: more pages than an ordinary video has.
 ///
-/// An iteration takes 7 of the 25,000 events of an execution's history. The longest and busiest videos have thousands of pages,
+/// An iteration takes 9 of the 25,000 events of an execution's history. The longest and busiest videos have thousands of pages,
 /// and so their later pages share iterations.
 pub const SINGLE_PAGES: usize = 1000;
 
@@ -58,6 +62,22 @@ pub struct Window {
     pub next: Option<Page>,
 }
 
+impl Window {
+    /// The window with the first page alone, of which the status call has returned the token of the second.
+    #[must_use]
+    pub fn first(next_token: Option<String>) -> Self {
+        let page = Page::first();
+        let next = next_token.map(|token| page.next(token));
+        Self { batches: vec![PageBatch { first: page, pages: 1 }], listed: 1, next }
+    }
+}
+
+/// The number of pages in a window after `listed` pages: a tenth of them. So the end of the last window is near for a small
+/// result, and a large one has few windows.
+fn window_size(listed: usize) -> usize {
+    (listed / 10).clamp(FEWEST_PAGES, MOST_PAGES)
+}
+
 /// Lists the next window of pages and returns their tokens without the faces, which are too large for a state's payload.
 ///
 /// # Errors
@@ -81,11 +101,11 @@ pub async fn list_pages(clients: &Clients, request: ListPages) -> Result<Window,
         let next = next_token.map(|token| page.next(token));
         let listed = page.index + 1;
         match batches.last_mut() {
-            Some(batch) if page.index >= SINGLE_PAGES && batch.pages < PAGES_PER_BATCH => batch.pages += 1,
+            Some(batch) if batch.first.index >= SINGLE_PAGES && batch.pages < PAGES_PER_BATCH => batch.pages += 1,
             _ => batches.push(PageBatch { first: page, pages: 1 }),
         }
         match next {
-            Some(next) if listed - from < PAGES_PER_WINDOW && clients.now_ms() < until_ms => page = next,
+            Some(next) if listed - from < window_size(from) && clients.now_ms() < until_ms => page = next,
             next => {
                 tracing::info!(job_id, listed, more = next.is_some(), "listed pages");
                 return Ok(Window { batches, listed, next });

@@ -7,8 +7,8 @@ use aws_sdk_rekognition::{
         ConfigBag, Intercept, RuntimeComponents, http::HttpResponse,
         interceptors::BeforeDeserializationInterceptorContextMut,
     },
-    error::{BoxError, ProvideErrorMetadata},
-    operation::get_face_detection::GetFaceDetectionOutput,
+    error::{BoxError, ProvideErrorMetadata, SdkError},
+    operation::get_face_detection::{GetFaceDetectionError, GetFaceDetectionOutput},
 };
 use aws_smithy_runtime_api::client::{
     interceptors::context::{Output, OutputOrError},
@@ -38,6 +38,11 @@ pub struct Page {
 }
 
 impl Page {
+    /// The first page of a result.
+    pub(crate) fn first() -> Self {
+        Self { index: 0, token: None }
+    }
+
     /// The next page.
     pub(crate) fn next(&self, token: String) -> Self {
         Self { index: self.index + 1, token: Some(token) }
@@ -108,10 +113,25 @@ fn absent() -> String {
     "absent".to_owned()
 }
 
-/// The bytes of the answer for a page.
+/// Calls `GetFaceDetection` for the page of this token, or without one for the first page, and returns the bytes of the answer.
 ///
 /// They are up to 3.3 MB. The SDK would parse them into thousands of values that are not needed, and would drop the members that it
 /// does not know.
+///
+/// # Errors
+/// The SDK's.
+pub(crate) async fn get_face_detection(
+    rekognition: &aws_sdk_rekognition::Client,
+    job_id: &str,
+    token: Option<&str>,
+) -> Result<SdkBody, SdkError<GetFaceDetectionError, HttpResponse>> {
+    let raw_body = RawBody::default();
+    let call = rekognition.get_face_detection().job_id(job_id).max_results(FACES_PER_PAGE);
+    call.set_next_token(token.map(str::to_owned)).customize().interceptor(raw_body.clone()).send().await?;
+    Ok(raw_body.take())
+}
+
+/// The answer for a page, not parsed yet.
 pub(crate) struct RawAnswer<'a> {
     job_id: &'a str,
     index: usize,
@@ -128,25 +148,17 @@ impl<'a> RawAnswer<'a> {
     }
 
     async fn ask(clients: &Clients, job_id: &'a str, page: &Page) -> Result<Self, PageError> {
-        let raw_body = RawBody::default();
-        clients
-            .rekognition
-            .get_face_detection()
-            .job_id(job_id)
-            .max_results(FACES_PER_PAGE)
-            .set_next_token(page.token.clone())
-            .customize()
-            .interceptor(raw_body.clone())
-            .send()
-            .await
-            .map_err(|error| match error.code() {
-                Some("InvalidPaginationTokenException") => {
-                    PageError::PageTokenExpired { index: page.index, job_id: job_id.to_owned() }
-                }
-                Some("ResourceNotFoundException") => PageError::JobGone { job_id: job_id.to_owned() },
-                _ => AwsError::new("rekognition:GetFaceDetection", error).into(),
-            })?;
-        Ok(Self { job_id, index: page.index, body: raw_body.take() })
+        let body =
+            get_face_detection(&clients.rekognition, job_id, page.token.as_deref()).await.map_err(
+                |error| match error.code() {
+                    Some("InvalidPaginationTokenException") => {
+                        PageError::PageTokenExpired { index: page.index, job_id: job_id.to_owned() }
+                    }
+                    Some("ResourceNotFoundException") => PageError::JobGone { job_id: job_id.to_owned() },
+                    _ => AwsError::new("rekognition:GetFaceDetection", error).into(),
+                },
+            )?;
+        Ok(Self { job_id, index: page.index, body })
     }
 
     /// Parses the answer.

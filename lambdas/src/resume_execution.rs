@@ -87,7 +87,7 @@ async fn resume(clients: &Clients, config: &Config, job_id: &str) -> Result<(), 
         Span::current().record("key", key);
     }
     let outcome = match report.status {
-        JobStatus::Succeeded(metadata) => Outcome::Succeeded(metadata),
+        JobStatus::Succeeded(first_page) => Outcome::Succeeded(first_page),
         JobStatus::Failed { reason } => Outcome::JobFailed { reason },
         JobStatus::InProgress => return Err(ResumeExecutionError::JobNotFinished { job_id: job_id.to_owned() }),
         JobStatus::NotFound | JobStatus::InvalidId => {

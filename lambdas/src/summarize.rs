@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The pages that are read ahead: enough to hide the latency of S3, at no more than 3.3 MB a page.
-const PAGES_READ_AHEAD: usize = 4;
+const PAGES_READ_AHEAD: usize = 8;
 
 /// The environment of the function.
 #[derive(Debug, Clone, Deserialize)]

@@ -121,7 +121,7 @@ async fn every_step_logs_what_happened_and_to_which_video() {
     let completed = {
         let idempotency_key = idempotency_key.to_owned();
         mock!(Rekognition::get_face_detection)
-            .then_output(move || report(&idempotency_key, VideoJobStatus::Succeeded, None))
+            .then_http_response(move || report(&idempotency_key, &VideoJobStatus::Succeeded, None))
     };
     let event = include_str!("../../tests/fixtures/sns/succeeded.json");
     let clients_of_resume = clients(&store, &[completed], &accepting_sfn(&sent));
@@ -130,7 +130,8 @@ async fn every_step_logs_what_happened_and_to_which_video() {
     assert_found(&resumed, idempotency_key);
     assert_eq!(resumed["delivery"], "Delivered");
 
-    let job: Value = serde_json::from_str(sent.lock().unwrap()[0].1.as_ref().unwrap()).unwrap();
+    let detected: Value = serde_json::from_str(sent.lock().unwrap()[0].1.as_ref().unwrap()).unwrap();
+    let job = &detected["job"];
     let page = mock!(Rekognition::get_face_detection).then_http_response(|| {
         let body = r#"{"JobStatus":"SUCCEEDED","Faces":[{"Timestamp":0,"Face":{"BoundingBox":{"Left":0.5}}}]}"#;
         aws_sdk_rekognition::config::http::HttpResponse::new(200.try_into().unwrap(), body.into())

@@ -45,20 +45,15 @@ fn chain(pages: usize) -> Vec<Rule> {
     })]
 }
 
+/// The windows in which a result is listed. The first is the first page alone.
 async fn windows(pages: usize) -> Vec<Window> {
     let clients = clients(&Store::default(), &chain(pages), &[]);
-    let mut windows = Vec::new();
-    let mut from = json!({"index": 0});
-    loop {
-        let request = serde_json::from_value(json!({"execution_name": "one", "job": job(), "from": from})).unwrap();
-        let window = list_pages(&clients, request).await.unwrap();
-        let next = window.next.as_ref().map(|next| serde_json::to_value(next).unwrap());
-        windows.push(window);
-        match next {
-            Some(next) => from = next,
-            None => return windows,
-        }
+    let mut windows = vec![Window::first((pages > 1).then(|| "1".to_owned()))];
+    while let Some(next) = &windows.last().unwrap().next {
+        let request = serde_json::from_value(json!({"execution_name": "one", "job": job(), "from": next})).unwrap();
+        windows.push(list_pages(&clients, request).await.unwrap());
     }
+    windows
 }
 
 #[tokio::test]
@@ -68,29 +63,30 @@ async fn one_page_is_one_window_without_a_token() {
 }
 
 #[tokio::test]
-async fn a_window_ends_after_a_hundred_pages_and_the_next_goes_on() {
+async fn a_window_has_ten_pages_and_later_a_tenth_of_the_listed_ones() {
     let windows = windows(250).await;
-    assert_eq!(windows.iter().map(|window| window.listed).collect::<Vec<_>>(), [100, 200, 250]);
+    let listed: Vec<_> = windows.iter().map(|window| window.listed).collect();
+    assert_eq!(listed[..12], [1, 11, 21, 31, 41, 51, 61, 71, 81, 91, 101, 111]);
+    assert_eq!(listed[12..], [122, 134, 147, 161, 177, 194, 213, 234, 250]);
     let batches: Vec<_> = windows.iter().flat_map(|window| &window.batches).collect();
     assert!(batches.iter().enumerate().all(|(index, run)| run.first.index == index && run.pages == 1));
     assert_eq!(batches[249].first.token.as_deref(), Some("249"));
 }
 
 #[tokio::test]
-async fn exactly_a_hundred_pages_are_one_window() {
-    assert_eq!(windows(100).await.len(), 1);
+async fn a_result_that_ends_with_its_window_has_no_empty_one() {
+    assert_eq!(windows(11).await.len(), 2);
 }
 
 #[tokio::test]
 async fn past_a_thousand_pages_an_iteration_takes_fifty() {
     let windows = windows(1120).await;
-    let long: Vec<_> = windows[10..].iter().flat_map(|window| &window.batches).collect();
-    let long: Vec<_> = long.iter().map(|run| (run.first.index, run.pages)).collect();
-    assert_eq!(long, [(1000, 50), (1050, 50), (1100, 20)]);
-    assert!(windows[..10].iter().flat_map(|window| &window.batches).all(|batch| batch.pages == 1));
-    // Seven events an iteration and ten more a window, for the largest result.
-    let iterations = 1000 + (64_800 - 1000) / 50;
-    assert!(7 * iterations + 10 * (64_800 / 100) < 25_000);
+    let batches: Vec<_> = windows.iter().flat_map(|window| &window.batches).collect();
+    let (single, long) = batches.split_at(1000);
+    assert!(single.iter().all(|batch| batch.pages == 1));
+    // A window may end within a batch.
+    assert!(long.len() <= 5 && long.iter().all(|batch| batch.pages <= 50), "{long:?}");
+    assert_eq!(long.iter().map(|batch| batch.pages).sum::<usize>(), 120);
 }
 
 #[tokio::test]
@@ -98,9 +94,10 @@ async fn the_largest_window_fits_a_states_payload() {
     let token = "t".repeat(255);
     let long = mock!(Rekognition::get_face_detection)
         .then_compute_response(move |_| wire(&json!({"JobStatus": "SUCCEEDED", "NextToken": token})));
-    let request = serde_json::from_value(json!({"execution_name": "one", "job": job(), "from": {"index": 0}})).unwrap();
+    let request =
+        serde_json::from_value(json!({"execution_name": "one", "job": job(), "from": {"index": 4000}})).unwrap();
     let window = list_pages(&clients(&Store::default(), &[long], &[]), request).await.unwrap();
-    assert_eq!(window.listed, 100);
+    assert_eq!(window.listed, 4100);
     assert!(serde_json::to_vec(&window).unwrap().len() < 262_144 / 4);
 }
 

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aws_sdk_rekognition::{
     Client as Rekognition,
+    config::http::HttpResponse,
     error::ErrorMetadata,
     operation::{
-        get_face_detection::{GetFaceDetectionError, GetFaceDetectionOutput},
+        get_face_detection::GetFaceDetectionError,
         start_face_detection::{StartFaceDetectionError, StartFaceDetectionOutput},
     },
     types::{VideoJobStatus, error::ResourceNotFoundException},
@@ -28,6 +29,7 @@ use lambdas::{
     resume_execution::{Config, ResumeExecutionError, resume_execution},
     video::Video,
 };
+use serde_json::{Value, json};
 
 fn callback(execution: &str, key: &str) -> PendingCallback {
     PendingCallback {
@@ -62,8 +64,8 @@ fn callbacks(store: &Store) -> Vec<String> {
     store.keys().into_iter().filter(|key| key.starts_with("callbacks/")).collect()
 }
 
-fn answer(output: impl Fn() -> GetFaceDetectionOutput + Send + Sync + 'static) -> Vec<Rule> {
-    vec![mock!(Rekognition::get_face_detection).then_output(output)]
+fn answer(response: impl Fn() -> HttpResponse + Send + Sync + 'static) -> Vec<Rule> {
+    vec![mock!(Rekognition::get_face_detection).then_http_response(response)]
 }
 
 async fn resume(store: &Store, rekognition: &[Rule], sfn: &[Rule], event: &str) -> Result<(), ResumeExecutionError> {
@@ -76,14 +78,16 @@ async fn resume(store: &Store, rekognition: &[Rule], sfn: &[Rule], event: &str) 
 async fn every_execution_that_waits_is_resumed_and_its_callback_is_deleted() {
     let (store, idempotency_key) = waiting(&[callback("one", "holiday.mp4"), callback("two", "holiday.mp4")]);
     let sent = SentCallbacks::default();
-    let rekognition = answer(move || report(&idempotency_key, VideoJobStatus::Succeeded, None));
+    let rekognition = answer(move || report(&idempotency_key, &VideoJobStatus::Succeeded, None));
     resume(&store, &rekognition, &accepting_sfn(&sent), "succeeded").await.unwrap();
     let sent = sent.lock().unwrap();
     assert_eq!(sent.iter().map(|(token, _)| token.as_str()).collect::<Vec<_>>(), ["token of one", "token of two"]);
     for (_, output) in sent.iter() {
-        let job: serde_json::Value = serde_json::from_str(output.as_ref().unwrap()).unwrap();
+        let detected: Value = serde_json::from_str(output.as_ref().unwrap()).unwrap();
+        let job = &detected["job"];
         assert_eq!(job["job_id"], "8f14e45fceea167a5a36dedd4bea2543b6f4b7f0ad3ce8b1d7d4b2a1e5c6f7a8");
         assert_eq!(job["video"]["key"], "holiday.mp4");
+        assert_eq!(detected["window"], json!({"batches": [{"index": 0, "pages": 1}], "listed": 1}));
     }
     assert_eq!(callbacks(&store), Vec::<String>::new());
 }
@@ -94,7 +98,7 @@ async fn failed_and_error_fail_the_execution_with_the_reason_of_rekognition() {
         let (store, idempotency_key) = waiting(&[callback("one", "holiday.mp4")]);
         let sent = SentCallbacks::default();
         let rekognition =
-            answer(move || report(&idempotency_key, VideoJobStatus::Failed, Some("Video codec not supported")));
+            answer(move || report(&idempotency_key, &VideoJobStatus::Failed, Some("Video codec not supported")));
         resume(&store, &rekognition, &accepting_sfn(&sent), event).await.unwrap();
         let (error, cause) = sent.lock().unwrap()[0].1.clone().unwrap_err();
         assert_eq!(error, "JobFailed", "{event}");
@@ -115,7 +119,7 @@ async fn an_execution_that_entered_after_the_failure_was_seen_does_not_receive_i
     store.put(&format!("queue/completed-jobs/{idempotency_key}"), serde_json::to_vec(&completed).unwrap());
     let sent = SentCallbacks::default();
     let rekognition =
-        answer(move || report(&idempotency_key, VideoJobStatus::Failed, Some("Video codec not supported")));
+        answer(move || report(&idempotency_key, &VideoJobStatus::Failed, Some("Video codec not supported")));
     resume(&store, &rekognition, &accepting_sfn(&sent), "failed").await.unwrap();
     assert_eq!(sent.lock().unwrap().iter().map(|(token, _)| token.as_str()).collect::<Vec<_>>(), ["token of one"]);
     assert_eq!(callbacks(&store).len(), 1, "the replay goes on waiting");
@@ -126,7 +130,7 @@ async fn the_status_comes_from_rekognition_and_not_from_the_message() {
     // The message says SUCCEEDED, but Rekognition reports that the job failed.
     let (store, idempotency_key) = waiting(&[callback("one", "holiday.mp4")]);
     let sent = SentCallbacks::default();
-    let rekognition = answer(move || report(&idempotency_key, VideoJobStatus::Failed, Some("unreadable")));
+    let rekognition = answer(move || report(&idempotency_key, &VideoJobStatus::Failed, Some("unreadable")));
     resume(&store, &rekognition, &accepting_sfn(&sent), "succeeded").await.unwrap();
     assert!(sent.lock().unwrap()[0].1.is_err());
 }
@@ -135,7 +139,7 @@ async fn the_status_comes_from_rekognition_and_not_from_the_message() {
 async fn a_message_that_arrives_before_the_end_of_the_job_is_delivered_again() {
     let (store, idempotency_key) = waiting(&[callback("one", "holiday.mp4")]);
     let sent = SentCallbacks::default();
-    let rekognition = answer(move || report(&idempotency_key, VideoJobStatus::InProgress, None));
+    let rekognition = answer(move || report(&idempotency_key, &VideoJobStatus::InProgress, None));
     let error = resume(&store, &rekognition, &accepting_sfn(&sent), "succeeded").await.unwrap_err();
     assert_eq!(error.error_name(), "JobNotFinished");
     assert_eq!((sent.lock().unwrap().len(), store.keys().len()), (0, 1));
@@ -155,7 +159,7 @@ async fn malformed_messages_are_ignored_without_a_call() {
 async fn a_malformed_record_does_not_stop_the_next_one() {
     let (store, idempotency_key) = waiting(&[callback("one", "holiday.mp4")]);
     let sent = SentCallbacks::default();
-    let rekognition = answer(move || report(&idempotency_key, VideoJobStatus::Succeeded, None));
+    let rekognition = answer(move || report(&idempotency_key, &VideoJobStatus::Succeeded, None));
     resume(&store, &rekognition, &accepting_sfn(&sent), "malformed-then-succeeded").await.unwrap();
     assert_eq!(sent.lock().unwrap().len(), 1);
 }
@@ -171,7 +175,7 @@ async fn a_completion_that_arrives_before_its_job_is_visible_resumes_the_executi
                 ResourceNotFoundException::builder().meta(meta).build(),
             ))
         } else {
-            MockResponse::Output(report(&idempotency_key, VideoJobStatus::Succeeded, None))
+            MockResponse::Http(report(&idempotency_key, &VideoJobStatus::Succeeded, None))
         }
     })];
     resume(&store, &rekognition, &accepting_sfn(&sent), "succeeded").await.unwrap();
@@ -197,7 +201,7 @@ async fn a_forged_job_id_resumes_no_execution() {
 async fn a_callback_for_another_video_is_not_resumed() {
     let (store, idempotency_key) = waiting(&[callback("one", "holiday.mp4"), callback("other", "other.mp4")]);
     let sent = SentCallbacks::default();
-    let rekognition = answer(move || report(&idempotency_key, VideoJobStatus::Succeeded, None));
+    let rekognition = answer(move || report(&idempotency_key, &VideoJobStatus::Succeeded, None));
     resume(&store, &rekognition, &accepting_sfn(&sent), "succeeded").await.unwrap();
     assert_eq!(sent.lock().unwrap().iter().map(|(token, _)| token.as_str()).collect::<Vec<_>>(), ["token of one"]);
 }
@@ -217,7 +221,7 @@ async fn callbacks_with_late_and_invalid_tokens_are_deleted_without_an_error() {
         mock!(aws_sdk_sfn::Client::send_task_success).then_error(invalid),
     ] {
         let (store, idempotency_key) = waiting(&[callback("one", "holiday.mp4")]);
-        let rekognition = answer(move || report(&idempotency_key, VideoJobStatus::Succeeded, None));
+        let rekognition = answer(move || report(&idempotency_key, &VideoJobStatus::Succeeded, None));
         resume(&store, &rekognition, &[rule], "succeeded").await.unwrap();
         assert_eq!(callbacks(&store), Vec::<String>::new());
     }
@@ -229,7 +233,7 @@ async fn a_throttled_callback_fails_the_invocation_and_keeps_the_callback() {
     let throttled = mock!(aws_sdk_sfn::Client::send_task_success).then_error(|| {
         SendTaskSuccessError::generic(ErrorMetadata::builder().code("ThrottlingException").message("slowly").build())
     });
-    let rekognition = answer(move || report(&idempotency_key, VideoJobStatus::Succeeded, None));
+    let rekognition = answer(move || report(&idempotency_key, &VideoJobStatus::Succeeded, None));
     let error = resume(&store, &rekognition, &[throttled], "succeeded").await.unwrap_err();
     assert_eq!(error.error_name(), "Throttled");
     assert_eq!(callbacks(&store).len(), 1);
@@ -257,7 +261,7 @@ async fn a_slot_that_is_free_some_seconds_after_its_job_has_ended_starts_the_nex
         }
         MockResponse::Output(StartFaceDetectionOutput::builder().job_id("next job").build())
     });
-    let mut rekognition = answer(move || report(&idempotency_key, VideoJobStatus::Succeeded, None));
+    let mut rekognition = answer(move || report(&idempotency_key, &VideoJobStatus::Succeeded, None));
     rekognition.push(start);
     resume(&store, &rekognition, &accepting_sfn(&sent), "succeeded").await.unwrap();
     assert!(!store.keys().contains(&entry.object_key()), "{:?}", store.keys());

@@ -64,9 +64,9 @@ fn start_call(started: &Started) -> Rule {
 
 /// Rekognition whose n-th job (by idempotency key) is named by n and has the n-th status.
 fn jobs(started: &Started, statuses: &'static [VideoJobStatus]) -> Vec<Rule> {
-    let status = mock!(Rekognition::get_face_detection).then_compute_output(move |request| {
+    let status = mock!(Rekognition::get_face_detection).then_compute_response(move |request| {
         let number: usize = request.job_id().unwrap().parse().unwrap();
-        report("", statuses[number].clone(), Some("Video codec not supported"))
+        MockResponse::Http(report("", &statuses[number], Some("Video codec not supported")))
     });
     vec![start_call(started), status]
 }
@@ -79,7 +79,7 @@ fn answering(
     let asked = AtomicUsize::new(0);
     let status = mock!(Rekognition::get_face_detection).then_compute_response(move |request| {
         match answer(request.job_id().unwrap(), asked.fetch_add(1, Ordering::Relaxed)) {
-            Ok(status) => MockResponse::Output(report("", status, None)),
+            Ok(status) => MockResponse::Http(report("", &status, None)),
             Err(code) => {
                 let meta = ErrorMetadata::builder().code(code).build();
                 MockResponse::Error(GetFaceDetectionError::generic(meta))

@@ -1,7 +1,10 @@
-// Checks every definition in statemachine/ with asl-validator, a validator of the Amazon States Language that is not ours.
+// Checks every definition in statemachine/ with asl-validator, a validator of the Amazon States Language that is not ours, and the
+// expressions that pass the windows of pages on with the reference implementation of JSONata.
+import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import asl from 'asl-validator';
+import jsonata from 'jsonata';
 
 const validate = asl.default ?? asl;
 const folder = join(process.env.ROOT, 'statemachine');
@@ -29,4 +32,24 @@ for (const name of names) {
   }
 }
 console.log(`asl-validator: ${names.length} definitions checked`);
+
+// A round of ReadPages fetches the batches of its window, and first lists the next one if there are more pages.
+const { ReadPages: readPages, 'MorePages?': morePages } = JSON.parse(
+  readFileSync(join(folder, 'analyze-video.asl.json'), 'utf8'),
+).States;
+const evaluate = async (expression, bindings) =>
+  JSON.parse(JSON.stringify(await jsonata(expression.replace(/^\{%|%\}$/g, '')).evaluate(undefined, bindings)));
+const [first, second, third] = [0, 1, 2].map((index) => ({ index, pages: 1 }));
+const next = { index: 1, token: 't' };
+const later = { batches: [second, third], listed: 3 };
+for (const { window, items, result, after, more } of [
+  { window: { batches: [first], listed: 1, next }, items: [next, first], result: [later, first], after: later, more: true },
+  { window: later, items: [second, third], result: [second, third], after: { batches: [], listed: 3 }, more: false },
+  { window: { batches: [first], listed: 1 }, items: [first], result: [first], after: { batches: [], listed: 1 }, more: false },
+]) {
+  assert.deepEqual(await evaluate(readPages.Items, { window }), items);
+  assert.deepEqual(await evaluate(readPages.Assign.window, { window, states: { result } }), after);
+  assert.equal(await evaluate(morePages.Choices[0].Condition, { window: after }), more);
+}
+console.log('jsonata: the windows of pages are passed on');
 process.exit(failed || names.length === 0 ? 1 : 0);

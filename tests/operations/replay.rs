@@ -78,9 +78,7 @@ fn failed_with_pages(error: &str, age: Duration, listed: Duration) -> Execution 
     execution.history = vec![
         event(&HistoryEventType::TaskStateEntered, "StartDetection", now - age),
         event(&HistoryEventType::TaskStateExited, "StartDetection", now - listed),
-        event(&HistoryEventType::TaskStateEntered, "ListPages", now - listed),
-        event(&HistoryEventType::TaskStateExited, "ListPages", now - listed),
-        event(&HistoryEventType::MapStateEntered, "FetchPages", now - listed),
+        event(&HistoryEventType::MapStateEntered, "ReadPages", now - listed),
         event(&HistoryEventType::TaskStateEntered, "FetchPage", now - listed),
     ];
     execution

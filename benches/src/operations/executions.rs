@@ -223,7 +223,7 @@ impl Executions {
     fn history(&self, request: &Value) -> Answer {
         let Some(execution) = self.find(request).map(|at| &self.all[at]) else { return does_not_exist() };
         let is_running = execution.status == Status::Running;
-        let states = ["FetchPages", "ListPages", "StartDetection", "InspectVideo"].into_iter();
+        let states = ["FetchPage", "ReadPages", "StartDetection", "InspectVideo"].into_iter();
         let states: Vec<_> = states.skip(if is_running { 2 } else { 0 }).collect();
         let entered = states.iter().enumerate().map(|(at, state)| {
             let details = json!({ "name": state });

@@ -141,13 +141,14 @@ impl World {
     /// A success must be true: the job has succeeded, and it is a job for the video of the execution.
     fn check_success(&mut self, execution: usize, output: &Value) {
         let now = self.now();
-        let job = output["job_id"].as_str().and_then(|id| self.rekognition.jobs.get(id));
+        let answered = &output["job"];
+        let job = answered["job_id"].as_str().and_then(|id| self.rekognition.jobs.get(id));
         let wanted = self.executions[execution].video().map(|video| video.key);
         let problem = match job {
             None => "names an unknown job".to_owned(),
             Some(job) if job.runs(now) => "names a job that still runs".to_owned(),
             Some(job) if matches!(job.outcome, JobOutcome::Fails(_)) => "names a job that failed".to_owned(),
-            Some(job) if job.idempotency_key != output["idempotency_key"] => {
+            Some(job) if job.idempotency_key != answered["idempotency_key"] => {
                 "has the idempotency key of another job".to_owned()
             }
             Some(job) if Some(&job.key) != wanted.as_ref() => format!("names a job for {}", job.key),

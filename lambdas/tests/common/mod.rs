@@ -7,7 +7,7 @@ use std::{
     time::SystemTime,
 };
 
-use aws_sdk_rekognition::{operation::get_face_detection::GetFaceDetectionOutput, types::VideoJobStatus};
+use aws_sdk_rekognition::types::VideoJobStatus;
 use aws_sdk_s3::{
     config::http::HttpResponse,
     error::ErrorMetadata,
@@ -28,6 +28,7 @@ use aws_sdk_sfn::operation::{
 use aws_smithy_async::time::{SharedTimeSource, TimeSource};
 use aws_smithy_mocks::{MockResponse, MockResponseInterceptor, Rule, RuleMode, create_mock_http_client, mock};
 use lambdas::aws::Clients;
+use serde_json::json;
 
 /// A client whose calls are answered by rules.
 macro_rules! client {
@@ -174,12 +175,8 @@ pub fn clients_with_s3(first: &[Rule], store: &Store, rekognition: &[Rule], sfn:
 }
 
 /// The answer of `GetFaceDetection` for a job with this status.
-pub fn report(idempotency_key: &str, status: VideoJobStatus, message: Option<&str>) -> GetFaceDetectionOutput {
-    let object = aws_sdk_rekognition::types::S3Object::builder().bucket("uploads").name("holiday.mp4").build();
-    GetFaceDetectionOutput::builder()
-        .job_status(status)
-        .set_status_message(message.map(str::to_owned))
-        .job_tag(idempotency_key)
-        .video(aws_sdk_rekognition::types::Video::builder().s3_object(object).build())
-        .build()
+pub fn report(idempotency_key: &str, status: &VideoJobStatus, message: Option<&str>) -> HttpResponse {
+    let answer = json!({"JobStatus": status.as_str(), "StatusMessage": message, "JobTag": idempotency_key,
+        "Video": {"S3Object": {"Bucket": "uploads", "Name": "holiday.mp4"}}});
+    HttpResponse::new(200.try_into().unwrap(), SdkBody::from(answer.to_string()))
 }

@@ -157,7 +157,7 @@ impl Reader {
             ("InspectVideo", None) => Some(self.since(Step::Inspecting, at)),
             ("StartDetection", None) => Some(self.since(Step::Detecting, at)),
             ("Summarize", None) => Some(self.since(Step::Summarizing, at)),
-            ("ListPages" | "FetchPages" | "FetchPage" | "MorePages?", _) => {
+            ("ReadPages" | "ListOrFetch?" | "ListPages" | "FetchPage" | "MorePages?", _) => {
                 self.in_pages = Some(at);
                 None
             }
@@ -231,16 +231,16 @@ mod tests {
             ("StartDetection", (Step::Detecting, 4)),
             ("TaskSubmitted", (Step::Detecting, 4)),
             ("-StartDetection", (Step::Detecting, 4)),
+            ("ReadPages", (fetching(0), 7)),
+            ("ListOrFetch?", (fetching(0), 7)),
             ("ListPages", (fetching(0), 7)),
-            ("-ListPages", (fetching(0), 7)),
-            ("FetchPages", (fetching(0), 7)),
-            ("FetchPage", (fetching(0), 7)),
             ("FetchPage", (fetching(0), 7)),
             ("-FetchPage", (fetching(1), 7)),
+            ("-ListPages", (fetching(1), 7)),
+            ("MorePages?", (fetching(1), 7)),
+            ("ReadPages", (fetching(1), 7)),
+            ("FetchPage", (fetching(1), 7)),
             ("-FetchPage", (fetching(2), 7)),
-            ("MorePages?", (fetching(2), 7)),
-            ("ListPages", (fetching(2), 7)),
-            ("FetchPages", (fetching(2), 7)),
             ("-FetchPage", (fetching(3), 7)),
             ("Summarize", (Step::Summarizing, 18)),
             ("-Summarize", (Step::Summarizing, 18)),
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn after_a_thousand_pages_an_iteration_fetches_a_batch() {
-        let events: Vec<_> = ["StartDetection", "ListPages"].into_iter().chain(vec!["-FetchPage"; 1003]).collect();
+        let events: Vec<_> = ["StartDetection", "ReadPages"].into_iter().chain(vec!["-FetchPage"; 1003]).collect();
         assert_eq!(after(&events).0, Step::FetchingPages { pages: 1150 });
     }
 

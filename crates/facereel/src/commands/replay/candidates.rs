@@ -232,7 +232,7 @@ async fn decided(
     Ok(Candidate { arn, name: name.unwrap_or_default(), lineage, position, input, state })
 }
 
-/// Reads the history backwards, to find at which step the execution failed and when its last pages were listed. `None`, if
+/// Reads the history backwards, to find at which step the execution failed and when its page tokens were read. `None`, if
 /// the credentials do not allow the decryption of the history.
 async fn failed_step(deployed: &Deployed, arn: &str) -> Result<Option<FailedStep>, Error> {
     let mut events = deployed.history_backwards(arn).into_paginator().items().send();
@@ -248,22 +248,24 @@ async fn failed_step(deployed: &Deployed, arn: &str) -> Result<Option<FailedStep
         let entered = event.state_entered_event_details().map(|details| details.name());
         match entered {
             Some("Summarize") if !in_pages => return Ok(Some(FailedStep::Summary)),
-            Some("ListPages" | "FetchPages" | "FetchPage") => in_pages = true,
-            // No pages were listed.
-            Some("StartDetection") if in_pages => break,
+            // The tokens of a window were listed before the window was entered.
+            Some("ReadPages") => in_pages = true,
             Some("StartDetection" | "InspectVideo") => return Ok(Some(FailedStep::Detection)),
-            _ if listed_pages(&event) => {
-                return Ok(Some(FailedStep::Pages { listed: event.timestamp.try_into().ok() }));
+            _ if in_pages && listed_pages(&event) => {
+                return Ok(Some(FailedStep::Pages { listed: system_time(event.timestamp) }));
             }
             _ => {}
         }
     }
-    Ok(Some(if in_pages { FailedStep::Pages { listed: None } } else { FailedStep::Detection }))
+    Ok(Some(FailedStep::Detection))
 }
 
+/// Whether the event is the exit from a state whose output contains page tokens.
 fn listed_pages(event: &HistoryEvent) -> bool {
     event.r#type == HistoryEventType::TaskStateExited
-        && event.state_exited_event_details().is_some_and(|details| details.name() == "ListPages")
+        && event
+            .state_exited_event_details()
+            .is_some_and(|details| matches!(details.name(), "ListPages" | "StartDetection"))
 }
 
 /// The time `duration` before now.

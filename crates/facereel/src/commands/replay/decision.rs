@@ -58,8 +58,8 @@ pub enum FailedStep {
     Detection,
     /// The listing or fetching of pages.
     Pages {
-        /// When the last pages were listed. `None`, if the first listing failed.
-        listed: Option<SystemTime>,
+        /// When the page tokens that the step uses were read.
+        listed: SystemTime,
     },
     /// The summary, after all pages were fetched.
     Summary,
@@ -99,7 +99,7 @@ impl ExecutionInfo {
     pub fn decide(&self, step: Option<FailedStep>, now: SystemTime) -> Decision {
         let job_is_old = age(self.started, now) >= JOB_RETENTION;
         let tokens_are_old = match step {
-            Some(FailedStep::Pages { listed: Some(listed) }) => age(listed, now) >= TOKEN_VALIDITY,
+            Some(FailedStep::Pages { listed }) => age(listed, now) >= TOKEN_VALIDITY,
             _ => false,
         };
         let reads_an_old_job = job_is_old && matches!(step, Some(FailedStep::Pages { .. }));
@@ -143,7 +143,7 @@ mod tests {
     }
 
     fn pages(listed_hours_ago: u32) -> FailedStep {
-        FailedStep::Pages { listed: Some(SystemTime::now() - listed_hours_ago * HOUR) }
+        FailedStep::Pages { listed: SystemTime::now() - listed_hours_ago * HOUR }
     }
 
     #[test]
@@ -164,7 +164,6 @@ mod tests {
     fn an_execution_with_expired_page_tokens_is_not_redriven() {
         assert_eq!(decided("AccessDenied", 30, Some(pages(22))), (Strategy::Redrive, false));
         assert_eq!(decided("AccessDenied", 30, Some(pages(24))), (Strategy::NewExecution, false));
-        assert_eq!(decided("AccessDenied", 30, Some(FailedStep::Pages { listed: None })), (Strategy::Redrive, false));
         assert_eq!(decided("AccessDenied", 30, Some(FailedStep::Detection)), (Strategy::Redrive, false));
         assert_eq!(decided("AccessDenied", 30, Some(FailedStep::Summary)), (Strategy::Redrive, false));
     }
