@@ -102,11 +102,12 @@ describe("facereel view", () => {
   before(async () => (served = await serve()));
   after(() => served?.stop());
 
-  /// Opens the page, and waits until the video's first frame and the title are shown.
+  /// Opens the page, and waits until the title and the frame with the first face are shown.
   async function openView(options) {
     const opened = await open(browser, served.url, options);
     await opened.page.waitForFunction(() => document.getElementById("video").readyState >= 2);
     await opened.page.waitForFunction(() => document.getElementById("title").textContent === "sample.mp4");
+    await opened.page.waitForFunction(() => !document.getElementById("video").seeking && document.querySelector(".face"));
     return opened;
   }
 

@@ -71,6 +71,18 @@ pub struct Account {
 }
 
 impl Account {
+    /// The profile that the user has named.
+    #[must_use]
+    pub fn profile(&self) -> Option<&str> {
+        self.profile.as_deref()
+    }
+
+    /// The Region that the user has named.
+    #[must_use]
+    pub fn region(&self) -> Option<&str> {
+        self.region.as_deref()
+    }
+
     /// The configuration of the SDK's clients, with valid credentials. `region` is used unless `--region` is given.
     ///
     /// # Errors

@@ -1,0 +1,72 @@
+// The stage: the picture with the boxes and landmarks.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+export const percent = (confidence) => `${confidence.toFixed(1)} %`;
+
+/** Gives an element exactly `count` children. */
+export function resize(parent, count, make) {
+  while (parent.children.length > count) parent.lastChild.remove();
+  while (parent.children.length < count) parent.append(make());
+}
+
+/** An SVG element. */
+export function svg(name, attributes) {
+  const element = document.createElementNS(SVG, name);
+  for (const [attribute, value] of Object.entries(attributes)) element.setAttribute(attribute, value);
+  return element;
+}
+
+export class Stage {
+  #stage;
+  #boxes;
+  #dots;
+  #faces = []; // of the boxes, in order
+
+  /** `chosen(face)` is called when a box is clicked, and `elsewhere()` when the picture is. */
+  constructor(stage, chosen, elsewhere) {
+    this.#stage = stage;
+    this.#boxes = stage.querySelector("#faces");
+    this.#dots = stage.querySelector("#landmarks path");
+    stage.addEventListener("click", (event) => {
+      const box = event.target.closest(".face");
+      const face = box && this.#faces[[...this.#boxes.children].indexOf(box)];
+      if (face) chosen(face);
+      else elsewhere();
+    });
+  }
+
+  /** Gives the stage the shape of the picture. */
+  shape({ width, height }) {
+    this.#stage.style.setProperty("--shape", `${width} / ${height}`);
+    this.#stage.style.setProperty("--ratio", width / height);
+  }
+
+  /** Draws the faces of a moment. `marked(face)` says which of them to mark. */
+  draw(faces, { marked, labels, landmarks }) {
+    this.#faces = faces.filter(({ face }) => face.BoundingBox);
+    resize(this.#boxes, this.#faces.length, () => {
+      const box = document.createElement("div");
+      box.append(document.createElement("span"));
+      return box;
+    });
+    this.#faces.forEach((shown, index) => {
+      const { Left, Top, Width, Height } = shown.face.BoundingBox;
+      const box = this.#boxes.children[index];
+      for (const [side, ratio] of Object.entries({ left: Left, top: Top, width: Width, height: Height })) {
+        box.style[side] = `${ratio * 100}%`;
+      }
+      box.className = `face ${shown.kind}${marked(shown) ? " followed" : ""}`;
+      const label = labels ? labelOf(shown) : "";
+      box.firstChild.hidden = !label;
+      if (box.firstChild.textContent !== label) box.firstChild.textContent = label;
+    });
+    const dots = landmarks ? faces.flatMap(({ face }) => face.Landmarks ?? []) : [];
+    this.#dots.setAttribute("d", dots.map(({ X, Y }) => `M${X} ${Y}h0`).join(""));
+  }
+}
+
+function labelOf({ face, kind }) {
+  if (typeof face.Confidence !== "number") return "";
+  return `${kind === "detected" ? "" : "≈ "}${percent(face.Confidence)}`;
+}
