@@ -71,6 +71,12 @@ pub struct Account {
 }
 
 impl Account {
+    /// An account with these options.
+    #[cfg(test)]
+    pub(crate) fn named(profile: Option<&str>, region: Option<&str>) -> Self {
+        Self { profile: profile.map(str::to_owned), region: region.map(str::to_owned) }
+    }
+
     /// The profile that the user has named.
     #[must_use]
     pub fn profile(&self) -> Option<&str> {

@@ -12,7 +12,7 @@ macro_rules! modules {
 }
 
 /// Every module, except `view.js`, which imports them.
-const MODULES: [(&str, &str); 13] = modules![
+pub(super) const MODULES: [(&str, &str); 13] = modules![
     "compare.js",
     "files.js",
     "follow.js",

@@ -12,7 +12,7 @@ import { detectionAt } from "./tracks.js";
  * `aspect` is the width of the picture divided by its height.
  *
  * Boxes that stay until the next sample would lag: in every third frame of the sample clip, boxes between the detections of a track
- * match 93 % of the faces, and boxes that stay match 47 %.
+ * match 90 % of the faces, and boxes that stay match 47 %.
  */
 export function facesAt(time, samples, tracks, tolerance, aspect) {
   samples.readAhead(time);
