@@ -119,12 +119,13 @@ function otherTrack(direction) {
   const index = ordered.findIndex(({ id }) => id === follow.id);
   let next = ordered[index + direction];
   if (index < 0) {
-    const here = ordered.find(({ first, last }) => first <= now && last >= now);
+    const held = samples.interval / 2; // milliseconds for which a box is shown before and after its track
+    const here = ordered.find(({ first, last }) => first - held <= now && last + held >= now);
     next = here ?? (direction > 0 ? ordered.find(({ first }) => first > now) : ordered.findLast(({ last }) => last < now));
   }
   if (!next) return;
   followTrack(next.id);
-  if (next.first > now || next.last < now) goTo(next.first);
+  if (next.first > now || next.last + samples.interval / 2 < now) goTo(next.first);
 }
 
 // ---------------------------------------------------------------------------------------------------- moving
@@ -171,7 +172,6 @@ function openLink() {
   const { time, track } = readLink(location.hash);
   if (track !== null && tracks.exist) followTrack(track);
   if (time !== null) playback.seek(time);
-  return time !== null;
 }
 
 async function copyLink() {
@@ -385,9 +385,11 @@ async function start() {
     $("made").append(term, description);
   }
   for (const known of whenKnown.splice(0)) known();
+  const { time, track } = readLink(location.hash);
+  // One millisecond after the timestamp of the first face, which is rounded, its frame is certainly on the screen.
+  playback.begin(time ?? (samples.first === null ? 0 : samples.first + 1));
   playback.length = summary.metadata.duration_ms ?? (samples.last ?? 0) + 500;
-  if (!openLink() && samples.first !== null) goTo(samples.first);
-  draw();
+  if (track !== null && tracks.exist) followTrack(track);
   $("title").textContent = key;
 
   session = await read("session.json");

@@ -171,7 +171,8 @@ export class Lanes {
     closer.disabled = level === 0;
     farther.disabled = level === this.#levels.length || this.#levelAt(this.#center, level + 1) === level;
     const count = this.#bars.length === 1 ? "1 track" : `${this.#bars.length.toLocaleString("en")} tracks`;
-    words.textContent = whole ? count : `${count} from ${clock(this.#from)} to ${clock(this.#to)}`;
+    const range = whole ? "" : ` from ${clock(this.#from)} to ${clock(this.#to)}`;
+    words.textContent = this.#tracks.isComplete(this.#from, this.#to) ? count + range : `reading the tracks${range} …`;
     canvas.setAttribute("aria-label", words.textContent);
 
     const scale = devicePixelRatio || 1;

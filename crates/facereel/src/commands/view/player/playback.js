@@ -129,6 +129,12 @@ export class Playback extends EventTarget {
     if (this.paused) this.#emit("settled");
   }
 
+  /** Goes to the time at which the page opens, and shows it before its frame is there, so that no other time is read. */
+  begin(milliseconds) {
+    this.#shown = milliseconds;
+    this.seek(milliseconds);
+  }
+
   get rate() {
     return this.#rate;
   }

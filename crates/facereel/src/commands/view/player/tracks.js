@@ -61,6 +61,11 @@ export class Tracks {
     return parts.sort((one, two) => one.first - two.first || one.id - two.id);
   }
 
+  /** Whether all files of a range of time were read. */
+  isComplete(from, to) {
+    return !this.#peekBetween(from, to).includes(null);
+  }
+
   /** As `between`, after all files of the range were read. */
   async load(from, to) {
     const files = await Promise.all(this.#between(from, to).map((number) => this.#read.load(number)));
