@@ -191,7 +191,7 @@ describe("facereel view", () => {
     const recall = total(scores, "hits") / total(scores, "expected");
     const precision = total(scores, "right") / total(scores, "drawn");
     console.log(`every third frame: recall ${recall.toFixed(3)}, precision ${precision.toFixed(3)}`);
-    assert.ok(recall >= 0.8 && precision >= 0.8);
+    assert.ok(recall >= 0.9 && precision >= 0.9);
     await page.context().close();
   });
 

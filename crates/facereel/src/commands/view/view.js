@@ -1,6 +1,6 @@
 // The page of `facereel view`: the video of a result with its faces.
 
-import { differences, isTurned, mismatch, unplayable } from "./player/compare.js";
+import { differences, isTurned, mismatch, unplayable, unreadable } from "./player/compare.js";
 import { get, Unreachable } from "./player/files.js";
 import { Follow } from "./player/follow.js";
 import { Lanes } from "./player/lanes.js";
@@ -119,8 +119,8 @@ function otherTrack(direction) {
   const index = ordered.findIndex(({ id }) => id === follow.id);
   let next = ordered[index + direction];
   if (index < 0) {
-    const held = samples.interval / 2; // milliseconds for which a box is shown before and after its track
-    const here = ordered.find(({ first, last }) => first - held <= now && last + held >= now);
+    const margin = samples.interval / 2; // milliseconds for which a box is shown before and after its track
+    const here = ordered.find(({ first, last }) => first - margin <= now && last + margin >= now);
     next = here ?? (direction > 0 ? ordered.find(({ first }) => first > now) : ordered.findLast(({ last }) => last < now));
   }
   if (!next) return;
@@ -301,16 +301,18 @@ playback.addEventListener("duration", () => {
 playback.addEventListener("unplayable", ({ detail }) => showUnplayable(detail));
 video.addEventListener("error", async () => {
   const { message } = video.error ?? {};
-  // The player reports the same error if the server has ended.
-  if (await server.check()) playback.useClock(message ?? "");
+  // The player reports the same error if the server has ended, and if it cannot read the video.
+  if (!(await server.check())) return;
+  const problem = await get("video", { headers: { Range: "bytes=0-0" } }).then(() => null, (error) => error);
+  playback.useClock({ reason: message ?? "", problem });
 });
 
-function showUnplayable(reason) {
+function showUnplayable({ reason, problem }) {
   $("no-picture").hidden = false;
   for (const id of ["mute", "volume"]) $(id).disabled = playback.usesClock;
   // The name of the codec is in the summary, which may not be read yet.
-  if (summary) complain(new Error(unplayable(summary.metadata, reason)));
-  else whenKnown.push(() => showUnplayable(reason));
+  if (!summary) whenKnown.push(() => showUnplayable({ reason, problem }));
+  else complain(new Error(problem ? unreadable(problem) : unplayable(summary.metadata, reason)));
 }
 const whenKnown = [];
 
@@ -319,12 +321,14 @@ function compare() {
   if (!summary) return;
   const { metadata } = summary;
   const { size } = playback;
-  if (video.readyState > 0 && !playback.usesClock && !size) showUnplayable("only its sound can be played");
+  if (video.readyState > 0 && !playback.usesClock && !size) showUnplayable({ reason: "only its sound can be played", problem: null });
   stage.shape(size ?? { width: metadata.frame_width || 16, height: metadata.frame_height || 9 });
   const bytes = session?.video_bytes ?? null;
   const range = samples.first === null ? null : [samples.first, samples.last];
   const found = differences(summary, { bytes, size, length: playback.playableLength, range });
-  const text = mismatch(found, bytes !== null && bytes === summary.video.bytes, summary.video.key);
+  const sameBytes = bytes !== null && bytes === summary.video.bytes;
+  const alike = bytes !== null && !sameBytes && size !== null && playback.playableLength !== null;
+  const text = mismatch(found, sameBytes, alike, summary.video.key);
   $("mismatch").hidden = !text;
   if (text && $("mismatch").textContent !== text) $("mismatch").textContent = text;
   if (isTurned(size, metadata) && $("turned").hidden) {

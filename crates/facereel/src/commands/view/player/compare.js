@@ -18,10 +18,15 @@ export function unplayable(metadata, reason) {
   const remedy =
     codec === "H.264"
       ? "Chrome, Edge and Safari play H.264; some builds of Chromium and Firefox do not."
-      : "Use a browser that plays this codec, or convert the video, and name the result: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4";
+      : "Use a browser that plays this codec, or convert the video and name the new file: ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4";
   const what = codec ? `its codec is ${codec}` : "the results do not name its codec";
-  return `This browser cannot play the video: ${what}${reason ? ` (${reason})` : ""}. Faces, tracks and times are shown without the picture. ${remedy}`;
+  // If the browser does not know the codec, its reason says nothing more.
+  const said = reason && (codec === null || codec === "H.264") ? ` (${reason})` : "";
+  return `This browser cannot play the video: ${what}${said}. Faces, tracks and times are shown without the picture. ${remedy}`;
 }
+
+/** That the server cannot read the video. */
+export const unreadable = ({ message }) => `${message.replace(/\.$/, "")}. Faces, tracks and times are shown without the picture.`;
 
 /** Whether the browser shows the picture turned by a quarter compared with the frame that was analysed. */
 export function isTurned(size, { frame_width: width, frame_height: height }) {
@@ -56,9 +61,12 @@ export function differences(summary, { bytes, size, length, range }) {
   return found;
 }
 
-/** The sentence for these differences, null without any. */
-export function mismatch(found, sameBytes, name) {
+/** The sentences for these differences, null without any. `alike` is whether the size and the length of the video are the analysed ones. */
+export function mismatch(found, sameBytes, alike, name) {
   if (found.length === 0) return null;
+  if (alike && found.length === 1) {
+    return `This is not the file that was analysed: ${found[0]}. Its picture and its length are those of the analysed video, so boxes fit if it was converted from that.`;
+  }
   const list = found.length === 1 ? found[0] : `${found.slice(0, -1).join(", ")} and ${found.at(-1)}`;
   return sameBytes
     ? `The browser plays this file in another way than it was analysed: ${list}. Boxes can appear too early, too late or in the wrong place.`

@@ -5,11 +5,11 @@ const RETRY_AFTER = 5000; // milliseconds until a file that could not be read is
 /** The server does not answer: it has ended, or it is out of reach. */
 export class Unreachable extends Error {}
 
-/** Requests a file of the result. */
-export async function get(name) {
+/** Requests a file of the result, with the options of `fetch`. */
+export async function get(name, options) {
   let response;
   try {
-    response = await fetch(name);
+    response = await fetch(name, options);
   } catch (cause) {
     throw new Unreachable(`cannot read ${name}: ${cause.message}`, { cause });
   }

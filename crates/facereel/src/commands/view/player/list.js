@@ -40,7 +40,7 @@ function wordsOf({ track, kind, face }) {
   const parts = track === null ? [] : [`track ${track}`];
   if (typeof face.Confidence === "number") parts.push(`confidence ${percent(face.Confidence)}`);
   if (kind === "interpolated") parts.push("between two detections");
-  if (kind === "held") parts.push("next to a detection");
+  if (kind === "extrapolated") parts.push("next to a detection");
   if (face.Pose) parts.push(`turned ${Math.round(face.Pose.Yaw)}°, tilted ${Math.round(face.Pose.Roll)}°`);
   if (face.AgeRange) parts.push(`age ${face.AgeRange.Low} to ${face.AgeRange.High}`);
   const [emotion] = [...(face.Emotions ?? [])].sort((a, b) => b.Confidence - a.Confidence);
