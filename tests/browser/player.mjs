@@ -483,6 +483,28 @@ describe("a video that is not played", () => {
   });
 });
 
+describe("a video of which only the sound is played", () => {
+  test("moves the boxes with the sound, and names the codec", async () => {
+    // As a browser without HEVC plays a phone's video: there is a sound track that it knows, and no picture.
+    const lines = [0, 520].map((time, index) => line(time, [0.1 + index / 10, 0.3, 0.1, 0.2]));
+    const metadata = { codec: "hevc", duration_ms: 1000, frame_rate: 25, frame_width: 320, frame_height: 180 };
+    const video = `${videos}/audio-only.mp4`;
+    const folder = await make("sound", { video, metadata, lines, tracks: [trackOf(0, lines, [0, 1])] });
+    const { page, close } = await view(folder, video);
+    await page.locator("#alert").waitFor();
+    assert.match(await page.locator("#alert").textContent(), /codec is HEVC/);
+    assert.equal(await page.locator("#mute").isDisabled(), false);
+    await page.keyboard.press("]");
+    await page.waitForFunction(() => document.querySelector(".face.detected")?.style.left === "20%");
+    await page.keyboard.press("Home");
+    await page.waitForFunction(() => document.getElementById("now").textContent.startsWith("0:00.0"));
+    await page.keyboard.press("Space");
+    await page.waitForFunction(() => document.querySelector(".face.interpolated") && !video.paused);
+    assert.equal(await page.evaluate(() => video.error), null);
+    await close();
+  });
+});
+
 describe("a video that cannot be read", () => {
   test("is reported with the reason of the server, and everything else works", async () => {
     const folder = await make("unreadable", { video: sample, metadata: usual, lines: crossing, tracks: crossed });

@@ -19,7 +19,7 @@ use crate::terminal::{note, print};
 
 /// Show the faces over the video in the browser.
 ///
-/// At each sample, the boxes are those of Rekognition; between two samples they are interpolated.
+/// Solid boxes are those of Rekognition. Between two of its samples, dashed boxes follow the tracks.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Examples:
