@@ -81,8 +81,8 @@ function trackOf(id, lines, numbers) {
   };
 }
 
-/// Writes a result of a video with these lines, and tracks unless they are undefined. Returns its folder.
-async function make(name, { video, bytes, metadata, lines, tracks }) {
+/// Writes a result of a video with these lines, and these files with tracks unless they are undefined. Returns its folder.
+async function make(name, { video, bytes, metadata, lines, tracks: files }) {
   const folder = new URL(`made/${name}/`, import.meta.url);
   await rm(folder, { recursive: true, force: true });
   for (const kind of ["faces", "tracks"]) await mkdir(new URL(`${kind}/`, folder), { recursive: true });
@@ -96,22 +96,21 @@ async function make(name, { video, bytes, metadata, lines, tracks }) {
   const manifest = {
     ...about, execution_arn: "arn", faces: lines.length, summary: file("summary.json"), report: file("report.html"),
     pages: [{ ...file("faces/00000.jsonl"), faces: lines.length, ...bounds(times) }],
-    ...(tracks && {
-      tracks: tracks.length
-        ? [{ ...file("tracks/00000.jsonl"), lines: tracks.length, first_ms: Math.min(...tracks.map((track) => track.first_ms)), last_ms: Math.max(...tracks.map((track) => track.last_ms)) }]
-        : [],
-    }),
+    tracks: files?.map((tracks, index) => ({
+      ...file(`tracks/0000${index}.jsonl`), lines: tracks.length,
+      first_ms: Math.min(...tracks.map((track) => track.first_ms)), last_ms: Math.max(...tracks.map((track) => track.last_ms)),
+    })),
   };
   const moments = [...new Set(times)];
   const summary = {
-    ...about, metadata, faces: lines.length, ...(tracks && { tracks: tracks.length }), frames_with_faces: moments.length,
+    ...about, metadata, faces: lines.length, tracks: files?.flat().length, frames_with_faces: moments.length,
     most_faces: { faces: 1, timestamp_ms: times[0] },
     timeline: [...new Set(times.map((time) => Math.floor(time / 1000)))].map((second) => ({ second, faces: 1, frames: 1, most_faces: 1, mean_confidence: 90 })),
   };
   const jsonl = (values) => values.map((value) => `${JSON.stringify(value)}\n`).join("");
   for (const [name, text] of Object.entries({
     "manifest.json": JSON.stringify(manifest), "summary.json": JSON.stringify(summary), "report.html": "<!doctype html>",
-    "faces/00000.jsonl": jsonl(lines), "tracks/00000.jsonl": jsonl(tracks ?? []),
+    "faces/00000.jsonl": jsonl(lines), ...Object.fromEntries((files ?? []).map((tracks, index) => [`tracks/0000${index}.jsonl`, jsonl(tracks)])),
   })) await writeFile(new URL(name, folder), text);
   return folder;
 }
@@ -123,7 +122,7 @@ const crossing = [
   line(1000, [0.4, 0.3, 0.1, 0.2], 95), line(1000, [0.5, 0.3, 0.1, 0.2], 60),
   line(1520, [0.41, 0.3, 0.1, 0.2], 60), line(1520, [0.49, 0.3, 0.1, 0.2], 95),
 ];
-const crossed = [trackOf(0, crossing, [0, 3]), trackOf(1, crossing, [1, 2])];
+const crossed = [[trackOf(0, crossing, [0, 3]), trackOf(1, crossing, [1, 2])]];
 
 /// Serves a result, and opens its page.
 async function view(folder, video, options) {
@@ -409,6 +408,29 @@ describe("boxes between the samples", () => {
     await close();
   });
 
+  test("follow a long track from one of its parts to the next, which is in another file", async () => {
+    const lines = Array.from({ length: 24 }, (_, index) => line(index * 500, [0.1 + index / 50, 0.3, 0.1, 0.2]));
+    const numbers = (from, to) => Array.from({ length: to - from }, (_, index) => from + index);
+    const tracks = [[{ ...trackOf(0, lines, numbers(0, 10)), continues: true }], [{ ...trackOf(0, lines, numbers(10, 24)), part: 1 }]];
+    const folder = await make("parts", { video: sample, metadata: usual, lines, tracks });
+    const { page, close, problems } = await view(folder, sample, { viewport: { width: 1100, height: 900 } });
+    await ready(page);
+    await page.getByText("1 track", { exact: true }).waitFor();
+    await go(page, 4740);
+    const [{ left, className }, ...others] = await boxes(page);
+    assert.deepEqual([className, others], ["face interpolated", []]);
+    // The frame of 4720 ms is on the screen.
+    assert.ok(Math.abs(left - 100 * (0.1 + 9.44 / 50)) < 0.2, `${left}`);
+    await page.locator(".face").click();
+    assert.equal(await page.locator("#followed-words").textContent(), "Track 0: from 0:00.0 to 0:11.5, 24 detections, mean confidence 90.0 %");
+    await page.keyboard.press("]");
+    await arrive(page, 5001);
+    await page.keyboard.press("[");
+    await arrive(page, 4501);
+    assert.deepEqual(problems, []);
+    await close();
+  });
+
   test("join the nearest faces in a result without tracks", async () => {
     const folder = await make("without-tracks", { video: sample, metadata: usual, lines: crossing });
     const { page, close, problems } = await view(folder, sample);
@@ -427,7 +449,7 @@ describe("boxes between the samples", () => {
 
   test("a face without a box is in the list only", async () => {
     const lines = [{ Timestamp: 1000, Face: { Confidence: 50 } }, line(1000, [0.1, 0.1, 0.1, 0.2])];
-    const folder = await make("no-box", { video: sample, metadata: usual, lines, tracks: [trackOf(0, lines, [1])] });
+    const folder = await make("no-box", { video: sample, metadata: usual, lines, tracks: [[trackOf(0, lines, [1])]] });
     const { page, close, problems } = await view(folder, sample);
     await ready(page);
     await page.locator("#list li").nth(1).waitFor();
@@ -443,7 +465,7 @@ describe("a video that is not played", () => {
     const lines = [0, 520, 1000, 1520].map((time, index) => line(time, [0.1 + index / 10, 0.3, 0.1, 0.2]));
     const metadata = { codec: "hevc", duration_ms: 2000, frame_rate: 25, frame_width: 320, frame_height: 180 };
     const video = `${videos}/hevc.mp4`;
-    const folder = await make("hevc", { video, metadata, lines, tracks: [trackOf(0, lines, [0, 1, 2, 3])] });
+    const folder = await make("hevc", { video, metadata, lines, tracks: [[trackOf(0, lines, [0, 1, 2, 3])]] });
     const { page, close } = await view(folder, video);
     await page.locator("#alert").waitFor();
     assert.match(await page.locator("#alert").textContent(), /cannot play the video: its codec is HEVC \(H\.265\).*ffmpeg -i/s);
@@ -489,7 +511,7 @@ describe("a video of which only the sound is played", () => {
     const lines = [0, 520].map((time, index) => line(time, [0.1 + index / 10, 0.3, 0.1, 0.2]));
     const metadata = { codec: "hevc", duration_ms: 1000, frame_rate: 25, frame_width: 320, frame_height: 180 };
     const video = `${videos}/audio-only.mp4`;
-    const folder = await make("sound", { video, metadata, lines, tracks: [trackOf(0, lines, [0, 1])] });
+    const folder = await make("sound", { video, metadata, lines, tracks: [[trackOf(0, lines, [0, 1])]] });
     const { page, close } = await view(folder, video);
     await page.locator("#alert").waitFor();
     assert.match(await page.locator("#alert").textContent(), /codec is HEVC/);
@@ -545,7 +567,7 @@ describe("a video that was not analysed", () => {
   test("the analysed file in another length is said so, with another reason", async () => {
     const lines = [line(2900, [0.4, 0.3, 0.1, 0.2])];
     const metadata = { ...usual, frame_width: 320, frame_height: 180, duration_ms: 3000 };
-    const folder = await make("length", { video: `${videos}/b-frames.mp4`, metadata, lines, tracks: [trackOf(0, lines, [0])] });
+    const folder = await make("length", { video: `${videos}/b-frames.mp4`, metadata, lines, tracks: [[trackOf(0, lines, [0])]] });
     const { page, close } = await view(folder, `${videos}/b-frames.mp4`);
     await page.locator("#mismatch").waitFor();
     await page.waitForFunction(() => document.getElementById("mismatch").textContent.includes("another way"));
@@ -557,7 +579,7 @@ describe("a video that was not analysed", () => {
     // The edit list begins with a pause of 0.72 s, and Chromium reports a length without it first.
     const lines = [line(720, [0.4, 0.3, 0.1, 0.2]), line(1000, [0.4, 0.3, 0.1, 0.2])];
     const metadata = { ...usual, frame_width: 320, frame_height: 180, duration_ms: 1720 };
-    const folder = await make("late", { video: `${videos}/late-start.mp4`, metadata, lines, tracks: [trackOf(0, lines, [0, 1])] });
+    const folder = await make("late", { video: `${videos}/late-start.mp4`, metadata, lines, tracks: [[trackOf(0, lines, [0, 1])]] });
     const { page, close, problems } = await view(folder, `${videos}/late-start.mp4`);
     await ready(page);
     await page.waitForFunction(() => video.duration > 1.6);
@@ -581,7 +603,7 @@ describe("a video that was not analysed", () => {
     const [Left, bottom] = stored(upright.Left, upright.Top);
     const lines = [line(0, [Left, bottom - upright.Width, upright.Height, upright.Width], 90, { Landmarks })];
     const metadata = { ...usual, duration_ms: 1000, frame_width: 300, frame_height: 200 };
-    const folder = await make("turned", { video: `${videos}/rotated-90.mp4`, metadata, lines, tracks: [trackOf(0, lines, [0])] });
+    const folder = await make("turned", { video: `${videos}/rotated-90.mp4`, metadata, lines, tracks: [[trackOf(0, lines, [0])]] });
     const { page, close, problems } = await view(folder, `${videos}/rotated-90.mp4`);
     await ready(page);
     await page.locator("#turned").waitFor();
