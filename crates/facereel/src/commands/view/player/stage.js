@@ -22,6 +22,7 @@ export class Stage {
   #boxes;
   #dots;
   #faces = []; // of the boxes, in order
+  #byTrack = new Map(); // track, or a number for a face without one → box; a face keeps its box, so that it can be clicked while it moves
 
   /** `chosen(face)` is called when a box is clicked, and `elsewhere()` when the picture is. */
   constructor(stage, chosen, elsewhere) {
@@ -45,14 +46,17 @@ export class Stage {
   /** Draws the faces of a moment. `marked(face)` says which of them to mark. */
   draw(faces, { marked, labels, landmarks }) {
     this.#faces = faces.filter(({ face }) => face.BoundingBox);
-    resize(this.#boxes, this.#faces.length, () => {
-      const box = document.createElement("div");
-      box.append(document.createElement("span"));
-      return box;
-    });
+    const before = this.#byTrack;
+    this.#byTrack = new Map();
+    let next = this.#boxes.firstChild;
     this.#faces.forEach((shown, index) => {
       const { Left, Top, Width, Height } = shown.face.BoundingBox;
-      const box = this.#boxes.children[index];
+      const key = shown.track ?? `untracked ${index}`;
+      const box = before.get(key) ?? emptyBox();
+      before.delete(key);
+      this.#byTrack.set(key, box);
+      if (box === next) next = next.nextSibling;
+      else this.#boxes.insertBefore(box, next);
       for (const [side, ratio] of Object.entries({ left: Left, top: Top, width: Width, height: Height })) {
         box.style[side] = `${ratio * 100}%`;
       }
@@ -61,9 +65,16 @@ export class Stage {
       box.firstChild.hidden = !label;
       if (box.firstChild.textContent !== label) box.firstChild.textContent = label;
     });
+    for (const box of before.values()) box.remove();
     const dots = landmarks ? faces.flatMap(({ face }) => face.Landmarks ?? []) : [];
     this.#dots.setAttribute("d", dots.map(({ X, Y }) => `M${X} ${Y}h0`).join(""));
   }
+}
+
+function emptyBox() {
+  const box = document.createElement("div");
+  box.append(document.createElement("span"));
+  return box;
 }
 
 function labelOf({ face, kind }) {
