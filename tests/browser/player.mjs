@@ -16,7 +16,11 @@ const FRAME = 40; // milliseconds a frame of the sample clip
 
 let browser;
 before(async () => (browser = await launch()));
-after(() => browser?.close());
+const servers = []; // of the tests, which are stopped here too if a test fails
+after(async () => {
+  await browser?.close();
+  for (const served of servers) await served.stop();
+});
 
 /// The violations that axe finds, of serious or critical impact.
 async function violationsOf(page) {
@@ -128,6 +132,7 @@ const crossed = [[trackOf(0, crossing, [0, 3]), trackOf(1, crossing, [1, 2])]];
 /// Serves a result, and opens its page.
 async function view(folder, video, options) {
   const served = await serve(folder, video);
+  servers.push(served);
   const opened = await open(browser, served.url, options);
   return { ...opened, served, close: async () => (await opened.page.context().close(), await served.stop()) };
 }
@@ -541,6 +546,7 @@ describe("a video that cannot be read", () => {
     const page = await context.newPage();
     await page.route("**/video", (route) => route.fulfill({ status: 502, body: "cannot read s3://uploads/sample.mp4: access denied" }));
     const served = await serve(folder, sample);
+    servers.push(served);
     await page.goto(served.url);
     await page.getByText("access denied. Faces, tracks and times are shown without the picture.").waitFor();
     await page.waitForFunction(() => document.querySelectorAll(".face").length === 2);
@@ -595,6 +601,38 @@ describe("a video that was not analysed", () => {
     assert.equal(await page.locator("#mismatch").isVisible(), false);
     assert.equal(await page.locator("#timeline").getAttribute("aria-valuemax"), "2");
     assert.deepEqual(problems, []);
+    await close();
+  });
+
+  test("times count from the first frame if the browser counts from an earlier time", async () => {
+    // The file has no edit list, and Chromium shows its first frame at 80 ms.
+    const lines = [line(0, [0.1, 0.3, 0.1, 0.2]), line(520, [0.2, 0.3, 0.1, 0.2])];
+    const metadata = { ...usual, frame_width: 320, frame_height: 180, duration_ms: 2000 };
+    const folder = await make("fragmented", { video: `${videos}/fragmented.mp4`, metadata, lines, tracks: [[trackOf(0, lines, [0, 1])]] });
+    const { page, close, problems } = await view(folder, `${videos}/fragmented.mp4`);
+    await ready(page);
+    await page.waitForFunction(() => document.querySelector(".face.detected")?.style.left === "10%");
+    await page.keyboard.press("]");
+    await arrive(page, 601);
+    await shows(page, "0:00.5 · 1 face");
+    await page.waitForFunction(() => document.querySelector(".face.detected")?.style.left === "20%");
+    await page.keyboard.press("Home");
+    await shows(page, "0:00.0");
+    assert.equal(await page.locator("#mismatch").isVisible(), false);
+    assert.deepEqual(problems, []);
+    await close();
+  });
+
+  test("boxes of an upright frame are not turned, as facereel run reports them", async () => {
+    const lines = [line(0, [0.3, 0.2, 0.4, 0.3])];
+    const metadata = { ...usual, duration_ms: 1000, frame_width: 200, frame_height: 300 };
+    const folder = await make("upright", { video: `${videos}/rotated-90.mp4`, metadata, lines, tracks: [[trackOf(0, lines, [0])]] });
+    const { page, close } = await view(folder, `${videos}/rotated-90.mp4`);
+    await ready(page);
+    await page.locator(".face").waitFor();
+    assert.equal(await page.locator("#turned").isVisible(), false);
+    const [{ left, top }] = await boxes(page);
+    assert.deepEqual([left, top], [30, 20]);
     await close();
   });
 

@@ -298,6 +298,10 @@ playback.addEventListener("duration", () => {
   compare();
   draw();
 });
+// Without an edit list, results count from the first frame, and some browsers from the time that the file states for it.
+playback.addEventListener("late", ({ detail: first }) => {
+  if (samples?.first != null && playback.shift === 0 && samples.first < first - frame() / 2) playback.shift = first;
+});
 playback.addEventListener("unplayable", ({ detail }) => showUnplayable(detail));
 video.addEventListener("error", async () => {
   const { message } = video.error ?? {};

@@ -1,8 +1,11 @@
 // Playing: the time that is shown, and what moves it. That is the video, or, if the browser cannot play it, a clock.
 
+const LATE = 15; // milliseconds after the time that was asked for; browsers keep to that time, except before the first frame
+
 /**
  * Events: "frame" (another time is shown), "state" (played, paused, or at the end), "settled" (paused or sought, so that the time will
- * stay), "duration", "unplayable" (detail: why; the clock has replaced the video), "refused" (detail: the error of play()).
+ * stay), "duration", "late" (detail: the time of the first frame in milliseconds, which was reached instead of an earlier time), "unplayable"
+ * (detail: why; the clock has replaced the video), "refused" (detail: the error of play()).
  */
 export class Playback extends EventTarget {
   #video;
@@ -11,6 +14,8 @@ export class Playback extends EventTarget {
   #length = 0; // milliseconds, as the results say
   #shown = 0;
   #looping = false;
+  #shift = 0; // milliseconds by which the browser's times are later than those of the results
+  #asked = Infinity; // the time to which the player is going in milliseconds; Infinity, if something else has moved it
 
   constructor(video) {
     super();
@@ -20,6 +25,8 @@ export class Playback extends EventTarget {
     on(["play", "pause", "ended"], () => this.#emit("state"));
     on(["pause", "ended"], () => this.#emit("settled"));
     on(["seeked"], () => {
+      if (this.time - this.#asked > LATE) this.#emit("late", video.currentTime * 1000);
+      this.#asked = Infinity;
       if (!this.#reportsFrames) this.#show(this.time);
       if (video.paused) this.#emit("settled");
     });
@@ -29,7 +36,7 @@ export class Playback extends EventTarget {
     on(["loadedmetadata"], () => !this.#reportsFrames && this.#show(this.time));
     if ("requestVideoFrameCallback" in HTMLVideoElement.prototype) {
       const frame = (_, { mediaTime }) => {
-        if (!this.#clock) this.#show(mediaTime * 1000);
+        if (!this.#clock) this.#show(mediaTime * 1000 - this.#shift);
         video.requestVideoFrameCallback(frame);
       };
       video.requestVideoFrameCallback(frame);
@@ -60,7 +67,7 @@ export class Playback extends EventTarget {
   /** The length of the video as the browser plays it in milliseconds, null if it is not known. */
   get playableLength() {
     const { duration } = this.#video;
-    return !this.#clock && Number.isFinite(duration) && duration > 0 ? duration * 1000 : null;
+    return !this.#clock && Number.isFinite(duration) && duration > 0 ? duration * 1000 - this.#shift : null;
   }
 
   /** The length in milliseconds: the browser's, or else that of the results. 0 if neither is known. */
@@ -76,7 +83,7 @@ export class Playback extends EventTarget {
 
   /** Where the player is, in milliseconds. */
   get time() {
-    if (!this.#clock) return this.#video.currentTime * 1000;
+    if (!this.#clock) return this.#video.currentTime * 1000 - this.#shift;
     const { time, since } = this.#clock;
     return since === null ? time : Math.min(time + (performance.now() - since) * this.#rate, this.duration);
   }
@@ -121,12 +128,27 @@ export class Playback extends EventTarget {
   seek(milliseconds) {
     const time = Math.max(0, Math.min(milliseconds, this.duration || Infinity));
     if (!this.#clock) {
-      this.#video.currentTime = time / 1000;
+      this.#asked = time;
+      this.#video.currentTime = (time + this.#shift) / 1000;
       return;
     }
     this.#clock = { time, since: this.paused ? null : performance.now() };
     this.#show(time);
     if (this.paused) this.#emit("settled");
+  }
+
+  /** Sets by how many milliseconds the browser's times are later than those of the results. */
+  set shift(milliseconds) {
+    const { time } = this; // with the shift of before, which is 0
+    this.#shift = milliseconds;
+    this.#emit("duration");
+    this.seek(Math.max(0, time - milliseconds));
+    // The frame on the screen is not reported again.
+    this.#show(Math.max(0, this.#shown - milliseconds));
+  }
+
+  get shift() {
+    return this.#shift;
   }
 
   /** Goes to the time at which the page opens, and shows it before its frame is there, so that no other time is read. */
