@@ -66,6 +66,8 @@ export class Lanes {
 
   /** Sets the length of the video in milliseconds. */
   set duration(milliseconds) {
+    // Browsers report the same length repeatedly, and what the user has chosen stays then.
+    if (milliseconds === this.#duration) return;
     this.#duration = milliseconds;
     this.#to = 0;
     // Levels that are longer than the video are the same as the whole video.
