@@ -11,17 +11,11 @@ try {
   const report = await open(browser, new URL("report.html", results), { viewport: { width: 760, height: 958 }, colorScheme: "light" });
   await report.page.screenshot({ path: `${images}/report.png` });
 
-  const view = await open(browser, served.url, { viewport: { width: 680, height: 608 }, colorScheme: "dark" });
-  await view.page.waitForFunction(() => document.getElementById("video").readyState >= 2);
-  await view.page.evaluate(
-    () =>
-      new Promise((resolve) => {
-        const video = document.getElementById("video");
-        document.getElementById("show-landmarks").click();
-        video.requestVideoFrameCallback(() => setTimeout(resolve, 300));
-        video.currentTime = 3.501;
-      }),
-  );
+  // A frame with three faces, one of which is followed.
+  const view = await open(browser, `${served.url}#t=7.001&track=3`, { viewport: { width: 1080, height: 732 }, colorScheme: "dark" });
+  await view.page.locator("#show-landmarks").check();
+  await view.page.waitForFunction(() => !video.seeking && document.querySelectorAll(".face.detected").length === 3);
+  await view.page.waitForTimeout(300);
   await view.page.screenshot({ path: `${images}/view.png` });
 } finally {
   await served.stop();

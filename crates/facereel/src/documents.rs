@@ -8,6 +8,7 @@ use crate::commands::{
     backfill::BackfillDocument, dead_letters::DeadLetterDocument, logs::LogsDocument, replay::ReplayDocument,
     run::RunDocument, status::StatusDocument, upload::UploadDocument, verify::VerifyReport,
 };
+use crate::stored::VideoFile;
 
 /// The name of each document's schema in `docs/schema`, without `.schema.json`, and the schema.
 #[must_use]
@@ -20,6 +21,7 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ("verify-report", schema_for!(VerifyReport)),
         ("status-report", schema_for!(StatusDocument)),
         ("replay-report", schema_for!(ReplayDocument)),
+        ("video", schema_for!(VideoFile)),
         ("dead-letters-report", schema_for!(DeadLetterDocument)),
     ]
 }

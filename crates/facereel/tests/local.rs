@@ -225,11 +225,16 @@ fn assert_view(up: &Up, command: &str) {
     let mut view = up.shell(command).stdout(Stdio::piped()).spawn().unwrap();
     let url = lines(view.stdout.take().unwrap()).recv_timeout(LIMIT).unwrap();
     let address = url.strip_prefix("http://").unwrap().trim_end_matches('/');
-    let mut page = TcpStream::connect(address).unwrap();
-    write!(page, "GET /manifest.json HTTP/1.0\r\nHost: {address}\r\n\r\n").unwrap();
-    let mut response = String::new();
-    page.read_to_string(&mut response).unwrap();
-    assert!(response.starts_with("HTTP/1.0 200") || response.starts_with("HTTP/1.1 200"), "{response}");
+    let size = fs::metadata(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/sample-clip/sample.mp4"));
+    let size = format!("\"video_bytes\":{}", size.unwrap().len());
+    for (name, content) in [("manifest.json", "sample.mp4"), ("session.json", size.as_str())] {
+        let mut page = TcpStream::connect(address).unwrap();
+        write!(page, "GET /{name} HTTP/1.0\r\nHost: {address}\r\n\r\n").unwrap();
+        let mut response = String::new();
+        page.read_to_string(&mut response).unwrap();
+        assert!(response.starts_with("HTTP/1.0 200") || response.starts_with("HTTP/1.1 200"), "{response}");
+        assert!(response.contains(content), "{response}");
+    }
     interrupt(&view);
     assert_eq!(exit_status(&mut view), Some(0));
 }

@@ -71,6 +71,24 @@ pub struct Account {
 }
 
 impl Account {
+    /// An account with these options.
+    #[cfg(test)]
+    pub(crate) fn named(profile: Option<&str>, region: Option<&str>) -> Self {
+        Self { profile: profile.map(str::to_owned), region: region.map(str::to_owned) }
+    }
+
+    /// The profile that the user has named.
+    #[must_use]
+    pub fn profile(&self) -> Option<&str> {
+        self.profile.as_deref()
+    }
+
+    /// The Region that the user has named.
+    #[must_use]
+    pub fn region(&self) -> Option<&str> {
+        self.region.as_deref()
+    }
+
     /// The configuration of the SDK's clients, with valid credentials. `region` is used unless `--region` is given.
     ///
     /// # Errors

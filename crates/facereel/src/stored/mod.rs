@@ -15,7 +15,7 @@ use serde_json::Value;
 
 pub use error::StoredError;
 pub use location::{Location, LocationReader};
-pub use video::{file_name, find_video};
+pub use video::{VIDEO_FILE, VideoFile, file_name, find_video};
 
 use crate::deployed::Account;
 

@@ -23,6 +23,7 @@ pub use error::{ExecutionFailure, RunError};
 pub use report::{RunDocument, RunReport};
 
 use crate::commands::{local, view::View};
+use crate::stored::VideoFile;
 use crate::terminal::{Terminal, note, text::counted};
 use local_stack::{Error, Execution, Installation, Objects, Progress, Workflow};
 use report::view_command;
@@ -188,7 +189,7 @@ async fn process_video(
     if !execution.has_succeeded() {
         return Err(RunError::Failed(Box::new(ExecutionFailure::of(&execution, out.save_failed(&history)?))));
     }
-    let download = async |dir: &Path| download(workflow, &execution, &history, dir).await;
+    let download = async |dir: &Path| download(workflow, &execution, &history, video, dir).await;
     let staging = match download_to_staging(out, &download).await? {
         Ok(staging) => staging,
         Err(reason) => {
@@ -222,10 +223,17 @@ async fn download_to_staging(
     }
 }
 
-/// Writes the history and every object of the result into `dir`.
-async fn download(workflow: &Workflow, execution: &Execution, history: &str, dir: &Path) -> Result<(), Error> {
+/// Writes the history, the path of the video and every object of the result into `dir`.
+async fn download(
+    workflow: &Workflow,
+    execution: &Execution,
+    history: &str,
+    video: &Path,
+    dir: &Path,
+) -> Result<(), Error> {
     let file = dir.join(HISTORY);
     fs::write(&file, history).map_err(Error::file("write", file))?;
+    VideoFile::write(dir, video).map_err(Error::file("write the path of the video into", dir))?;
     let field = |name: &'static str| {
         let value = execution.output.as_ref().and_then(|output| output.get(name)?.as_str());
         value.ok_or(Error::Incomplete { call: "the execution's output", missing: name })

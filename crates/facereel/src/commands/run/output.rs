@@ -16,6 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::error::RunError;
+use crate::stored::VIDEO_FILE;
 use local_stack::Error;
 
 /// The file with the history of the execution.
@@ -25,7 +26,7 @@ pub(super) const HISTORY: &str = "history.json";
 const FOLDERS: [&str; 2] = ["faces", "tracks"];
 
 /// All files of a result except those in [`FOLDERS`].
-const FILES: [&str; 4] = [HISTORY, MANIFEST, "report.html", "summary.json"];
+const FILES: [&str; 5] = [HISTORY, MANIFEST, "report.html", "summary.json", VIDEO_FILE];
 
 /// Entries that file systems and file managers create. They are neither rejected nor removed.
 const SYSTEM_ENTRIES: [&str; 5] = [".DS_Store", ".Spotlight-V100", ".Trashes", ".fseventsd", "lost+found"];

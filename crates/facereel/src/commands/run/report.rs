@@ -94,7 +94,7 @@ impl fmt::Display for RunReport {
             }
         }
         writeln!(f, "Results   {}", self.dir.display())?;
-        writeln!(f, "            report.html, summary.json, manifest.json, history.json")?;
+        writeln!(f, "            report.html, summary.json, manifest.json, history.json, video.json")?;
         let pages = counted(self.manifest.pages.len(), "page");
         writeln!(f, "            faces/*.jsonl, one face a line ({pages})")?;
         writeln!(f, "            tracks/*.jsonl, one face through time a line")?;

@@ -4,7 +4,9 @@
 //! fixed set of files and objects: no request contains a path or a key.
 
 mod error;
+mod player;
 mod server;
+mod video;
 mod viewer;
 
 use aws_config::SdkConfig;
@@ -17,7 +19,7 @@ use crate::terminal::{note, print};
 
 /// Show the faces over the video in the browser.
 ///
-/// At each sample, the boxes are those of Rekognition; between two samples they are interpolated.
+/// Solid boxes are those of Rekognition. Between two of its samples, dashed boxes follow the tracks.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -71,6 +73,9 @@ impl View {
     /// [`ViewError`].
     pub async fn run(&self) -> Result<(), ViewError> {
         let viewer = self.prepare(None).await?;
+        if let Some(difference) = viewer.difference().await {
+            note(format_args!("note: {difference}"));
+        }
         let url = viewer.url();
         if let Err(error) = print(&format!("{url}\nPress Ctrl-C to stop.\n")) {
             note(format_args!("note: cannot write to standard output: {error}; the page is {url}"));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Json, Router,
     body::Body,
     extract::{Path, Request, State},
     http::{HeaderName, HeaderValue, StatusCode, header},
@@ -16,6 +16,8 @@ use tower_http::services::ServeFile;
 
 use super::{
     error::ViewError,
+    player,
+    video::Session,
     viewer::{Content, Viewer},
 };
 use crate::stored::Location;
@@ -53,6 +55,7 @@ impl Viewer {
             .route("/", asset("text/html; charset=utf-8", PAGE))
             .route("/view.css", asset("text/css; charset=utf-8", STYLE))
             .route("/view.js", asset("text/javascript; charset=utf-8", SCRIPT))
+            .route("/player/{module}", get(player::module))
             // The result has its original names, so that the links of the report work.
             .route(
                 "/manifest.json",
@@ -66,6 +69,7 @@ impl Viewer {
             .route("/faces/{page}", get(faces))
             .route("/tracks/{file}", get(tracks))
             .route("/video", get(video))
+            .route("/session.json", get(session))
             .layer(middleware::from_fn_with_state(Arc::clone(&content), guard))
             .with_state(content);
         if let Err(error) = axum::serve(listener, app).await {
@@ -101,6 +105,11 @@ async fn faces(State(content): ContentState, Path(page): Path<String>) -> Result
 /// A file with tracks by its number. The manifest of an older result contains none.
 async fn tracks(State(content): ContentState, Path(file): Path<String>) -> Result<Response, ViewError> {
     content.numbered("tracks", &file, content.result.manifest.tracks.as_ref().map_or(0, Vec::len)).await
+}
+
+/// What the page cannot read from the results.
+async fn session(State(content): ContentState) -> Json<Session> {
+    Json(content.session().await)
 }
 
 async fn report(State(content): ContentState) -> Result<Response, ViewError> {

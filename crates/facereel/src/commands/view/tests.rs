@@ -83,6 +83,8 @@ async fn the_page_the_results_and_the_video_are_served() {
         ("/", "text/html"),
         ("/view.css", "text/css"),
         ("/view.js", "text/javascript"),
+        ("/player/moment.js", "text/javascript"),
+        ("/session.json", "application/json"),
         ("/report.html", "text/html"),
         ("/manifest.json", "application/json"),
         ("/summary.json", "application/json"),
@@ -98,6 +100,48 @@ async fn the_page_the_results_and_the_video_are_served() {
     assert_eq!(served.get("/tracks/00000.jsonl", "").await.1, b"{}\n");
     assert!(served.get("/tracks/00001.jsonl", "").await.0.starts_with("http/1.1 404"));
     assert_eq!(served.get("/video", "").await.1, VIDEO);
+}
+
+#[test]
+fn every_module_of_the_player_that_is_imported_is_served() {
+    let scripts = || fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/commands/view/player")).unwrap();
+    let mut files: Vec<_> = scripts().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    files.sort();
+    assert_eq!(player::MODULES.map(|(name, _)| name).to_vec(), files);
+}
+
+#[tokio::test]
+async fn the_session_has_the_command_that_starts_the_server_again() {
+    let dir = results("holiday.mp4");
+    let video = dir.path().join("my holiday.mp4");
+    fs::write(&video, VIDEO).unwrap();
+    let served = Served::of(&view(dir.path(), Some(&video))).await;
+    let session: Value = serde_json::from_slice(&served.get("/session.json", "").await.1).unwrap();
+    assert_eq!(session["video_bytes"], VIDEO.len());
+    let command = session["command"].as_str().unwrap();
+    let port = served.address.port();
+    let (results, video) = (dir.path().display(), video.display());
+    assert!(command.ends_with(&format!(" view --no-open --port {port} {results} '{video}'")), "{command}");
+
+    let account = Account::named(Some("media team"), Some("eu-west-1"));
+    let command = video::command_line(&View::of("s3://b/results/k/t/", None).with_account(account), 8000);
+    assert!(
+        command.ends_with("--port 8000 --profile 'media team' --region eu-west-1 s3://b/results/k/t/"),
+        "{command}"
+    );
+}
+
+#[tokio::test]
+async fn a_video_of_another_size_is_shown_with_a_note() {
+    let dir = results("holiday.mp4");
+    let video = dir.path().join("holiday.mp4");
+    fs::write(&video, VIDEO).unwrap();
+    let difference = async || view(dir.path(), Some(&video)).prepare(None).await.unwrap().difference().await;
+    assert_eq!(difference().await, None);
+    fs::write(&video, "another film").unwrap();
+    let note = difference().await.expect("a note");
+    let bytes = VIDEO.len();
+    assert!(note.contains("has 12 bytes") && note.contains(&format!("holiday.mp4 had {bytes}")), "{note}");
 }
 
 #[tokio::test]
@@ -148,6 +192,9 @@ async fn no_path_leads_outside_of_the_results() {
         "/faces/..%2f00000.jsonl",
         "/faces/",
         "/video/../secret.txt",
+        "/player/../secret.txt",
+        "/player/..%2fview.js",
+        "/video.json",
         "//etc/passwd",
         "/history.json",
     ] {

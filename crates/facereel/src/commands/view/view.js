@@ -1,278 +1,232 @@
-"use strict";
+// The page of `facereel view`: the video of a result with its faces.
 
-// Shows the faces over the video. A sample contains the faces that Rekognition found at one timestamp:
-// { time (milliseconds), faces: [{ box, confidence, landmarks, … }] }.
+import { differences, isTurned, mismatch, unplayable, unreadable } from "./player/compare.js";
+import { get, Unreachable } from "./player/files.js";
+import { Follow } from "./player/follow.js";
+import { Lanes } from "./player/lanes.js";
+import { List } from "./player/list.js";
+import { facesAt, turned, uprightTurn } from "./player/moment.js";
+import { Playback } from "./player/playback.js";
+import { Samples } from "./player/samples.js";
+import { Server } from "./player/server.js";
+import { Stage } from "./player/stage.js";
+import { clock, readLink, writeLink } from "./player/time.js";
+import { Timeline } from "./player/timeline.js";
+import { Tracks } from "./player/tracks.js";
 
-const PAGES_KEPT = 12; // pages in memory, at up to 3.3 MB each
-const READ_AHEAD = 15_000; // milliseconds for which samples are fetched before they are shown
-const USUAL_INTERVAL = 500; // milliseconds between two samples, unless the samples of a page are closer
-const BARS = 600; // maximum number of bars in the timeline
+const USUAL_FRAME_RATE = 25; // if the results do not state it
+const RATES = [0.25, 0.5, 1, 1.5, 2, 4];
 
 const $ = (id) => document.getElementById(id);
 const video = $("video");
-let pages = []; // from the manifest
-let timeline = []; // from the summary
-let duration = 0; // milliseconds
-let interval = USUAL_INTERVAL;
-let shown = 0; // the time whose boxes are drawn, in milliseconds
+const playback = new Playback(video);
+const stage = new Stage($("stage"), choose, () => playback.toggle());
+const list = new List($("list"), choose);
+const timeline = new Timeline($("timeline"), $("axis"), $("tip"), (time) => playback.seek(time));
+const server = new Server(() => ($("ended").hidden = false), () => location.reload());
 
-// ---------------------------------------------------------------------------------------------------- samples
+// Set when the documents of the result were read.
+let samples = null;
+let tracks = null;
+let lanes = null;
+let follow = null;
+let summary = null;
+let manifest = null;
+let session = null; // what the server knows: { command, video_bytes }
 
-const cache = new Map(); // page number → { samples } or { loading }, the least recently used first
+// ---------------------------------------------------------------------------------------------------- messages
 
-function page(number) {
-  const entry = cache.get(number) ?? { samples: null, loading: load(number) };
-  cache.delete(number);
-  cache.set(number, entry);
-  for (const oldest of cache.keys()) {
-    if (cache.size <= PAGES_KEPT) break;
-    cache.delete(oldest);
-  }
-  return entry;
-}
-
-async function get(name) {
-  const response = await fetch(name);
-  if (!response.ok) throw new Error(`cannot read ${name}: ${(await response.text()) || response.statusText}`);
-  return response;
-}
-
-async function load(number) {
-  const response = await get(`faces/${String(number).padStart(5, "0")}.jsonl`);
-  const samples = [];
-  for (const line of (await response.text()).split("\n")) {
-    if (!line) continue;
-    const { Timestamp: time, Face: face } = JSON.parse(line);
-    if (samples.at(-1)?.time !== time) samples.push({ time, faces: [] });
-    samples.at(-1).faces.push(face);
-  }
-  const gaps = samples.slice(1).map((sample, index) => sample.time - samples[index].time).sort((a, b) => a - b);
-  // The median gap, because times without a face cause longer gaps.
-  if (gaps.length) interval = Math.min(interval, gaps[gaps.length >> 1]);
-  const entry = cache.get(number);
-  if (entry) entry.samples = samples;
-  return samples;
-}
-
-// The numbers of the pages that overlap a range of time. Pages are ordered by time; there can be tens of thousands.
-function pagesBetween(from, to) {
-  let [low, high] = [0, pages.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (pages[middle].last_ms < from) low = middle + 1;
-    else high = middle;
-  }
-  const numbers = [];
-  for (let number = low; number < pages.length && pages[number].first_ms <= to; number += 1) numbers.push(number);
-  return numbers;
-}
-
-// The loaded samples in a range of time. Missing ones are fetched, and drawn when they arrive.
-function samplesBetween(from, to) {
-  const samples = [];
-  for (const number of pagesBetween(from, to)) {
-    const entry = page(number);
-    if (entry.samples) append(samples, entry.samples.filter(({ time }) => time >= from && time <= to));
-    else entry.loading.then(() => draw(shown)).catch(complain);
-  }
-  return samples;
-}
-
-// The faces of one timestamp can be on two pages.
-function append(samples, more) {
-  for (const sample of more) {
-    const last = samples.at(-1);
-    if (last?.time === sample.time) last.faces = [...last.faces, ...sample.faces];
-    else samples.push({ ...sample });
-  }
-}
-
-// ---------------------------------------------------------------------------------------------------- boxes
-
-// The faces at a time. At a sample, its own faces are returned; between two samples they are interpolated. Boxes that stay
-// until the next sample would lag: in every third frame of the sample clip, interpolated boxes match 89 % of the faces, and
-// boxes that stay match 47 %. A face in only one of the two samples is shown up to the middle. There are no samples without
-// faces, so two samples with a longer gap than usual are not interpolated.
-function facesAt(time) {
-  const reach = interval * 1.5;
-  const samples = samplesBetween(time - reach, time + reach);
-  pagesBetween(time, time + READ_AHEAD).slice(0, PAGES_KEPT - 2).forEach((number) => page(number).loading.catch(complain));
-  const before = samples.findLast((sample) => sample.time <= time);
-  const after = samples.find((sample) => sample.time > time);
-  const near = (sample) => sample && Math.abs(sample.time - time) <= interval / 2;
-  if (!before || !after || after.time - before.time > reach) {
-    const sample = [before, after].find(near);
-    return sample ? sample.faces : [];
-  }
-  const share = (time - before.time) / (after.time - before.time);
-  const { pairs, left, right } = match(before.faces, after.faces);
-  return [...pairs.map(([a, b]) => between(a, b, share)), ...(share <= 0.5 ? left : right)];
-}
-
-// Pairs the faces of two samples, nearest first. Faces that are far apart, or differ in size, are not paired.
-function match(before, after) {
-  const ratio = video.videoWidth / video.videoHeight || 16 / 9;
-  const candidates = before.flatMap((a) => after.map((b) => {
-    const [one, two] = [a.BoundingBox, b.BoundingBox];
-    const across = (one.Left + one.Width / 2 - two.Left - two.Width / 2) * ratio;
-    const down = one.Top + one.Height / 2 - two.Top - two.Height / 2;
-    const scale = Math.max(one.Height, two.Height) / Math.min(one.Height, two.Height);
-    return { a, b, far: Math.hypot(across, down) / Math.max(one.Height, two.Height), scale };
-  }));
-  const pairs = [];
-  const [left, right] = [new Set(before), new Set(after)];
-  for (const { a, b, far, scale } of candidates.sort((one, two) => one.far - two.far)) {
-    if (far < 1.2 && scale < 1.6 && left.has(a) && right.has(b)) {
-      pairs.push([a, b]);
-      left.delete(a);
-      right.delete(b);
-    }
-  }
-  return { pairs, left, right };
-}
-
-function between(a, b, share) {
-  const mix = (from, to) => from + (to - from) * share;
-  const box = {};
-  for (const side of ["Left", "Top", "Width", "Height"]) box[side] = mix(a.BoundingBox[side], b.BoundingBox[side]);
-  const others = new Map((b.Landmarks ?? []).map((landmark) => [landmark.Type, landmark]));
-  const landmarks = (a.Landmarks ?? []).flatMap((one) => {
-    const two = others.get(one.Type);
-    return two ? [{ Type: one.Type, X: mix(one.X, two.X), Y: mix(one.Y, two.Y) }] : [];
-  });
-  return { ...(share <= 0.5 ? a : b), BoundingBox: box, Landmarks: landmarks };
-}
-
-function draw(time) {
-  shown = time;
-  const faces = facesAt(time);
-  const layer = $("faces");
-  while (layer.children.length > faces.length) layer.lastChild.remove();
-  while (layer.children.length < faces.length) {
-    const box = document.createElement("div");
-    box.className = "face";
-    box.append(document.createElement("span"));
-    layer.append(box);
-  }
-  faces.forEach((face, index) => {
-    const { Left, Top, Width, Height } = face.BoundingBox;
-    const box = layer.children[index];
-    for (const [side, ratio] of Object.entries({ left: Left, top: Top, width: Width, height: Height })) {
-      box.style[side] = `${ratio * 100}%`;
-    }
-    box.firstChild.hidden = !$("show-confidence").checked;
-    box.firstChild.textContent = percent(face.Confidence);
-  });
-  const dots = $("show-landmarks").checked ? faces.flatMap((face) => face.Landmarks ?? []) : [];
-  $("landmarks").firstElementChild.setAttribute("d", dots.map(({ X, Y }) => `M${X} ${Y}h0`).join(""));
-  describe(time, faces);
-}
-
-function describe(time, faces) {
-  const count = faces.length === 1 ? "1 face" : `${faces.length} faces`;
-  $("now").textContent = `${clock(time)} · ${count}`;
-  $("playhead").style.left = `${duration ? Math.min(time / duration, 1) * 100 : 0}%`;
-  $("timeline").setAttribute("aria-valuenow", Math.round(time / 1000));
-  $("timeline").setAttribute("aria-valuetext", `${clock(time)}, ${count}`);
-  const list = $("list");
-  while (list.children.length > faces.length) list.lastChild.remove();
-  while (list.children.length < faces.length) list.append(document.createElement("li"));
-  faces.forEach((face, index) => (list.children[index].textContent = words(face)));
-}
-
-function words(face) {
-  const parts = [`confidence ${percent(face.Confidence)}`];
-  if (face.Pose) parts.push(`turned ${Math.round(face.Pose.Yaw)}°, tilted ${Math.round(face.Pose.Roll)}°`);
-  if (face.AgeRange) parts.push(`age ${face.AgeRange.Low} to ${face.AgeRange.High}`);
-  const [emotion] = [...(face.Emotions ?? [])].sort((a, b) => b.Confidence - a.Confidence);
-  if (emotion) parts.push(emotion.Type.toLowerCase());
-  return parts.join(", ");
-}
-
-const percent = (confidence) => `${confidence.toFixed(1)} %`;
-
-function clock(time) {
-  const tenths = Math.floor(time / 100);
-  const [hours, minutes, seconds] = [Math.floor(tenths / 36_000), Math.floor(tenths / 600) % 60, Math.floor(tenths / 10) % 60];
-  const two = (number) => String(number).padStart(2, "0");
-  return `${hours ? `${hours}:${two(minutes)}` : minutes}:${two(seconds)}.${tenths % 10}`;
-}
-
-// ---------------------------------------------------------------------------------------------------- playing
-
-// Uses the time of the frame on the screen if the browser reports it, or else the current time of the player.
-if ("requestVideoFrameCallback" in HTMLVideoElement.prototype) {
-  const frame = (_, { mediaTime }) => {
-    draw(mediaTime * 1000);
-    video.requestVideoFrameCallback(frame);
-  };
-  video.requestVideoFrameCallback(frame);
-} else {
-  const frame = () => {
-    if (!video.paused) draw(video.currentTime * 1000);
-    requestAnimationFrame(frame);
-  };
-  requestAnimationFrame(frame);
-  video.addEventListener("seeked", () => draw(video.currentTime * 1000));
-}
-
-function seek(time) {
-  video.currentTime = Math.max(0, Math.min(time, duration || Infinity)) / 1000;
-}
-
-function toggle() {
-  if (video.paused) video.play().catch(complain);
-  else video.pause();
-}
-
-// Seeks to the nearest sample, forward or backward.
-async function step(direction) {
-  const now = video.currentTime * 1000;
-  const ahead = direction > 0 ? ({ time }) => time > now + 20 : ({ time }) => time < now - 20;
-  const numbers = direction > 0 ? pagesBetween(now, Infinity) : pagesBetween(0, now).reverse();
-  for (const number of numbers) {
-    const samples = await page(number).loading;
-    const found = direction > 0 ? samples.find(ahead) : samples.findLast(ahead);
-    // Timestamps are rounded; one millisecond later, the frame of the sample is certainly on the screen.
-    if (found) return seek(found.time + 1);
-  }
-}
-
-function drawTimeline() {
-  const seconds = Math.max(Math.ceil(duration / 1000), 1);
-  const width = Math.ceil(seconds / BARS);
-  const bars = new Map();
-  for (const { second, most_faces: most } of timeline) {
-    const bar = Math.floor(second / width);
-    bars.set(bar, Math.max(bars.get(bar) ?? 0, most));
-  }
-  const most = Math.max(...bars.values(), 1);
-  const svg = $("timeline").querySelector("svg");
-  svg.setAttribute("viewBox", `0 0 ${duration / 1000 || 1} ${most}`);
-  for (const [bar, count] of bars) {
-    const rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-    const attributes = { x: bar * width, y: most - count, width: width * 0.92, height: count };
-    for (const [name, value] of Object.entries(attributes)) rect.setAttribute(name, value);
-    svg.append(rect);
-  }
-  $("timeline").setAttribute("aria-valuemax", Math.round(duration / 1000));
-}
+let ofFiles = false; // whether the message is about a file, which may be read later
 
 function complain(error) {
-  $("alert").hidden = false;
-  $("alert").textContent = error.message ?? String(error);
+  // A server that has ended is not an error of the result.
+  if (error instanceof Unreachable) {
+    server.check().then((answers) => answers && alarm(error, true));
+  } else {
+    alarm(error, false);
+  }
 }
 
-// ---------------------------------------------------------------------------------------------------- controls
+function alarm(error, aboutFiles) {
+  ofFiles = aboutFiles;
+  $("alert").textContent = error.message ?? String(error);
+  $("alert").hidden = false;
+}
+
+function failed(error) {
+  if (error instanceof Unreachable) complain(error);
+  else alarm(error, true);
+}
+
+function arrived() {
+  if (ofFiles) $("alert").hidden = true;
+  ofFiles = false;
+}
+
+// ---------------------------------------------------------------------------------------------------- the moment
+
+const threshold = () => Number($("threshold").value);
+const shows = ({ Confidence: confidence }) => !(confidence < threshold());
+const frame = () => 1000 / (summary?.metadata.frame_rate || USUAL_FRAME_RATE); // milliseconds
+const turn = () => Number($("turn").value); // degrees by which boxes are turned
+const marked = ({ track }) => track !== null && track === follow?.id;
+
+function aspect() {
+  const { width, height } = playback.size ?? { width: summary?.metadata.frame_width, height: summary?.metadata.frame_height };
+  return width / height || 16 / 9;
+}
+
+function draw() {
+  const time = playback.shown;
+  let faces = samples ? facesAt(time, samples, tracks, frame() / 2, aspect()) : [];
+  faces = faces.filter(({ face }) => shows(face)).map((shown) => ({ ...shown, face: turned(shown.face, turn()) }));
+  stage.draw(faces, { marked, labels: $("show-confidence").checked, landmarks: $("show-landmarks").checked });
+  list.draw(faces, marked);
+  $("none").hidden = faces.length > 0;
+  const count = faces.length === 1 ? "1 face" : `${faces.length} faces`;
+  $("now").textContent = `${clock(time)} · ${count}`;
+  timeline.move(time, `${clock(time)}, ${count}`);
+  lanes?.move(time);
+  return faces;
+}
+
+// ---------------------------------------------------------------------------------------------------- following a track
+
+function choose({ track, time }) {
+  if (track === null) return goTo(time);
+  followTrack(track === follow.id ? null : track);
+}
+
+function followTrack(id) {
+  follow.set(id);
+  showFollowed();
+  lanes.reveal(id);
+  draw();
+  link();
+}
+
+function showFollowed() {
+  $("followed").hidden = follow.id === null;
+  if (follow.id !== null && $("followed-words").textContent !== follow.words) $("followed-words").textContent = follow.words;
+  lanes.look({ followed: follow.id, dimmed: ({ confidence }) => confidence < threshold() });
+}
+
+// Follows the next (1) or the previous (-1) track among those that are shown in the lanes, and goes to its start.
+function otherTrack(direction) {
+  const ordered = lanes?.shown ?? [];
+  if (ordered.length === 0) return;
+  const now = playback.time;
+  const index = ordered.findIndex(({ id }) => id === follow.id);
+  let next = ordered[index + direction];
+  if (index < 0) {
+    const margin = samples.interval / 2; // milliseconds for which a box is shown before and after its track
+    const here = ordered.find(({ first, last }) => first - margin <= now && last + margin >= now);
+    next = here ?? (direction > 0 ? ordered.find(({ first }) => first > now) : ordered.findLast(({ last }) => last < now));
+  }
+  if (!next) return;
+  followTrack(next.id);
+  if (next.first > now || next.last + samples.interval / 2 < now) goTo(next.first);
+}
+
+// ---------------------------------------------------------------------------------------------------- moving
+
+// Goes to a sample. Timestamps are rounded; one millisecond later, its frame is certainly on the screen.
+const goTo = (time) => playback.seek(time + 1);
+
+// Goes to the nearest sample with a face, or, if a track is followed, to its nearest detection.
+async function step(direction) {
+  if (!samples) return;
+  const now = playback.time;
+  const found = follow.id === null ? await samples.next(now, direction, shows) : await follow.next(now, direction);
+  if (found !== null) goTo(found);
+}
+
+// Goes to the middle of the next or previous frame, where rounding does not lead to another one.
+function stepFrame(direction) {
+  playback.pause();
+  const now = Math.floor(playback.time / frame() + 1e-3);
+  playback.seek((Math.max(0, now + direction) + 0.5) * frame());
+}
+
+function changeRate(direction) {
+  const index = RATES.indexOf(playback.rate) + direction;
+  if (RATES[index]) setRate(RATES[index]);
+}
+
+function setRate(rate) {
+  playback.rate = rate;
+  $("rate").value = String(rate);
+}
+
+// ---------------------------------------------------------------------------------------------------- the link
+
+let linking = null;
+
+// Browsers refuse an address that changes too often.
+function link() {
+  clearTimeout(linking);
+  linking = setTimeout(() => history.replaceState(null, "", writeLink(playback.time, follow?.id ?? null)), 200);
+}
+
+function openLink() {
+  const { time, track } = readLink(location.hash);
+  if (track !== null && tracks.exist) followTrack(track);
+  if (time !== null) playback.seek(time);
+}
+
+async function copyLink() {
+  const { href } = new URL(writeLink(playback.time, follow?.id ?? null), location.href);
+  try {
+    await navigator.clipboard.writeText(href);
+    $("copy").textContent = "Copied";
+  } catch {
+    // Without the permission to write to the clipboard, the link can be copied from the address.
+    history.replaceState(null, "", href);
+    $("copy").textContent = "See the address";
+  }
+  setTimeout(() => ($("copy").textContent = "Copy link"), 2000);
+}
+
+// ---------------------------------------------------------------------------------------------------- sound and full screen
+
+function showSound() {
+  $("mute").textContent = video.muted ? "Sound on" : "Mute";
+  $("volume").value = video.muted ? 0 : video.volume;
+}
+
+function toggleSound() {
+  video.muted = !video.muted;
+  if (!video.muted && video.volume === 0) video.volume = 1;
+}
+
+function toggleFullScreen() {
+  if (!document.fullscreenEnabled) return;
+  if (document.fullscreenElement) document.exitFullscreen();
+  else $("screen").requestFullscreen().catch(complain);
+}
+
+// ---------------------------------------------------------------------------------------------------- keys
 
 const actions = {
-  " ": toggle,
-  ArrowLeft: (event) => seek(video.currentTime * 1000 - (event.shiftKey ? 10_000 : 1000)),
-  ArrowRight: (event) => seek(video.currentTime * 1000 + (event.shiftKey ? 10_000 : 1000)),
-  Home: () => seek(0),
-  End: () => seek(duration),
+  " ": () => playback.toggle(),
+  ArrowLeft: ({ shiftKey }) => playback.seek(playback.time - (shiftKey ? 10_000 : 1000)),
+  ArrowRight: ({ shiftKey }) => playback.seek(playback.time + (shiftKey ? 10_000 : 1000)),
+  Home: () => playback.seek(0),
+  End: () => playback.seek(playback.duration),
+  ",": () => stepFrame(-1),
+  ".": () => stepFrame(1),
+  "<": () => changeRate(-1),
+  ">": () => changeRate(1),
   "[": () => step(-1).catch(complain),
   "]": () => step(1).catch(complain),
+  t: () => otherTrack(1),
+  T: () => otherTrack(-1),
+  b: () => follow?.best != null && goTo(follow.best),
+  Escape: () => follow?.id != null && followTrack(null),
+  "+": () => lanes?.zoom(-1),
+  "-": () => lanes?.zoom(1),
+  m: toggleSound,
+  f: toggleFullScreen,
   c: () => $("show-confidence").click(),
   l: () => $("show-landmarks").click(),
   "?": () => $("help").showModal(),
@@ -283,75 +237,184 @@ actions.n = actions["]"];
 document.addEventListener("keydown", (event) => {
   // AltGr, which some keyboards need for [ and ], is reported as Control and Alt together.
   if (event.metaKey || event.ctrlKey !== event.altKey || $("help").open) return;
-  // Space on a button or a checkbox activates that control.
-  if (event.key === " " && event.target.closest("button, input, a")) return;
-  const action = actions[event.key];
+  const { key, target } = event;
+  // Space on a button or a checkbox activates that control, and the arrows move a slider.
+  if (key === " " && target.closest("button, input, a, select, summary")) return;
+  if (target.closest("select") && key !== "Escape") return;
+  if (target.closest("input[type=range]") && /^(Arrow|Home|End|Page)/.test(key)) return;
+  const action = actions[key];
   if (!action) return;
   event.preventDefault();
   action(event);
 });
 
-function seekTo(event) {
-  const { left, width } = $("timeline").getBoundingClientRect();
-  seek(((event.clientX - left) / width) * duration);
-}
-$("timeline").addEventListener("pointerdown", (event) => {
-  $("timeline").setPointerCapture(event.pointerId);
-  seekTo(event);
+// ---------------------------------------------------------------------------------------------------- controls
+
+const onClick = {
+  play: () => playback.toggle(),
+  previous: actions["["],
+  next: actions["]"],
+  "frame-back": actions[","],
+  "frame-on": actions["."],
+  mute: toggleSound,
+  full: toggleFullScreen,
+  copy: copyLink,
+  "follow-best": actions.b,
+  "follow-stop": () => followTrack(null),
+  "help-button": () => $("help").showModal(),
+  reload: () => location.reload(),
+};
+for (const [id, action] of Object.entries(onClick)) $(id).addEventListener("click", action);
+for (const id of ["show-confidence", "show-landmarks", "turn"]) $(id).addEventListener("change", draw);
+$("threshold").addEventListener("input", () => {
+  $("threshold-value").textContent = `${threshold()} %`;
+  draw();
+  if (follow) showFollowed();
 });
-$("timeline").addEventListener("pointermove", (event) => {
-  if ($("timeline").hasPointerCapture(event.pointerId)) seekTo(event);
+$("rate").addEventListener("change", () => {
+  setRate(Number($("rate").value));
+  $("rate").blur();
+});
+$("volume").addEventListener("input", () => {
+  video.volume = Number($("volume").value);
+  video.muted = video.volume === 0;
+});
+$("full").hidden = !document.fullscreenEnabled;
+document.addEventListener("fullscreenchange", () => {
+  $("full").textContent = document.fullscreenElement ? "Leave full screen" : "Full screen";
+});
+video.addEventListener("volumechange", showSound);
+addEventListener("hashchange", () => tracks && openLink());
+
+// ---------------------------------------------------------------------------------------------------- the player's events
+
+playback.addEventListener("frame", draw);
+playback.addEventListener("settled", link);
+playback.addEventListener("refused", ({ detail }) => complain(detail));
+playback.addEventListener("state", () => ($("play").textContent = playback.paused ? "Play" : "Pause"));
+playback.addEventListener("duration", () => {
+  timeline.draw(summary?.timeline ?? [], playback.duration);
+  if (lanes) lanes.duration = playback.duration;
+  compare();
+  draw();
+});
+// Without an edit list, results count from the first frame, and some browsers from the time that the file states for it.
+playback.addEventListener("late", ({ detail: first }) => {
+  if (samples?.first != null && playback.shift === 0 && samples.first < first - frame() / 2) playback.shift = first;
+});
+playback.addEventListener("unplayable", ({ detail }) => showUnplayable(detail));
+video.addEventListener("error", async () => {
+  const { message } = video.error ?? {};
+  // The player reports the same error if the server has ended, and if it cannot read the video.
+  if (!(await server.check())) return;
+  const problem = await get("video", { headers: { Range: "bytes=0-0" } }).then(() => null, (error) => error);
+  playback.useClock({ reason: message ?? "", problem });
 });
 
-$("play").addEventListener("click", toggle);
-$("stage").addEventListener("click", toggle);
-$("previous").addEventListener("click", () => step(-1).catch(complain));
-$("next").addEventListener("click", () => step(1).catch(complain));
-$("help-button").addEventListener("click", () => $("help").showModal());
-for (const id of ["show-confidence", "show-landmarks"]) $(id).addEventListener("change", () => draw(shown));
-for (const event of ["play", "pause"]) {
-  video.addEventListener(event, () => ($("play").textContent = video.paused ? "Play" : "Pause"));
+function showUnplayable({ reason, problem }) {
+  $("no-picture").hidden = false;
+  for (const id of ["mute", "volume"]) $(id).disabled = playback.usesClock;
+  // The name of the codec is in the summary, which may not be read yet.
+  if (!summary) whenKnown.push(() => showUnplayable({ reason, problem }));
+  else complain(new Error(problem ? unreadable(problem) : unplayable(summary.metadata, reason)));
 }
-video.addEventListener("error", () => {
-  complain(new Error(`This browser cannot play the video (${video.error?.message || "no reason given"}). Chrome, Edge and Safari play H.264; some builds of Chromium and Firefox do not.`));
-});
-video.addEventListener("loadedmetadata", () => {
-  shape(video.videoWidth, video.videoHeight);
-  duration = video.duration * 1000;
-  draw(video.currentTime * 1000);
-});
+const whenKnown = [];
 
-function shape(width, height) {
-  if (!width || !height) return;
-  $("stage").style.setProperty("--shape", `${width} / ${height}`);
-  $("stage").style.setProperty("--ratio", width / height);
+// Shows whether this is the video that was analysed, and whether its picture is turned.
+function compare() {
+  if (!summary) return;
+  const { metadata } = summary;
+  const { size } = playback;
+  if (video.readyState > 0 && !playback.usesClock && !size) showUnplayable({ reason: "only its sound can be played", problem: null });
+  stage.shape(size ?? { width: metadata.frame_width || 16, height: metadata.frame_height || 9 });
+  const bytes = session?.video_bytes ?? null;
+  const range = samples.first === null ? null : [samples.first, samples.last];
+  const found = differences(summary, { bytes, size, length: playback.playableLength, range });
+  const sameBytes = bytes !== null && bytes === summary.video.bytes;
+  const alike = bytes !== null && !sameBytes && size !== null && playback.playableLength !== null;
+  const text = mismatch(found, sameBytes, alike, summary.video.key);
+  $("mismatch").hidden = !text;
+  if (text && $("mismatch").textContent !== text) $("mismatch").textContent = text;
+  if (isTurned(size, metadata) && $("turned").hidden) {
+    $("turned").hidden = false;
+    guessTurn();
+  }
 }
+
+// Chooses how boxes are turned: the faces of the first page are upright then.
+async function guessTurn() {
+  const { first } = samples;
+  if (first === null) return;
+  const next = await samples.next(first - 1000, 1, () => true).catch(() => null);
+  if (next === null) return;
+  const faces = samples.between(first, first + 60_000).flatMap((sample) => sample.faces.map(({ face }) => face));
+  const { frame_width: width, frame_height: height } = summary.metadata;
+  $("turn").value = String(uprightTurn(faces, width / height) ?? 0);
+  draw();
+}
+
+// ---------------------------------------------------------------------------------------------------- start
 
 async function start() {
-  const documents = ["manifest.json", "summary.json"].map(async (name) => (await get(name)).json());
-  const [manifest, summary] = await Promise.all(documents);
-  pages = manifest.pages;
-  timeline = summary.timeline;
+  const read = async (name) => (await get(name)).json();
+  [manifest, summary] = await Promise.all(["manifest.json", "summary.json"].map(read));
+  const redraw = () => {
+    arrived();
+    draw();
+  };
+  samples = new Samples(manifest.pages, redraw, failed);
+  tracks = new Tracks(manifest.tracks, () => {
+    follow.collect();
+    lanes.layOut();
+    showFollowed();
+    redraw();
+  }, failed);
+  follow = new Follow(tracks);
+  const part = {
+    section: $("tracks"), box: $("lanes"), canvas: $("lanes-canvas"), playhead: $("lanes-playhead"), axis: $("lanes-axis"),
+    tip: $("tip"), words: $("lanes-words"), closer: $("closer"), farther: $("farther"),
+  };
+  lanes = new Lanes(part, tracks, {
+    chosen: ({ id }, time) => {
+      if (id !== follow.id) followTrack(id);
+      playback.seek(time);
+    },
+    seek: (time) => playback.seek(time),
+    moved: (from, to) => timeline.mark(from, to),
+  });
+
   const { key } = summary.video;
-  const { duration_ms: length, frame_width: width, frame_height: height } = summary.metadata;
   document.title = `Faces in ${key.split("/").at(-1)}`;
-  $("title").textContent = key;
-  $("facts").textContent = summary.faces
-    ? `${summary.faces.toLocaleString("en")} faces in ${summary.frames_with_faces.toLocaleString("en")} moments; ` +
-      `at most ${summary.most_faces.faces} at the same time, at ${clock(summary.most_faces.timestamp_ms)}`
-    : "No faces were found.";
-  duration ||= length ?? 0;
-  shape(width, height);
+  $("facts").textContent = factsOf(summary);
   for (const [name, fact] of [["Execution", manifest.execution_arn], ["Rekognition job", manifest.job.job_id]]) {
     const [term, description] = [document.createElement("dt"), document.createElement("dd")];
     term.textContent = name;
     description.textContent = fact;
     $("made").append(term, description);
   }
-  drawTimeline();
-  draw(shown);
+  for (const known of whenKnown.splice(0)) known();
+  const { time, track } = readLink(location.hash);
+  // One millisecond after the timestamp of the first face, which is rounded, its frame is certainly on the screen.
+  playback.begin(time ?? (samples.first === null ? 0 : samples.first + 1));
+  playback.length = summary.metadata.duration_ms ?? (samples.last ?? 0) + 500;
+  if (track !== null && tracks.exist) followTrack(track);
+  $("title").textContent = key;
+
+  session = await read("session.json");
+  $("command").textContent = session.command;
+  compare();
 }
 
+function factsOf({ faces, frames_with_faces: moments, most_faces: most, tracks: count }) {
+  if (!faces) return "No faces were found.";
+  const tracks = typeof count === "number" ? `, ${count.toLocaleString("en")} ${count === 1 ? "track" : "tracks"}` : "";
+  return (
+    `${faces.toLocaleString("en")} faces in ${moments.toLocaleString("en")} moments${tracks}; ` +
+    `at most ${most.faces} at the same time, at ${clock(most.timestamp_ms)}`
+  );
+}
+
+showSound();
 // Set after all listeners are registered, so that no event of the player is missed.
 video.src = "video";
 start().catch(complain);

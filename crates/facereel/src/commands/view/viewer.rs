@@ -8,7 +8,7 @@ use std::{
 use aws_config::SdkConfig;
 use tokio::net::TcpListener;
 
-use super::{View, error::ViewError};
+use super::{View, error::ViewError, video::command_line};
 use crate::stored::{Location, StoredResult, file_name, find_video};
 
 /// A server that has opened its port, and the content that it serves.
@@ -23,6 +23,8 @@ pub(super) struct Content {
     pub(super) video: Location,
     /// The address of the server.
     pub(super) address: SocketAddr,
+    /// The command line that starts the server again with the same address.
+    pub(super) command: String,
 }
 
 impl Viewer {
@@ -31,10 +33,8 @@ impl Viewer {
     ///
     /// # Errors
     /// [`ViewError`].
-    pub(super) async fn prepare(
-        View { results, video, port, account, .. }: &View,
-        aws: Option<&SdkConfig>,
-    ) -> Result<Self, ViewError> {
+    pub(super) async fn prepare(view: &View, aws: Option<&SdkConfig>) -> Result<Self, ViewError> {
+        let View { results, video, port, account, .. } = view;
         let (video, port) = (video.as_deref(), *port);
         let result = StoredResult::open(results, account, aws).await?;
         let summary = &result.summary;
@@ -61,7 +61,8 @@ impl Viewer {
         let listen = |source| ViewError::Listen { port, source };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        Ok(Self { listener, content: Content { result, video, address } })
+        let command = command_line(view, address.port());
+        Ok(Self { listener, content: Content { result, video, address, command } })
     }
 
     /// The URL of the page.

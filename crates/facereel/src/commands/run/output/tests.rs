@@ -23,7 +23,7 @@ fn write_result(dir: &Path, key: &str, bytes: u64, text: &str, pages: usize) {
         fs::create_dir_all(dir.join(folder)).unwrap();
     }
     fs::write(dir.join(MANIFEST), manifest(key, bytes)).unwrap();
-    for file in [HISTORY, "report.html", "summary.json"] {
+    for file in [HISTORY, "report.html", "summary.json", VIDEO_FILE] {
         fs::write(dir.join(file), text).unwrap();
     }
     for page in 0..pages {

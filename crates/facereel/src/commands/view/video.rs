@@ -1,0 +1,66 @@
+//! What the server knows about the video that is shown, and the page cannot read from the results.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{
+    View,
+    viewer::{Content, Viewer},
+};
+use crate::stored::{Location, LocationReader};
+use crate::terminal::text::{invocation, quoted};
+
+/// `session.json`, for the page.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Session {
+    /// The command line that starts this server again.
+    command: String,
+    /// The size of the video in bytes; `None`, if it cannot be read.
+    video_bytes: Option<u64>,
+}
+
+impl Content {
+    pub(super) async fn session(&self) -> Session {
+        Session { command: self.command.clone(), video_bytes: video_bytes(&self.result.reader, &self.video).await }
+    }
+}
+
+impl Viewer {
+    /// How the video differs from the one that was analysed, as a sentence; `None`, if it has the same size, or if the size cannot be
+    /// read.
+    pub(super) async fn difference(&self) -> Option<String> {
+        let Content { result, video, .. } = &self.content;
+        let analysed = &result.summary.video;
+        let bytes = video_bytes(&result.reader, video).await.filter(|bytes| *bytes != analysed.bytes)?;
+        Some(format!(
+            "{video} has {bytes} bytes, and the analysed video {} had {}: boxes can be wrong; name the analysed file",
+            analysed.key, analysed.bytes
+        ))
+    }
+}
+
+/// The size of a file, or of an object, for which one byte of it is read. `None`, if it cannot be read.
+async fn video_bytes(reader: &LocationReader, video: &Location) -> Option<u64> {
+    match video {
+        Location::Local(path) => Some(tokio::fs::metadata(path).await.ok()?.len()),
+        Location::S3 { .. } => {
+            let object = reader.get(video, Some("bytes=0-0")).await.ok()??;
+            object.content_range?.rsplit('/').next()?.parse().ok()
+        }
+    }
+}
+
+/// The command line that shows the same results on the same port.
+pub(super) fn command_line(view: &View, port: u16) -> String {
+    let View { results, video, account, .. } = view;
+    let options = [("--profile", account.profile()), ("--region", account.region())];
+    let mut command = format!("{} view --no-open --port {port}", invocation());
+    for (option, value) in options.into_iter().filter_map(|(option, value)| Some((option, value?))) {
+        command = format!("{command} {option} {}", quoted(Path::new(value)));
+    }
+    for location in [Some(results), video.as_ref()].into_iter().flatten() {
+        command = format!("{command} {}", quoted(Path::new(location)));
+    }
+    command
+}
