@@ -223,7 +223,7 @@ fn last_part(path: &str) -> &str {
 }
 
 /// Whether this is a SHA-256 in hexadecimal digits, as the last part of the folder of every result.
-fn is_idempotency_key(name: &str) -> bool {
+pub(crate) fn is_idempotency_key(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
@@ -402,7 +402,9 @@ mod tests {
     async fn the_results_of_a_directory_have_titles_and_states() {
         let dir = tempfile::tempdir().unwrap();
         let hash = key("c");
-        for result in ["sample", "deep/er/other", &format!("results/a.mp4/{hash}"), &format!("results/a.mp4/{}", key("d"))] {
+        for result in
+            ["sample", "deep/er/other", &format!("results/a.mp4/{hash}"), &format!("results/a.mp4/{}", key("d"))]
+        {
             for name in ["manifest.json", "summary.json", "faces/00000.jsonl"] {
                 write(dir.path(), &format!("{result}/{name}"), "{}");
             }

@@ -17,9 +17,10 @@ use serde_json::Value;
 
 pub use error::StoredError;
 pub use facts::SummaryFacts;
+pub(crate) use listing::is_idempotency_key;
 pub use listing::{ListedResult, ListedState, Listing};
 pub use location::{Location, LocationReader};
-pub use video::{file_name, find_video};
+pub use video::{file_name, find_file, find_video};
 
 use crate::deployed::Account;
 

@@ -51,7 +51,7 @@ struct Served {
 impl Served {
     async fn of(view: &View) -> Self {
         let viewer = view.prepare(None).await.unwrap();
-        Self { address: viewer.content.address, task: tokio::spawn(viewer.serve()) }
+        Self { address: viewer.site.address, task: tokio::spawn(viewer.serve()) }
     }
 
     /// The head and the body of the response. `path` is sent unchanged, also if a browser would normalize it.
@@ -79,25 +79,27 @@ async fn the_page_the_results_and_the_video_are_served() {
     let dir = results("clips/holiday.mp4");
     fs::write(dir.path().join("holiday.mp4"), VIDEO).unwrap();
     let served = Served::of(&view(dir.path(), None)).await;
+    let (head, _) = served.get("/", "").await;
+    assert!(head.starts_with("http/1.1 307") && head.contains("location: /results/0/"), "{head}");
     for (path, kind) in [
-        ("/", "text/html"),
-        ("/view.css", "text/css"),
-        ("/view.js", "text/javascript"),
-        ("/report.html", "text/html"),
-        ("/manifest.json", "application/json"),
-        ("/summary.json", "application/json"),
+        ("/results/0/", "text/html"),
+        ("/assets/view.css", "text/css"),
+        ("/assets/view.js", "text/javascript"),
+        ("/results/0/report.html", "text/html"),
+        ("/results/0/manifest.json", "application/json"),
+        ("/results/0/summary.json", "application/json"),
     ] {
         let (head, _) = served.get(path, "").await;
         assert!(head.starts_with("http/1.1 200") && head.contains(&format!("content-type: {kind}")), "{path}: {head}");
         assert!(head.contains("content-security-policy: default-src 'none'"), "{path}: {head}");
         assert!(head.contains("cross-origin-resource-policy: same-origin"), "{path}: {head}");
     }
-    let summary: Value = serde_json::from_slice(&served.get("/summary.json", "").await.1).unwrap();
+    let summary: Value = serde_json::from_slice(&served.get("/results/0/summary.json", "").await.1).unwrap();
     assert_eq!(summary["video"]["key"], "clips/holiday.mp4");
-    assert_eq!(served.get("/faces/00000.jsonl", "").await.1, LINE.as_bytes());
-    assert_eq!(served.get("/tracks/00000.jsonl", "").await.1, b"{}\n");
-    assert!(served.get("/tracks/00001.jsonl", "").await.0.starts_with("http/1.1 404"));
-    assert_eq!(served.get("/video", "").await.1, VIDEO);
+    assert_eq!(served.get("/results/0/faces/00000.jsonl", "").await.1, LINE.as_bytes());
+    assert_eq!(served.get("/results/0/tracks/00000.jsonl", "").await.1, b"{}\n");
+    assert!(served.get("/results/0/tracks/00001.jsonl", "").await.0.starts_with("http/1.1 404"));
+    assert_eq!(served.get("/results/0/video", "").await.1, VIDEO);
 }
 
 #[tokio::test]
@@ -106,12 +108,12 @@ async fn a_range_of_the_video_is_served_as_partial_content() {
     let file = dir.path().join("elsewhere.mov");
     fs::write(&file, VIDEO).unwrap();
     let served = Served::of(&view(dir.path(), Some(&file))).await;
-    let (head, body) = served.get("/video", "Range: bytes=4-7\r\n").await;
+    let (head, body) = served.get("/results/0/video", "Range: bytes=4-7\r\n").await;
     assert!(head.starts_with("http/1.1 206"), "{head}");
     assert!(head.contains(&format!("content-range: bytes 4-7/{}", VIDEO.len())), "{head}");
     assert!(head.contains("content-type: video/mp4"), "{head}");
     assert_eq!(body, b"ftyp");
-    let (head, _) = served.get("/video", "Range: bytes=99999-\r\n").await;
+    let (head, _) = served.get("/results/0/video", "Range: bytes=99999-\r\n").await;
     assert!(head.starts_with("http/1.1 416"), "{head}");
 }
 
@@ -123,11 +125,11 @@ async fn a_request_with_another_host_name_is_rejected() {
     let port = served.address.port();
     assert!(served.address.ip().is_loopback());
     for host in ["evil.example", "evil.example:80", &format!("evil.example:{port}"), "127.0.0.1", "", "[::1]:80"] {
-        let (head, body) = served.get("/summary.json", &format!("Host: {host}\r\n")).await;
+        let (head, body) = served.get("/results/0/summary.json", &format!("Host: {host}\r\n")).await;
         assert!(!head.starts_with("http/1.1 200"), "{host}: {head}");
         assert!(!String::from_utf8_lossy(&body).contains("holiday"), "{host} has received the results");
     }
-    let (head, _) = served.get("/summary.json", &format!("Host: localhost:{port}\r\n")).await;
+    let (head, _) = served.get("/results/0/summary.json", &format!("Host: localhost:{port}\r\n")).await;
     assert!(head.starts_with("http/1.1 200"), "{head}");
 }
 
@@ -138,18 +140,26 @@ async fn no_path_leads_outside_of_the_results() {
     fs::write(dir.path().join("secret.txt"), "treasure").unwrap();
     let served = Served::of(&view(dir.path(), None)).await;
     for path in [
+        "/results/0/secret.txt",
+        "/results/0/../secret.txt",
+        "/results/0/faces/../secret.txt",
+        "/results/0/faces/..%2Fsecret.txt",
+        "/results/0/faces/..%2f..%2f..%2fetc%2fpasswd",
+        "/results/0/faces/00001.jsonl",
+        "/results/0/faces/-1.jsonl",
+        "/results/0/faces/..%2f00000.jsonl",
+        "/results/0/faces/",
+        "/results/0/video/../secret.txt",
+        "//etc/passwd",
         "/secret.txt",
         "/../secret.txt",
-        "/faces/../secret.txt",
-        "/faces/..%2Fsecret.txt",
-        "/faces/..%2f..%2f..%2fetc%2fpasswd",
-        "/faces/00001.jsonl",
-        "/faces/-1.jsonl",
-        "/faces/..%2f00000.jsonl",
-        "/faces/",
-        "/video/../secret.txt",
-        "//etc/passwd",
-        "/history.json",
+        "/assets/../secret.txt",
+        "/assets/..%2fsecret.txt",
+        "/results/1/summary.json",
+        "/results/-1/summary.json",
+        "/results/..%2f0/summary.json",
+        "/catalogue.json",
+        "/results/0/history.json",
     ] {
         let (head, body) = served.get(path, "").await;
         assert!(head.starts_with("http/1.1 4"), "{path}: {head}");
@@ -162,7 +172,9 @@ async fn an_error_names_what_is_missing_and_the_remedy() {
     let error = |view: View| async move { view.prepare(None).await.err().expect("an error").to_string() };
     let empty = tempfile::tempdir().unwrap();
     let message = error(view(empty.path(), None)).await;
-    assert!(message.contains("there is no manifest.json") && message.contains("name the directory"), "{message}");
+    assert!(message.contains("contains no result") && message.contains("name a directory"), "{message}");
+    let message = error(view(&empty.path().join("gone"), None)).await;
+    assert!(message.contains("cannot list") && message.contains("gone"), "{message}");
 
     let dir = results("holiday-that-is-nowhere.mp4");
     let message = error(view(dir.path(), None)).await;
@@ -173,8 +185,6 @@ async fn an_error_names_what_is_missing_and_the_remedy() {
 
     let message = error(view(dir.path(), Some(Path::new("/nowhere/at-all.mp4")))).await;
     assert!(message.contains("cannot read the video /nowhere/at-all.mp4"), "{message}");
-    let message = error(view(Path::new("s3://bucket"), None)).await;
-    assert!(message.contains("name a result in it: s3://BUCKET/results/"), "{message}");
 
     fs::write(dir.path().join("summary.json"), "{}").unwrap();
     assert!(error(view(dir.path(), None)).await.contains("summary.json: missing field"));
@@ -193,7 +203,7 @@ async fn a_video_is_found_at_its_key_but_not_outside_of_the_directories() {
     fs::create_dir_all(dir.path().join("clips/2026")).unwrap();
     fs::write(dir.path().join("clips/2026/holiday.mp4"), VIDEO).unwrap();
     let served = Served::of(&view(dir.path(), None)).await;
-    assert_eq!(served.get("/video", "").await.1, VIDEO);
+    assert_eq!(served.get("/results/0/video", "").await.1, VIDEO);
 
     let outside = tempfile::tempdir().unwrap();
     fs::write(outside.path().join("private.txt"), VIDEO).unwrap();
