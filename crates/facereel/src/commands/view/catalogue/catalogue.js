@@ -1,5 +1,3 @@
-"use strict";
-
 // Lists the videos and their results. The server sends the names, dates and states of all; everything else is fetched for the rows
 // on the screen. Only the rows on the screen are elements of the page.
 
@@ -8,6 +6,7 @@ const FACTS_PER_REQUEST = 100;
 const PICTURES_KEPT = 1000; // at about 8 KB each
 const PICTURE = { width: 240, height: 135 };
 const PICTURE_TIMEOUT = 20_000; // milliseconds
+const FRAME_TIMEOUT = 1500; // milliseconds
 const STATES = { complete: "Complete", incomplete: "No manifest", running: "Running", failed: "Failed" };
 
 const $ = (id) => document.getElementById(id);
@@ -125,6 +124,7 @@ async function sortBy(by, down) {
   try {
     if (by in byFacts) {
       const results = videos.flatMap(({ result }) => (result ? [result.id] : []));
+      if (results.some((id) => !facts.has(id))) count("Reading the summaries…");
       const progress = (done, all) => {
         if (mine !== sorting) return false;
         count(`Reading the summaries: ${number(done)} of ${number(all)}`);
@@ -233,9 +233,11 @@ function row(video) {
   const open = make(video.result ? "a" : "button", { className: "open" });
   if (!video.result) open.type = "button";
   const title = cell("title");
+  const when = cell("date");
+  when.append(make("span", {}), " ", make("small", {}));
   title.append(open, make("small", {}, make("span", { className: "where" }), make("button", { className: "more", type: "button" })));
   element.append(
-    cell("picture"), title, cell("date"), cell("duration figure"), cell("faces figure", "at once"), cell("tracks figure", "tracks"), cell("state"),
+    cell("picture"), title, when, cell("duration figure"), cell("faces figure", "at once"), cell("tracks figure", "tracks"), cell("state"),
   );
   return element;
 }
@@ -267,9 +269,11 @@ function fill(element, video, position) {
   // The directory of a local result often has the name of the video without its suffix.
   const file = found?.name && !plain(found.name).startsWith(plain(video.name)) ? found.name : "";
   const where = element.querySelector(".where");
-  set(where, problem || [video.where, file].filter(Boolean).join(" "));
+  set(where, problem || [video.where, file].filter(Boolean).join(" · "));
   where.title = where.textContent;
-  set(element.querySelector(".date"), newest.date === null ? "" : date(newest.date));
+  const [day, hour] = element.querySelector(".date").children;
+  set(day, newest.date === null ? "" : dayOf(newest.date));
+  set(hour, newest.date === null ? "" : hourOf(newest.date));
   const dots = result && !found ? "…" : "";
   set(element.querySelector(".duration"), dots || clock(found?.duration_ms));
   set(element.querySelector(".faces"), dots || number(found?.most_faces));
@@ -295,7 +299,8 @@ function picture(place, result, found) {
 }
 
 const number = (count) => (typeof count === "number" ? count.toLocaleString("en") : "");
-const date = (ms) => new Date(ms).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+const dayOf = (ms) => new Date(ms).toLocaleDateString([], { dateStyle: "medium" });
+const hourOf = (ms) => new Date(ms).toLocaleTimeString([], { timeStyle: "short" });
 
 function clock(ms) {
   if (typeof ms !== "number") return "";
@@ -309,13 +314,14 @@ function clock(ms) {
 
 let wanting = 0;
 
-// Fetches the facts of the rows on the screen, when they have been there for a moment, and then their pictures.
+// Fetches the facts of all rows that are elements, when they have been there for a moment, and then the pictures of those on the screen.
 function want() {
   clearTimeout(wanting);
   wanting = setTimeout(async () => {
-    const visible = visibleResults();
+    const rows = [...list.children].map((element) => shown[element.dataset.position]);
+    const results = rows.flatMap((video) => (video?.result ? [video.result.id] : []));
     try {
-      if (await fetchFacts(visible)) fillFacts(visible);
+      if (await fetchFacts(results)) fillFacts(results);
     } catch (error) {
       complain(error);
     }
@@ -377,9 +383,10 @@ async function draw(id, { most_faces_ms: at, codec, duration_ms: duration }, sig
     await loaded;
     // One millisecond later, the frame of the sample is certainly on the screen.
     const time = (at ?? (duration ?? 0) / 3) + 1;
-    const seeked = happens("seeked");
+    const [seeked, presented] = [happens("seeked"), frameAt(video, time)];
     video.currentTime = time / 1000;
     await seeked;
+    await presented;
     const canvas = make("canvas", PICTURE);
     const scale = Math.max(PICTURE.width / video.videoWidth, PICTURE.height / video.videoHeight);
     const [width, height] = [video.videoWidth * scale, video.videoHeight * scale];
@@ -390,6 +397,16 @@ async function draw(id, { most_faces_ms: at, codec, duration_ms: duration }, sig
     video.removeAttribute("src");
     video.load();
   }
+}
+
+// Resolves when the frame of this time can be drawn. After "seeked" alone, Chromium can draw black. If the browser does not report
+// frames, or not that one, it resolves after a while.
+function frameAt(video, time) {
+  return new Promise((resolve) => {
+    setTimeout(resolve, FRAME_TIMEOUT);
+    const next = (_, { mediaTime }) => (Math.abs(mediaTime * 1000 - time) < 500 ? resolve() : video.requestVideoFrameCallback(next));
+    video.requestVideoFrameCallback?.(next);
+  });
 }
 
 // ---------------------------------------------------------------------------------------------------- controls
@@ -409,7 +426,7 @@ function select(position) {
 function showEntries(video) {
   $("entries-title").textContent = video.title;
   const items = video.entries.map(({ id, date: at, state, error, cause }, index) => {
-    const when = at === null ? "no date" : date(at);
+    const when = at === null ? "no date" : `${dayOf(at)}, ${hourOf(at)}`;
     const label = `${when} – ${STATES[state].toLowerCase()}${index === 0 && video.entries.length > 1 ? ", the newest" : ""}`;
     const item = make("li", {}, state === "complete" ? make("a", { href: `/results/${id}/` }, label) : label);
     if (error) item.append(make("br", {}), [error, cause].filter(Boolean).join(": "));
