@@ -349,9 +349,24 @@ fn title_of_dir(root: &Path, path: &str, is_failed: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use aws_config::{BehaviorVersion, Region, SdkConfig};
+    use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
+    use axum::{
+        Router,
+        extract::{Query, State},
+        http::StatusCode,
+        response::{IntoResponse as _, Response},
+        routing::get,
+    };
     use serde_json::json;
 
     use super::*;
+    use crate::deployed::Account;
 
     fn key(digit: &str) -> String {
         digit.repeat(64)
@@ -422,7 +437,7 @@ mod tests {
         let lock = File::open(dir.path().join("analysed-now")).unwrap();
         lock.try_lock().unwrap();
 
-        let reader = LocationReader::new(&crate::deployed::Account::default(), None);
+        let reader = LocationReader::new(&Account::default(), None);
         let listing = reader.list(&Location::Local(dir.path().into()), |_| {}).await.unwrap();
         let found: Vec<_> = listing.results.iter().map(|result| (result.title.as_str(), &result.state)).collect();
         let failure =
@@ -440,5 +455,113 @@ mod tests {
             ]
         );
         assert!(listing.results.iter().all(|result| result.date.is_some()));
+    }
+
+    /// A bucket behind HTTP, which returns pages of `per_page` entries.
+    struct Bucket {
+        keys: Vec<String>,
+        per_page: usize,
+        calls: AtomicUsize,
+    }
+
+    impl Bucket {
+        /// `ListObjectsV2`, as S3 documents it.
+        async fn list(State(bucket): State<Arc<Self>>, Query(query): Query<BTreeMap<String, String>>) -> Response {
+            bucket.calls.fetch_add(1, Ordering::Relaxed);
+            let parameter = |name: &str| query.get(name).map(String::as_str).unwrap_or_default();
+            let (prefix, after, delimiter) = (parameter("prefix"), parameter("start-after"), parameter("delimiter"));
+            assert!(!delimiter.is_empty());
+            let mut entries: Vec<(String, bool)> = Vec::new();
+            for key in bucket.keys.iter().filter(|key| key.starts_with(prefix) && key.as_str() > after) {
+                let rest = &key[prefix.len()..];
+                let group = rest.find(delimiter).map(|at| key[..prefix.len() + at + delimiter.len()].to_owned());
+                // "CommonPrefixes is filtered out from results if it is not lexicographically greater than the StartAfter value."
+                let entry = group.map_or((key.clone(), false), |group| (group, true));
+                if entry.0.as_str() > after && entries.last() != Some(&entry) {
+                    entries.push(entry);
+                }
+            }
+            let is_truncated = entries.len() > bucket.per_page;
+            let items: String = entries
+                .iter()
+                .take(bucket.per_page)
+                .map(|(entry, is_group)| match is_group {
+                    true => format!("<CommonPrefixes><Prefix>{entry}</Prefix></CommonPrefixes>"),
+                    false => format!(
+                        "<Contents><Key>{entry}</Key><LastModified>2026-11-01T10:00:00.000Z</LastModified></Contents>"
+                    ),
+                })
+                .collect();
+            format!("<ListBucketResult><IsTruncated>{is_truncated}</IsTruncated>{items}</ListBucketResult>")
+                .into_response()
+        }
+    }
+
+    /// A reader of a bucket behind this service.
+    async fn reader_of(service: Router) -> LocationReader {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let aws = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("eu-west-1"))
+            .endpoint_url(format!("http://{}", listener.local_addr().unwrap()))
+            .credentials_provider(SharedCredentialsProvider::new(Credentials::new("id", "secret", None, None, "test")))
+            .build();
+        tokio::spawn(async move { axum::serve(listener, service).await });
+        LocationReader::new(&Account::default(), Some(&aws))
+    }
+
+    fn s3(key: &str) -> Location {
+        Location::S3 { bucket: "results".to_owned(), key: key.to_owned(), version_id: None }
+    }
+
+    #[tokio::test]
+    async fn a_bucket_is_listed_without_its_pages_of_faces() {
+        let mut keys: Vec<String> = Vec::new();
+        let mut add = |video: &str, digit: &str, pages: usize, is_complete: bool| {
+            let folder = format!("results/{video}/{}", key(digit));
+            keys.extend((0..pages).map(|page| format!("{folder}/faces/{page:05}.jsonl")));
+            keys.extend((0..30).map(|number| format!("{folder}/tracks/{number:05}.jsonl")));
+            keys.extend(["report.html", "summary.json"].map(|name| format!("{folder}/{name}")));
+            keys.extend(is_complete.then(|| format!("{folder}/manifest.json")));
+        };
+        add("a.mp4", "a", 4320, true);
+        add("a.mp4", "b", 1, true);
+        add("footage/faces/b.mp4", "c", 3, true);
+        add("footage/faces/faces/c.mp4", "d", 3, false);
+        keys.extend(["queue/lease", "results/notes.txt", "results/site/manifest.json"].map(str::to_owned));
+        keys.sort_unstable();
+        for per_page in [1, 7, 1000] {
+            let bucket = Arc::new(Bucket { keys: keys.clone(), per_page, calls: AtomicUsize::new(0) });
+            let service = Router::new().fallback(get(Bucket::list)).with_state(Arc::clone(&bucket));
+            let listing = reader_of(service).await.list(&s3("results/"), |_| {}).await.unwrap();
+            let mut found: Vec<_> = listing.results.iter().map(|one| (one.title.as_str(), &one.state)).collect();
+            found.sort_by_key(|(title, _)| *title);
+            assert_eq!(
+                found,
+                [
+                    ("a.mp4", &ListedState::Complete),
+                    ("a.mp4", &ListedState::Complete),
+                    ("footage/faces/b.mp4", &ListedState::Complete),
+                    ("footage/faces/faces/c.mp4", &ListedState::Incomplete),
+                ],
+                "{per_page} entries a page"
+            );
+            let calls = bucket.calls.load(Ordering::Relaxed);
+            let most = [(1, 40), (7, 20), (1000, 3)].into_iter().find(|(entries, _)| *entries == per_page).unwrap().1;
+            assert!(calls <= most, "{calls} calls with {per_page} entries a page");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_missing_permission_is_named_with_the_remedy() {
+        const DENIED: &str =
+            "<Error><Code>AccessDenied</Code><Message>not authorized to perform: s3:ListBucket</Message></Error>";
+        let service = Router::new().fallback(async || (StatusCode::FORBIDDEN, DENIED));
+        let error = reader_of(service).await.list(&s3("results/"), |_| {}).await.unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "cannot read s3://results/results/: these credentials do not allow s3:ListBucket; add it to their IAM policy: \
+             AccessDenied: not authorized to perform: s3:ListBucket"
+        );
     }
 }
