@@ -134,9 +134,9 @@ describe("the catalogue of facereel view", () => {
       await settled(page);
       return (await page.locator("#rows .row").first().innerText()).split("\n").map((text) => text.trim());
     };
-    assert.ok((await by("Faces at once")).includes("40"));
+    assert.ok((await by("Most faces")).includes("40"));
     assert.equal(await page.locator("[data-sort=faces]").getAttribute("aria-sort"), "descending");
-    assert.ok((await by("Faces at once")).includes("0"));
+    assert.ok((await by("Most faces")).includes("0"));
     assert.ok((await by("Tracks")).includes("96"));
     assert.ok((await by("Duration")).includes("50:00"));
     assert.ok((await by("Video")).includes("analysed now"));

@@ -112,12 +112,11 @@ impl Archive {
         let mut entries = 0;
         while entries < KEYS_PER_PAGE {
             let Some((entry, object)) = matching.next() else { break };
-            match object {
-                Some((etag, bytes)) => page.add("Contents", &entry, &etag, bytes, ""),
-                None => {
-                    page.add_group(&entry);
-                    while matching.next_if(|(next, _)| *next == entry).is_some() {}
-                }
+            if let Some((etag, bytes)) = object {
+                page.add("Contents", &entry, &etag, bytes, "");
+            } else {
+                page.add_group(&entry);
+                while matching.next_if(|(next, _)| *next == entry).is_some() {}
             }
             entries += 1;
         }

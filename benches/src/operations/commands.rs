@@ -12,7 +12,7 @@ use facereel::commands::{
     status::Status,
     view::Catalogue,
 };
-use facereel::deployed::{Deployed, Target};
+use facereel::deployed::{self, Deployed, Target};
 use facereel::stored::{Location, LocationReader};
 use facereel::terminal::{Answer, Stop, stop_at};
 use local_stack::{Progress, Silent};
@@ -207,7 +207,7 @@ impl<'a> Operator<'a> {
         let aws = sdk_config(Arc::clone(&self.account));
         let root = Location::S3 { bucket: RESULTS.to_owned(), key: String::new(), version_id: None };
         let target: Target = command(&["--state-machine", STATE_MACHINE]);
-        let reader = LocationReader::new(&Default::default(), Some(&aws));
+        let reader = LocationReader::new(&deployed::Account::default(), Some(&aws));
         let catalogue = Catalogue::list(reader, root, &target, Some(&aws), self.progress).await;
         let catalogue = catalogue.map_err(|error| error.to_string())?;
         let document = catalogue.document().map_err(|error| error.to_string())?;

@@ -180,7 +180,7 @@ fn next_position(last: String) -> String {
         return format!("{group}0");
     }
     match last.rsplit_once("/tracks/") {
-        Some((result, name)) if is_idempotency_key(last_part(result)) && name.ends_with(".jsonl") => {
+        Some((result, name)) if is_idempotency_key(last_part(result)) && name.strip_suffix(".jsonl").is_some() => {
             format!("{result}/tracks0")
         }
         _ => last,
@@ -249,15 +249,10 @@ fn walk(root: &Path, found: &impl Fn(usize)) -> io::Result<Listing> {
     let mut pending = vec![String::new()];
     while let Some(path) = pending.pop() {
         let dir = if path.is_empty() { root.to_owned() } else { root.join(&path) };
-        let DirContent { has_manifest, has_summary, has_history, files, dirs } = match content.take() {
-            Some(content) => content,
-            None => match read_dir(&dir) {
-                Ok(content) => content,
-                Err(_) => {
-                    listing.unreadable.push(dir);
-                    continue;
-                }
-            },
+        let read = content.take().map_or_else(|| read_dir(&dir), Ok);
+        let Ok(DirContent { has_manifest, has_summary, has_history, files, dirs }) = read else {
+            listing.unreadable.push(dir);
+            continue;
         };
         let is_copy = is_idempotency_key(last_part(&path));
         let is_complete = has_manifest && has_summary;
@@ -360,7 +355,6 @@ mod tests {
         Router,
         extract::{Query, State},
         http::StatusCode,
-        response::{IntoResponse as _, Response},
         routing::get,
     };
     use serde_json::json;
@@ -466,13 +460,13 @@ mod tests {
 
     impl Bucket {
         /// `ListObjectsV2`, as S3 documents it.
-        async fn list(State(bucket): State<Arc<Self>>, Query(query): Query<BTreeMap<String, String>>) -> Response {
-            bucket.calls.fetch_add(1, Ordering::Relaxed);
+        fn list(&self, query: &BTreeMap<String, String>) -> String {
+            self.calls.fetch_add(1, Ordering::Relaxed);
             let parameter = |name: &str| query.get(name).map(String::as_str).unwrap_or_default();
             let (prefix, after, delimiter) = (parameter("prefix"), parameter("start-after"), parameter("delimiter"));
             assert!(!delimiter.is_empty());
             let mut entries: Vec<(String, bool)> = Vec::new();
-            for key in bucket.keys.iter().filter(|key| key.starts_with(prefix) && key.as_str() > after) {
+            for key in self.keys.iter().filter(|key| key.starts_with(prefix) && key.as_str() > after) {
                 let rest = &key[prefix.len()..];
                 let group = rest.find(delimiter).map(|at| key[..prefix.len() + at + delimiter.len()].to_owned());
                 // "CommonPrefixes is filtered out from results if it is not lexicographically greater than the StartAfter value."
@@ -481,10 +475,10 @@ mod tests {
                     entries.push(entry);
                 }
             }
-            let is_truncated = entries.len() > bucket.per_page;
+            let is_truncated = entries.len() > self.per_page;
             let items: String = entries
                 .iter()
-                .take(bucket.per_page)
+                .take(self.per_page)
                 .map(|(entry, is_group)| match is_group {
                     true => format!("<CommonPrefixes><Prefix>{entry}</Prefix></CommonPrefixes>"),
                     false => format!(
@@ -493,7 +487,6 @@ mod tests {
                 })
                 .collect();
             format!("<ListBucketResult><IsTruncated>{is_truncated}</IsTruncated>{items}</ListBucketResult>")
-                .into_response()
         }
     }
 
@@ -532,7 +525,8 @@ mod tests {
         keys.sort_unstable();
         for per_page in [1, 7, 1000] {
             let bucket = Arc::new(Bucket { keys: keys.clone(), per_page, calls: AtomicUsize::new(0) });
-            let service = Router::new().fallback(get(Bucket::list)).with_state(Arc::clone(&bucket));
+            let list = async |State(bucket): State<Arc<Bucket>>, Query(query)| bucket.list(&query);
+            let service = Router::new().fallback(get(list)).with_state(Arc::clone(&bucket));
             let listing = reader_of(service).await.list(&s3("results/"), |_| {}).await.unwrap();
             let mut found: Vec<_> = listing.results.iter().map(|one| (one.title.as_str(), &one.state)).collect();
             found.sort_by_key(|(title, _)| *title);

@@ -215,3 +215,82 @@ async fn a_video_is_found_at_its_key_but_not_outside_of_the_directories() {
         assert!(matches!(error, ViewError::NoVideo { .. }), "{key}: {error}");
     }
 }
+
+/// A directory with two results, and one of a video that is elsewhere.
+fn many() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, key) in [("first", "holiday.mp4"), ("second", "holiday.mp4"), ("third", "video-that-is-nowhere.mp4")] {
+        fs::rename(results(key).keep(), dir.path().join(name)).unwrap();
+    }
+    fs::write(dir.path().join("holiday.mp4"), VIDEO).unwrap();
+    dir
+}
+
+#[tokio::test]
+async fn a_directory_with_several_results_is_a_catalogue_with_numbers() {
+    let dir = many();
+    let served = Served::of(&view(dir.path(), None)).await;
+    let (head, page) = served.get("/", "").await;
+    assert!(head.starts_with("http/1.1 200") && String::from_utf8_lossy(&page).contains("id=\"rows\""), "{head}");
+    let rows: Value = serde_json::from_slice(&served.get("/catalogue.json", "").await.1).unwrap();
+    let ids: Vec<_> = rows["rows"].as_array().unwrap().iter().map(|row| row["entries"][0]["id"].as_u64()).collect();
+    assert_eq!(ids, [Some(0), Some(1), Some(2)]);
+    let facts: Value = serde_json::from_slice(&served.get("/facts?of=1,2,99", "").await.1).unwrap();
+    assert_eq!(facts["1"]["duration_ms"], 1000);
+    assert_eq!(
+        (&facts["1"]["has_video"], &facts["2"]["has_video"], &facts["99"]),
+        (&json!(true), &json!(false), &Value::Null)
+    );
+
+    assert_eq!(served.get("/results/1/video", "").await.1, VIDEO);
+    let (head, reason) = served.get("/results/2/video", "").await;
+    assert!(head.starts_with("http/1.1 404"), "{head}");
+    assert_eq!(reason, b"the video was not found near its result");
+    assert_eq!(served.get("/results/2/faces/00000.jsonl", "").await.1, LINE.as_bytes());
+    let (_, page) = served.get("/results/2/", "").await;
+    assert!(String::from_utf8_lossy(&page).contains("<a href=\"../../\">All results</a>"));
+    assert!(served.get("/results/2", "").await.0.contains("location: /results/2/"));
+
+    for path in ["/facts", "/facts?of=", "/facts?of=first", "/facts?of=-1", "/results/3/", "/results/first/"] {
+        assert!(served.get(path, "").await.0.starts_with("http/1.1 4"), "{path}");
+    }
+    let (head, body) = served.get("/catalogue.json", "Host: evil.example\r\n").await;
+    assert!(head.starts_with("http/1.1 421") && !String::from_utf8_lossy(&body).contains("holiday"), "{head}");
+}
+
+#[tokio::test]
+async fn a_result_that_is_written_again_is_read_again() {
+    let dir = many();
+    let viewer = view(dir.path(), None).prepare(None).await.unwrap();
+    let catalogue = viewer.site.catalogue.as_ref().unwrap();
+    assert_eq!(catalogue.facts([0]).await[&0]["duration_ms"], 1000);
+    assert_eq!(viewer.site.result(0).await.unwrap().unwrap().result.summary.metadata.duration_ms, Some(1000));
+    let summary = fs::read_to_string(dir.path().join("first/summary.json")).unwrap();
+    fs::write(dir.path().join("first/summary.json"), summary.replace("1000", "2000")).unwrap();
+    let manifest = fs::File::options().write(true).open(dir.path().join("first/manifest.json")).unwrap();
+    manifest.set_modified(std::time::SystemTime::now() + std::time::Duration::from_mins(1)).unwrap();
+    assert_eq!(catalogue.facts([0]).await[&0]["duration_ms"], 1000, "facts are read once");
+
+    catalogue.refresh().await.unwrap();
+    assert_eq!(catalogue.facts([0]).await[&0]["duration_ms"], 2000);
+    assert_eq!(viewer.site.result(0).await.unwrap().unwrap().result.summary.metadata.duration_ms, Some(2000));
+    fs::remove_dir_all(dir.path().join("first")).unwrap();
+    catalogue.refresh().await.unwrap();
+    assert!(viewer.site.result(1).await.unwrap().is_some(), "numbers stay valid");
+    let rows: Value = serde_json::from_slice(&catalogue.document().unwrap()).unwrap();
+    assert_eq!(rows["rows"].as_array().map(Vec::len), Some(2));
+}
+
+#[tokio::test]
+async fn a_video_can_be_named_for_one_result_only() {
+    let dir = many();
+    let video = dir.path().join("holiday.mp4");
+    let message = view(dir.path(), Some(&video)).prepare(None).await.err().expect("an error").to_string();
+    assert!(message.contains("contains several results") && message.contains("facereel view RESULT"), "{message}");
+    for name in ["second", "third"] {
+        fs::remove_dir_all(dir.path().join(name)).unwrap();
+    }
+    let served = Served::of(&view(dir.path(), None)).await;
+    assert!(served.get("/", "").await.0.contains("location: /results/0/"), "one result opens without a catalogue");
+    assert_eq!(served.get("/results/0/video", "").await.1, VIDEO);
+}

@@ -64,15 +64,13 @@ impl Viewer {
         let port = *port;
         let reader = LocationReader::new(&target.account_without_stack(), aws);
         let root = Location::parse_root(results)?;
-        let (catalogue, folder) = match result_folder(&root) {
-            Some(folder) => (None, Some(folder)),
-            None => {
-                let catalogue = Catalogue::list(reader.clone(), root, target, aws, progress).await?;
-                let only = catalogue.only_result().and_then(|number| catalogue.result(number));
-                match only {
-                    Some((folder, _)) => (None, Some(folder)),
-                    None => (Some(catalogue), None),
-                }
+        let (catalogue, folder) = if let Some(folder) = result_folder(&root) {
+            (None, Some(folder))
+        } else {
+            let catalogue = Catalogue::list(reader.clone(), root, target, aws, progress).await?;
+            match catalogue.only_result().and_then(|number| catalogue.result(number)) {
+                Some((folder, _)) => (None, Some(folder)),
+                None => (Some(catalogue), None),
             }
         };
         let mut open = Vec::new();

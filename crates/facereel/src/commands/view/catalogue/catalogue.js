@@ -237,7 +237,7 @@ function row(video) {
   when.append(make("span", {}), " ", make("small", {}));
   title.append(open, make("small", {}, make("span", { className: "where" }), make("button", { className: "more", type: "button" })));
   element.append(
-    cell("picture"), title, when, cell("duration figure"), cell("faces figure", "at once"), cell("tracks figure", "tracks"), cell("state"),
+    cell("picture"), title, when, cell("duration figure"), cell("faces figure", "faces"), cell("tracks figure", "tracks"), cell("state"),
   );
   return element;
 }

@@ -14,7 +14,7 @@ use crate::stored::ListedState;
 const MOST: usize = 100;
 
 /// Failures of this time are shown.
-const SINCE: Duration = Duration::from_secs(7 * 24 * 3600);
+const SINCE: Duration = Duration::from_hours(7 * 24);
 
 /// An execution of a video.
 #[derive(Debug)]
