@@ -32,7 +32,7 @@ terraform:
     scripts/check-terraform
     scripts/check-terraform-apply
 
-# report.html and `facereel view` in a real Chromium (40 s)
+# report.html and `facereel view` in a real Chromium (60 s)
 browser:
     scripts/check-browser
 

@@ -472,19 +472,19 @@ mod view {
         let task = tokio::spawn(viewer.serve());
 
         for (name, expected) in [
-            ("/manifest.json", serde_json::to_value(&results.manifest).unwrap()),
-            ("/summary.json", serde_json::to_value(&results.summary).unwrap()),
+            ("/results/0/manifest.json", serde_json::to_value(&results.manifest).unwrap()),
+            ("/results/0/summary.json", serde_json::to_value(&results.summary).unwrap()),
         ] {
             let (_, body) = get(&url, name, "").await;
             assert_eq!(serde_json::from_slice::<serde_json::Value>(&body).unwrap(), expected, "{name}");
         }
-        let (_, page) = get(&url, "/faces/00000.jsonl", "").await;
+        let (_, page) = get(&url, "/results/0/faces/00000.jsonl", "").await;
         assert_eq!(page, rig.workflow.results.read(&results.manifest.pages[0].key).await.unwrap());
 
-        let (head, body) = get(&url, "/video", "").await;
+        let (head, body) = get(&url, "/results/0/video", "").await;
         assert!(head.starts_with("http/1.1 200") && head.contains("accept-ranges: bytes"), "{head}");
         assert!(body == video, "{} bytes of the video's {}", body.len(), video.len());
-        let (head, body) = get(&url, "/video", "Range: bytes=1000-1999\r\n").await;
+        let (head, body) = get(&url, "/results/0/video", "Range: bytes=1000-1999\r\n").await;
         assert!(head.starts_with("http/1.1 206"), "{head}");
         assert!(head.contains(&format!("content-range: bytes 1000-1999/{}", video.len())), "{head}");
         assert!(body == video[1000..2000], "another part of the video");
@@ -507,7 +507,7 @@ mod view {
         let place = format!("s3://{}/results/nothing.mp4/key/", rig.workflow.stack.results_bucket);
         let error = View::of(&place, None).prepare(Some(rig.workflow.emulator.aws())).await.err().expect("an error");
         let text = error.to_string();
-        assert!(text.contains(&place) && text.contains("there is no manifest.json"), "{text}");
+        assert!(text.contains(&place) && text.contains("contains no result; name"), "{text}");
     }
 }
 

@@ -3,6 +3,7 @@
 //! Wall-clock times are medians of interleaved rounds and can only be compared with each other. Processor times and memory are
 //! also valid on a busy machine.
 
+mod catalogue;
 mod function;
 mod operations;
 mod packages;
@@ -84,7 +85,12 @@ enum Bench {
         #[command(flatten)]
         size: Size,
     },
-    /// Measure one of them in this process.
+    /// Measure the catalogue of `facereel view` with 10,000 results.
+    Catalogue,
+    /// Measure the catalogue of a directory in this process.
+    #[command(hide = true)]
+    CatalogueOf { dir: PathBuf },
+    /// Measure one of the operations in this process.
     #[command(hide = true)]
     Operation {
         operation: Operation,
@@ -121,6 +127,8 @@ async fn run(bench: Bench) -> Result<(), BenchError> {
         Bench::Pagination => pagination::measure(&root, &python()?).await,
         Bench::Run => run::measure(&root, &python()?),
         Bench::Operations { size } => operations::measure(size),
+        Bench::Catalogue => catalogue::measure(&root),
+        Bench::CatalogueOf { dir } => catalogue::measure_here(&dir).await,
         Bench::Operation { operation, large, size } => operations::measure_here(operation, large, size),
         Bench::All => {
             let (packages, python) = (packages()?, python()?);
@@ -130,7 +138,8 @@ async fn run(bench: Bench) -> Result<(), BenchError> {
             tracks::measure()?;
             pagination::measure(&root, &python).await?;
             run::measure(&root, &python)?;
-            operations::measure(Size::default())
+            operations::measure(Size::default())?;
+            catalogue::measure(&root)
         }
     }
 }

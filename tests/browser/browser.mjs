@@ -25,9 +25,9 @@ export async function launch() {
   }
 }
 
-/// Serves results, by default those of the sample clip, until `stop` is called.
+/// Serves results, by default those of the sample clip, until `stop` is called. Without a video, the command looks for it.
 export async function serve(folder = results, video = `${root}/tests/fixtures/sample-clip/sample.mp4`) {
-  const view = spawn(process.env.FACEREEL, ["view", "--no-open", fileURLToPath(folder), video], { stdio: ["ignore", "pipe", "inherit"] });
+  const view = spawn(process.env.FACEREEL, ["view", "--no-open", fileURLToPath(folder), ...(video ? [video] : [])], { stdio: ["ignore", "pipe", "inherit"] });
   const ended = once(view, "exit");
   for await (const line of createInterface({ input: view.stdout })) {
     if (line.startsWith("http://")) {

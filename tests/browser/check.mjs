@@ -2,11 +2,10 @@
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { createRequire } from "node:module";
 import { after, before, describe, test } from "node:test";
+import { overflows, violationsOf } from "./axe.mjs";
 import { launch, open, results, root, serve } from "./browser.mjs";
 
-const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const truth = JSON.parse(await readFile(`${root}/tests/fixtures/sample-clip/truth.json`, "utf8"));
 const summary = JSON.parse(await readFile(new URL("summary.json", results), "utf8"));
 const FRAME = 40; // milliseconds a frame of the sample clip
@@ -15,16 +14,6 @@ const schemes = ["light", "dark"];
 let browser;
 before(async () => (browser = await launch()));
 after(() => browser?.close());
-
-/// The violations that axe finds, of serious or critical impact.
-async function violationsOf(page) {
-  await page.evaluate(axe);
-  const { violations } = await page.evaluate(() => axe.run());
-  const serious = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
-  return serious.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map(({ html }) => html).join(" ")}`);
-}
-
-const overflows = (page) => page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
 
 describe("report.html", () => {
   const report = new URL("report.html", results);

@@ -10,3 +10,4 @@ mod status;
 mod step_functions;
 mod upload;
 mod verify;
+mod view;

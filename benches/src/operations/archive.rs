@@ -4,9 +4,9 @@
 use std::fmt::Write as _;
 
 use lambdas::{
-    job::{Job, JobParameters},
+    job::{Job, JobParameters, VideoMetadata},
     layout,
-    results::{JobFacts, Manifest, ObjectFacts},
+    results::{JobFacts, Manifest, Moment, ObjectFacts, Second, Summary},
     start_detection::Config,
     video::Video,
 };
@@ -39,6 +39,8 @@ pub struct Videos {
     pub count: u64,
     /// The number of pages of faces of each result.
     pub pages: u64,
+    /// The number of objects with tracks of each result.
+    pub tracks: u64,
 }
 
 /// The buckets.
@@ -59,6 +61,11 @@ impl Archive {
     /// The number of videos without a result.
     pub fn due(&self) -> u64 {
         self.videos.count / ONE_DUE_OF
+    }
+
+    /// The number of complete results.
+    pub fn complete(&self) -> usize {
+        (self.videos.count - self.due()).try_into().expect("a number of results")
     }
 
     /// `ListObjectVersions` of the videos. Each has one version.
@@ -93,10 +100,25 @@ impl Archive {
         } else {
             Box::new(self.results(from).map(|(key, bytes)| (key, "e".to_owned(), bytes)))
         };
-        let mut matching =
-            objects.filter(|(key, ..)| key.as_str() > after).take_while(|(key, ..)| key.starts_with(prefix));
-        for (key, etag, bytes) in matching.by_ref().take(KEYS_PER_PAGE) {
-            page.add("Contents", &key, &etag, bytes, "");
+        let mut matching = objects
+            .take_while(|(key, ..)| key.starts_with(prefix))
+            .map(|(key, etag, bytes)| match group(&key, prefix, call.parameter("delimiter")) {
+                Some(group) => (group, None),
+                None => (key, Some((etag, bytes))),
+            })
+            // A group is an entry too, and is left out if it is not behind `after`.
+            .filter(|(entry, _)| entry.as_str() > after)
+            .peekable();
+        let mut entries = 0;
+        while entries < KEYS_PER_PAGE {
+            let Some((entry, object)) = matching.next() else { break };
+            if let Some((etag, bytes)) = object {
+                page.add("Contents", &entry, &etag, bytes, "");
+            } else {
+                page.add_group(&entry);
+                while matching.next_if(|(next, _)| *next == entry).is_some() {}
+            }
+            entries += 1;
         }
         let is_truncated = matching.next().is_some();
         let next = format!("<NextContinuationToken>{}</NextContinuationToken>", page.last);
@@ -112,9 +134,12 @@ impl Archive {
     pub fn get(&self, call: &Call) -> Answer {
         if call.bucket == RESULTS {
             let video = call.key.strip_prefix(layout::RESULTS).and_then(|key| key.split_once(".mp4/"));
-            let number = video.and_then(|(name, _)| number(name));
-            let manifest = number.map(|number| self.manifest(number));
-            return manifest.map_or_else(|| not_found(&call.key), Answer::object);
+            let Some(number) = video.and_then(|(name, _)| number(name)) else { return not_found(&call.key) };
+            let document =
+                if call.key.ends_with("/summary.json") { self.summary(number) } else { self.manifest(number) };
+            let end = call.range.as_deref().and_then(|range| range.strip_prefix("bytes=0-")?.parse::<usize>().ok());
+            let length = end.map_or(document.len(), |last| document.len().min(last + 1));
+            return Answer::object(document[..length].to_vec());
         }
         let range = call.range.as_deref().and_then(|range| range.strip_prefix("bytes="));
         let from = range.and_then(|range| range.split_once('-')).and_then(|(from, _)| from.parse().ok());
@@ -150,7 +175,8 @@ impl Archive {
             let folder = layout::result(&video(number).key, self.job(number).idempotency_key());
             let pages = (0..self.videos.pages).map(|page| (format!("faces/{page:05}.jsonl"), 700_000));
             let others = [("manifest.json", 1_200), ("report.html", 20_000), ("summary.json", 9_000)];
-            let objects = pages.chain(others.map(|(name, bytes)| (name.to_owned(), bytes)));
+            let tracks = (0..self.videos.tracks).map(|index| (format!("tracks/{index:05}.jsonl"), 4_000_000));
+            let objects = pages.chain(others.map(|(name, bytes)| (name.to_owned(), bytes))).chain(tracks);
             objects.map(move |(name, bytes)| (format!("{folder}{name}"), bytes))
         })
     }
@@ -161,6 +187,32 @@ impl Archive {
         JobParameters { video: video(number), face_attributes, topic_arn, role_arn, attempt: 0 }.into()
     }
 
+    /// The summary of a video of ten minutes with a face in every second.
+    fn summary(&self, number: u64) -> Vec<u8> {
+        let job = self.job(number);
+        let second = |second| Second { second, faces: 6, frames: 2, most_faces: 3, mean_confidence: 99.123_456 };
+        let summary = Summary {
+            video: job.video().clone(),
+            metadata: VideoMetadata { duration_ms: Some(600_000), ..VideoMetadata::default() },
+            job: self.job_facts(&job),
+            faces: 3600,
+            tracks: Some(40),
+            frames_with_faces: 1200,
+            most_faces: Some(Moment { faces: 3, timestamp_ms: 500 }),
+            timeline: (0..600).map(second).collect(),
+        };
+        serde_json::to_vec(&summary).expect("a summary is JSON")
+    }
+
+    fn job_facts(&self, job: &Job) -> JobFacts {
+        JobFacts {
+            job_id: "a".repeat(64),
+            idempotency_key: job.idempotency_key().to_owned(),
+            attempt: 0,
+            face_attributes: self.config.face_attributes,
+        }
+    }
+
     fn manifest(&self, number: u64) -> Vec<u8> {
         let job = self.job(number);
         let object = |name: &str| ObjectFacts {
@@ -169,12 +221,7 @@ impl Archive {
         };
         let manifest = Manifest {
             video: job.video().clone(),
-            job: JobFacts {
-                job_id: "a".repeat(64),
-                idempotency_key: job.idempotency_key().to_owned(),
-                attempt: 0,
-                face_attributes: self.config.face_attributes,
-            },
+            job: self.job_facts(&job),
             execution_arn: "arn:aws:states:eu-central-1:123456789012:execution:facereel-analyze-video:name".to_owned(),
             faces: 0,
             summary: object("summary.json"),
@@ -230,6 +277,12 @@ fn not_found(key: &str) -> Answer {
     Answer::xml(404, format!("<Error><Code>NoSuchKey</Code><Key>{key}</Key></Error>"))
 }
 
+/// What the keys of a group have in common: up to the first delimiter behind the prefix.
+fn group(key: &str, prefix: &str, delimiter: &str) -> Option<String> {
+    let at = key[prefix.len()..].find(delimiter).filter(|_| !delimiter.is_empty())?;
+    Some(key[..prefix.len() + at + delimiter.len()].to_owned())
+}
+
 /// A page of a listing, as XML. No key here needs to be escaped.
 struct Page {
     items: String,
@@ -249,6 +302,13 @@ impl Page {
         )
         .expect("writing to a string succeeds");
         key.clone_into(&mut self.last);
+    }
+
+    /// Adds what the keys of a group have in common.
+    fn add_group(&mut self, prefix: &str) {
+        write!(self.items, "<CommonPrefixes><Prefix>{prefix}</Prefix></CommonPrefixes>")
+            .expect("writing to a string succeeds");
+        prefix.clone_into(&mut self.last);
     }
 
     fn answer(self, root: &str, is_truncated: bool, next: &str) -> Answer {

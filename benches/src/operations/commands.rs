@@ -10,15 +10,18 @@ use facereel::commands::{
     backfill::{Backfill, BackfillOutcome},
     replay::{Replay, ReplayOutcome, ReplayReport},
     status::Status,
+    view::Catalogue,
 };
-use facereel::deployed::Deployed;
+use facereel::deployed::{self, Deployed, Target};
+use facereel::stored::{Location, LocationReader};
 use facereel::terminal::{Answer, Stop, stop_at};
 use local_stack::{Progress, Silent};
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
+use serde_json::Value;
+use tokio::{sync::OnceCell, time::Instant};
 
 use super::{
-    account::{Account, Calls, STATE_MACHINE, SharedAccount, UPLOADS},
+    account::{Account, Calls, RESULTS, STATE_MACHINE, SharedAccount, UPLOADS},
     archive::{PREFIX, Videos},
     executions::Failures,
     quotas::Regions,
@@ -43,12 +46,14 @@ pub enum Operation {
     BackfillDryRun,
     /// `facereel backfill --yes`.
     Backfill,
+    /// `facereel view s3://BUCKET`: the catalogue. `bench catalogue` measures it.
+    Catalogue,
 }
 
 impl Operation {
     /// Whether it depends on the number of executions.
     pub fn is_about_executions(self) -> bool {
-        !matches!(self, Self::BackfillDryRun | Self::Backfill)
+        !matches!(self, Self::BackfillDryRun | Self::Backfill | Self::Catalogue)
     }
 
     /// Whether it depends on the number of videos.
@@ -107,7 +112,8 @@ pub fn measure(
 ) -> Result<Vec<Measured>, BenchError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
     runtime.block_on(async {
-        let videos = if operation.is_about_objects() { videos } else { Videos { count: 0, ..videos } };
+        let has_videos = operation.is_about_objects() || operation == Operation::Catalogue;
+        let videos = if has_videos { videos } else { Videos { count: 0, ..videos } };
         let failures = if operation.is_about_executions() { failures } else { Failures { recent: 0, old: 0 } };
         let account = Arc::new(Mutex::new(Account::new(regions, failures, videos)));
         Operator::new(account, failures.recent, &Silent).run(operation).await
@@ -151,6 +157,26 @@ impl<'a> Operator<'a> {
                 vec![self.measure("backfill --dry-run", self.backfill(&["--dry-run"])).await?]
             }
             Operation::Backfill => vec![self.measure("backfill", self.backfill(&["--yes"])).await?],
+            Operation::Catalogue => {
+                let results = self.results();
+                let catalogue = OnceCell::new();
+                let list = async {
+                    let listed = self.catalogue(results).await?;
+                    listed.facts(0..20).await;
+                    catalogue.set(listed).map_err(|_| "listed twice".to_owned())
+                };
+                let first = self.measure("list and first 20 rows", list).await?;
+                let all = async {
+                    let catalogue = catalogue.get().ok_or("not listed")?;
+                    let mut shown = 0;
+                    for from in (0..results).step_by(100) {
+                        let facts = catalogue.facts(from..from + 100).await;
+                        shown += facts.values().filter(|facts| facts["duration_ms"] == 600_000).count();
+                    }
+                    expect(shown as u64, results as u64, "shown")
+                };
+                vec![first, self.measure("all rows, to sort by faces", all).await?]
+            }
         })
     }
 
@@ -170,6 +196,24 @@ impl<'a> Operator<'a> {
             seconds: began.elapsed().as_secs_f64(),
             megabytes: peak_mb_of("self")?,
         })
+    }
+
+    /// The number of results in the bucket.
+    fn results(&self) -> usize {
+        self.account.lock().expect("no panic").archive.complete()
+    }
+
+    async fn catalogue(&self, results: usize) -> Result<Catalogue, String> {
+        let aws = sdk_config(Arc::clone(&self.account));
+        let root = Location::S3 { bucket: RESULTS.to_owned(), key: String::new(), version_id: None };
+        let target: Target = command(&["--state-machine", STATE_MACHINE]);
+        let reader = LocationReader::new(&deployed::Account::default(), Some(&aws));
+        let catalogue = Catalogue::list(reader, root, &target, Some(&aws), self.progress).await;
+        let catalogue = catalogue.map_err(|error| error.to_string())?;
+        let document = catalogue.document().map_err(|error| error.to_string())?;
+        let document: Value = serde_json::from_slice(&document).map_err(|error| error.to_string())?;
+        expect(document["rows"].as_array().map_or(0, Vec::len) as u64, results as u64, "listed")?;
+        Ok(catalogue)
     }
 
     async fn one_call(&self) -> Result<(), String> {
@@ -236,17 +280,26 @@ mod tests {
     }
 
     const NO_FAILURES: Failures = Failures { recent: 0, old: 0 };
-    const NO_VIDEOS: Videos = Videos { count: 0, pages: 1 };
+    const NO_VIDEOS: Videos = Videos { count: 0, pages: 1, tracks: 0 };
 
     #[test]
     fn a_backfill_reads_only_the_videos_that_are_due() {
-        let calls = calls(Operation::Backfill, NO_FAILURES, Videos { count: 5_000, pages: 1 });
+        let calls = calls(Operation::Backfill, NO_FAILURES, Videos { count: 5_000, pages: 1, tracks: 0 });
         // Two reads for the length of each of the 50 due videos, and none of the 4,950 manifests.
         assert_eq!(calls["GetObject"], 100);
         assert_eq!(calls["ListObjectVersions"], 5);
         // Each thousand videos have four thousand objects of results.
         assert!(calls["ListObjectsV2"] <= 5 * 5, "{calls:?}");
         assert_eq!((calls["PutObject"], calls["StartExecution"]), (1, 1));
+    }
+
+    #[test]
+    fn the_catalogue_needs_one_listing_and_a_read_for_each_row() {
+        let videos = Videos { count: 1_010, pages: 300, tracks: 1 };
+        let measured = measure(Operation::Catalogue, Regions::Other, NO_FAILURES, videos).unwrap();
+        // A thousand results of five entries each, however many pages they have.
+        assert_eq!((measured[0].calls["ListObjectsV2"], measured[0].calls["GetObject"]), (5, 20));
+        assert_eq!((measured[1].calls.get("ListObjectsV2"), measured[1].calls["GetObject"]), (None, 980));
     }
 
     /// Remembers what was shown.
@@ -269,7 +322,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_backfill_shows_what_it_has_counted_and_how_far_it_is() {
-        let (progress, videos) = (Recorder::default(), Videos { count: 2_000, pages: 1 });
+        let (progress, videos) = (Recorder::default(), Videos { count: 2_000, pages: 1, tracks: 0 });
         let account = Arc::new(Mutex::new(Account::new(Regions::Other, NO_FAILURES, videos)));
         Operator::new(account, 0, &progress).backfill(&["--dry-run"]).await.unwrap();
         let shown = progress.0.into_inner().unwrap();
@@ -295,7 +348,7 @@ mod tests {
 
     #[test]
     fn the_pages_of_a_result_are_not_listed() {
-        let calls = calls(Operation::BackfillDryRun, NO_FAILURES, Videos { count: 40, pages: 2_500 });
+        let calls = calls(Operation::BackfillDryRun, NO_FAILURES, Videos { count: 40, pages: 2_500, tracks: 0 });
         // A call ends among the pages of a result, and the next call begins behind them.
         assert!(calls["ListObjectsV2"] <= 40 + 1, "{calls:?}");
     }

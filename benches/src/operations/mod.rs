@@ -34,11 +34,14 @@ pub struct Size {
     /// The number of pages of faces of each result.
     #[arg(long, default_value_t = Self::default().pages)]
     pages: u64,
+    /// The number of objects with tracks of each result.
+    #[arg(long, default_value_t = Self::default().tracks)]
+    tracks: u64,
 }
 
 impl Default for Size {
     fn default() -> Self {
-        Self { executions: 10_000, old: 100_000, objects: 1_000_000, pages: 1 }
+        Self { executions: 10_000, old: 100_000, objects: 1_000_000, pages: 1, tracks: 0 }
     }
 }
 
@@ -48,12 +51,12 @@ impl Size {
     }
 
     fn videos(self) -> Videos {
-        Videos { count: self.objects, pages: self.pages }
+        Videos { count: self.objects, pages: self.pages, tracks: self.tracks }
     }
 
-    fn arguments(self) -> [String; 4] {
-        let Self { executions, old, objects, pages } = self;
-        [("executions", executions), ("old", old), ("objects", objects), ("pages", pages)]
+    fn arguments(self) -> [String; 5] {
+        let Self { executions, old, objects, pages, tracks } = self;
+        [("executions", executions), ("old", old), ("objects", objects), ("pages", pages), ("tracks", tracks)]
             .map(|(name, value)| format!("--{name}={value}"))
     }
 }
@@ -82,6 +85,14 @@ pub fn measure(size: Size) -> Result<(), BenchError> {
     }
     println!("{table}");
     Ok(())
+}
+
+/// Measures `facereel view` on a bucket with 10,000 results, each of this number of pages and of objects with tracks, in its own
+/// process: first the list and its first 20 rows, then all rows.
+pub fn measure_catalogue(pages: u64, tracks: u64) -> Result<Vec<Measured>, BenchError> {
+    // One of a hundred videos has no result.
+    let size = Size { executions: 0, old: 0, objects: 10_101, pages, tracks };
+    in_own_process(Operation::Catalogue, Regions::Other, size)
 }
 
 /// The cells of a row: the command, its calls of these operations, all others, the throttled ones, and the seconds.

@@ -77,18 +77,6 @@ impl Account {
         Self { profile: profile.map(str::to_owned), region: region.map(str::to_owned) }
     }
 
-    /// The profile that the user has named.
-    #[must_use]
-    pub fn profile(&self) -> Option<&str> {
-        self.profile.as_deref()
-    }
-
-    /// The Region that the user has named.
-    #[must_use]
-    pub fn region(&self) -> Option<&str> {
-        self.region.as_deref()
-    }
-
     /// The configuration of the SDK's clients, with valid credentials. `region` is used unless `--region` is given.
     ///
     /// # Errors
@@ -133,6 +121,14 @@ impl Target {
     /// # Errors
     /// [`Error`], if credentials, Region, permission or stack are missing.
     pub async fn connect(&self) -> Result<Deployed, Error> {
+        self.connect_with(None).await
+    }
+
+    /// As [`connect`](Self::connect), with the configuration `aws` if there is one.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn connect_with(&self, aws: Option<&SdkConfig>) -> Result<Deployed, Error> {
         let state_machine: Option<StateMachineArn> = self.state_machine.as_deref().map(str::parse).transpose()?;
         let region_of_arn = state_machine.as_ref().map(StateMachineArn::region);
         if let (Some(arn), Some(region)) = (&state_machine, &self.account.region)
@@ -140,7 +136,10 @@ impl Target {
         {
             return Err(Error::OtherRegion { arn: arn.to_string(), region: region.clone() });
         }
-        let aws = self.account.connect(region_of_arn).await?;
+        let aws = match aws {
+            Some(aws) => aws.clone(),
+            None => self.account.connect(region_of_arn).await?,
+        };
         let region = aws.region().ok_or(Error::NoRegion)?.to_string();
         let state_machine = match state_machine {
             Some(arn) => arn,
@@ -150,7 +149,35 @@ impl Target {
     }
 }
 
+impl From<Account> for Target {
+    /// The only stack of the account.
+    fn from(account: Account) -> Self {
+        Self { state_machine: None, account }
+    }
+}
+
 impl Target {
+    /// Whether the user has chosen the stack.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        self.state_machine.is_some()
+    }
+
+    /// The options of the command line, each with its value.
+    pub(crate) fn options(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let Account { profile, region } = &self.account;
+        let options = [("--state-machine", &self.state_machine), ("--profile", profile), ("--region", region)];
+        options.into_iter().filter_map(|(option, value)| Some((option, value.as_deref()?)))
+    }
+
+    /// The account, in which a stack was not searched. Its Region is that of the ARN, unless the user has chosen one.
+    #[must_use]
+    pub fn account_without_stack(&self) -> Account {
+        let arn = self.state_machine.as_deref().and_then(|arn| arn.parse::<StateMachineArn>().ok());
+        let region = self.account.region.clone().or_else(|| arn.map(|arn| arn.region().to_owned()));
+        Account { profile: self.account.profile.clone(), region }
+    }
+
     /// The account and the Region of the stack that was found, for a command that needs no stack.
     #[must_use]
     pub fn account(&self, deployed: &Deployed) -> Account {

@@ -11,7 +11,7 @@ use aws_sdk_s3::{
     operation::get_object::{GetObjectError, GetObjectOutput},
 };
 use lambdas::layout;
-use tokio::sync::OnceCell;
+use tokio::{io::AsyncReadExt as _, sync::OnceCell};
 
 use super::StoredError;
 use crate::deployed::{Account, Error, S3Uri, client};
@@ -47,6 +47,18 @@ impl Location {
         } else {
             Ok(Self::S3 { bucket, key, version_id: None })
         }
+    }
+
+    /// Parses a path, or `s3://BUCKET/PREFIX` with a raw prefix, which may be empty.
+    ///
+    /// # Errors
+    /// [`StoredError::Address`].
+    pub fn parse_root(text: &str) -> Result<Self, StoredError> {
+        if !S3Uri::is_meant(text) {
+            return Ok(Self::Local(text.into()));
+        }
+        let S3Uri { bucket, key } = text.parse()?;
+        Ok(Self::S3 { bucket, key, version_id: None })
     }
 
     /// The folder of results, which may be given as the location of its manifest.
@@ -87,7 +99,7 @@ impl fmt::Display for Location {
 }
 
 /// Reads files and objects. The AWS configuration is loaded only for the first object, because loading it takes time.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LocationReader {
     account: Account,
     s3: OnceCell<Client>,
@@ -107,22 +119,45 @@ impl LocationReader {
     /// [`StoredError::NoResult`] for a file, [`StoredError::Aws`] for an object that cannot be read.
     pub async fn read(&self, location: &Location) -> Result<Option<Vec<u8>>, StoredError> {
         match location {
-            Location::Local(path) => match tokio::fs::read(path).await {
-                Ok(body) => Ok(Some(body)),
-                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                    Ok(None)
-                }
-                Err(error) => Err(StoredError::NoResult { location: location.to_string(), reason: error.to_string() }),
-            },
+            Location::Local(path) => existing(tokio::fs::read(path).await, location),
+            Location::S3 { .. } => self.content(location, None).await,
+        }
+    }
+
+    /// The first bytes of a file or object, at most this number. `None`, if it does not exist.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub async fn read_start(&self, location: &Location, bytes: u64) -> Result<Option<Vec<u8>>, StoredError> {
+        match location {
+            Location::Local(path) => {
+                let mut start = Vec::new();
+                let read = match tokio::fs::File::open(path).await {
+                    Ok(file) => file.take(bytes).read_to_end(&mut start).await,
+                    Err(error) => Err(error),
+                };
+                existing(read.map(|_| start), location)
+            }
             Location::S3 { .. } => {
-                let Some(object) = self.get(location, None).await? else { return Ok(None) };
-                let body = object.body.collect().await.map_err(|error| {
-                    let source = Error::Call { action: "s3:GetObject", source: error.into() };
-                    StoredError::Aws { location: location.to_string(), source }
-                })?;
-                Ok(Some(body.to_vec()))
+                let range = format!("bytes=0-{}", bytes.saturating_sub(1));
+                self.content(location, Some(&range)).await
             }
         }
+    }
+
+    /// The client for S3.
+    pub(super) async fn client(&self) -> Result<&Client, Error> {
+        self.s3.get_or_try_init(async || Ok(s3_client(&self.account.connect(None).await?))).await
+    }
+
+    /// The content of an object, or of a range of it. `None`, if it does not exist.
+    async fn content(&self, location: &Location, range: Option<&str>) -> Result<Option<Vec<u8>>, StoredError> {
+        let Some(object) = self.get(location, range).await? else { return Ok(None) };
+        let body = object.body.collect().await.map_err(|error| {
+            let source = Error::Call { action: "s3:GetObject", source: error.into() };
+            StoredError::Aws { location: location.to_string(), source }
+        })?;
+        Ok(Some(body.to_vec()))
     }
 
     /// An object, or the range of it that an HTTP `Range` header requests. `None`, if it does not exist.
@@ -132,13 +167,21 @@ impl LocationReader {
     pub async fn get(&self, location: &Location, range: Option<&str>) -> Result<Option<GetObjectOutput>, StoredError> {
         let Location::S3 { bucket, key, version_id } = location else { return Ok(None) };
         let read_error = |source| StoredError::Aws { location: location.to_string(), source };
-        let client = self.s3.get_or_try_init(async || Ok(s3_client(&self.account.connect(None).await?))).await;
-        let request = client.map_err(read_error)?.get_object().bucket(bucket).key(key);
+        let request = self.client().await.map_err(read_error)?.get_object().bucket(bucket).key(key);
         match request.set_version_id(version_id.clone()).set_range(range.map(str::to_owned)).send().await {
             Ok(object) => Ok(Some(object)),
             Err(error) if matches!(error.as_service_error(), Some(GetObjectError::NoSuchKey(_))) => Ok(None),
             Err(error) => Err(read_error(Error::s3("s3:GetObject", bucket)(error))),
         }
+    }
+}
+
+/// The content of a file that was read. `None`, if the file does not exist.
+fn existing(read: io::Result<Vec<u8>>, location: &Location) -> Result<Option<Vec<u8>>, StoredError> {
+    match read {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(StoredError::NoResult { location: location.to_string(), reason: error.to_string() }),
     }
 }
 

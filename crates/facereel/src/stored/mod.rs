@@ -1,6 +1,8 @@
 //! Results that are stored: read from a directory, as `facereel run` writes it, or from S3.
 
 mod error;
+mod facts;
+mod listing;
 mod location;
 mod video;
 
@@ -14,8 +16,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use error::StoredError;
+pub use facts::SummaryFacts;
+pub(crate) use listing::is_idempotency_key;
+pub use listing::{ListedResult, ListedState, Listing};
 pub use location::{Location, LocationReader};
-pub use video::{VIDEO_FILE, VideoFile, file_name, find_video};
+pub use video::{VIDEO_FILE, VideoFile, file_name, find_file, find_video};
 
 use crate::deployed::Account;
 
@@ -43,7 +48,14 @@ impl StoredResult {
     /// [`StoredError`].
     pub async fn open(results: &str, account: &Account, aws: Option<&SdkConfig>) -> Result<Self, StoredError> {
         let reader = LocationReader::new(account, aws);
-        let folder = Location::parse(results)?.folder();
+        Self::open_in(reader, Location::parse(results)?.folder()).await
+    }
+
+    /// Opens the result in a folder.
+    ///
+    /// # Errors
+    /// [`StoredError`].
+    pub async fn open_in(reader: LocationReader, folder: Location) -> Result<Self, StoredError> {
         let manifest = read_document(&reader, &folder, layout::MANIFEST).await?;
         let summary = read_document(&reader, &folder, "summary.json").await?;
         Ok(Self { reader, folder, manifest, summary })

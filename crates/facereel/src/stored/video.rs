@@ -5,7 +5,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use lambdas::results::Summary;
+use lambdas::{results::Summary, video::Video};
 use local_stack::Installation;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -44,26 +44,37 @@ impl VideoFile {
 /// The last part of the key of the video.
 #[must_use]
 pub fn file_name(summary: &Summary) -> &str {
-    summary.video.key.rsplit('/').next().unwrap_or_default()
+    name_of(&summary.video)
+}
+
+fn name_of(video: &Video) -> &str {
+    video.key.rsplit('/').next().unwrap_or_default()
 }
 
 /// Finds the file of the video: the one that `video.json` names, or else a file with its name in the directory of the results, in its
 /// parent and the parent of that, in the current directory, or in the sample clip's directory. A file of another size is not taken.
 #[must_use]
 pub fn find_video(results: &Path, summary: &Summary) -> Option<PathBuf> {
+    find_file(results, &summary.video)
+}
+
+/// As [`find_video`], for the video of a summary.
+#[must_use]
+pub fn find_file(results: &Path, video: &Video) -> Option<PathBuf> {
     let results = fs::canonicalize(results).unwrap_or_else(|_| results.to_owned());
     let parents = results.ancestors().take(3).map(Path::to_owned);
     let sample = Installation::find().ok().map(|installation| installation.sample_clip());
     let dirs = parents.chain([PathBuf::new()]).chain(sample);
     // The whole key is tried too, because a bucket is often a copy of a directory.
-    let name = Path::new(file_name(summary));
-    let key = Path::new(&summary.video.key);
+    let name = Path::new(name_of(video));
+    let key = Path::new(&video.key);
     // A key with `..`, or an absolute one, is not tried: it would lead outside of these directories.
     let key = if key.components().all(|part| matches!(part, Component::Normal(_))) { key } else { name };
     let searched = dirs.flat_map(|dir| [dir.join(name), dir.join(key)]);
-    VideoFile::read(&results).into_iter().chain(searched).find(|file| {
-        fs::metadata(file).is_ok_and(|metadata| metadata.is_file() && metadata.len() == summary.video.bytes)
-    })
+    VideoFile::read(&results)
+        .into_iter()
+        .chain(searched)
+        .find(|file| fs::metadata(file).is_ok_and(|metadata| metadata.is_file() && metadata.len() == video.bytes))
 }
 
 #[cfg(test)]

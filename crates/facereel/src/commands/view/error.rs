@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf};
 
+use crate::deployed::Error;
 use crate::stored::StoredError;
 
 /// Why the results cannot be shown.
@@ -38,4 +39,32 @@ pub enum ViewError {
         /// The error of the operating system.
         source: io::Error,
     },
+    /// A video is named for several results.
+    #[error(
+        "{results} contains several results, and {video} is the video of one; name its result: facereel view RESULT {video}"
+    )]
+    VideoOfMany {
+        /// The results, as given on the command line.
+        results: String,
+        /// The video, as given on the command line.
+        video: String,
+    },
+    /// The stack of `--state-machine` cannot be read.
+    #[error(transparent)]
+    Stack(Error),
+    /// The results are not those of the stack of `--state-machine`.
+    #[error(
+        "{state_machine} stores its results in {results}, not in {bucket}; name that bucket (facereel view s3://{results}), or omit --state-machine"
+    )]
+    OtherStack {
+        /// The ARN of the state machine.
+        state_machine: String,
+        /// Its results bucket.
+        results: String,
+        /// The bucket of the command line.
+        bucket: String,
+    },
+    /// A document of the page cannot be written.
+    #[error("cannot write the list of results as JSON: {0}")]
+    Json(#[from] serde_json::Error),
 }

@@ -1,8 +1,9 @@
 //! `facereel view`: shows results and their video in a browser, with the faces drawn over the video.
 //!
-//! A server on the loopback interface serves the page, the results and the video, from this machine or from S3. It serves a
-//! fixed set of files and objects: no request contains a path or a key.
+//! A server on the loopback interface serves the pages, the results and the videos, from this machine or from S3. Results are
+//! numbered: no request contains a path or a key.
 
+pub mod catalogue;
 mod error;
 mod player;
 mod server;
@@ -11,13 +12,15 @@ mod viewer;
 
 use aws_config::SdkConfig;
 
+pub use catalogue::Catalogue;
 pub use error::ViewError;
 pub use viewer::Viewer;
 
-use crate::deployed::Account;
-use crate::terminal::{note, print};
+use crate::deployed::{Account, Target};
+use crate::terminal::{Terminal, note, print};
+use local_stack::{Progress, Silent};
 
-/// Show the faces over the video in the browser.
+/// Show the faces over the video in the browser, or the list of all results of a directory or bucket.
 ///
 /// Solid boxes are those of Rekognition. Between two of its samples, dashed boxes follow the tracks.
 #[derive(Debug, Clone, clap::Args)]
@@ -25,15 +28,21 @@ use crate::terminal::{note, print};
 Examples:
   facereel view facereel-results/sample            results of `facereel run`
   facereel view facereel-results/holiday ~/holiday.mp4
+  facereel view facereel-results                   all results below a directory: list, search, sort, open
+  facereel view s3://my-results                    all results of a stack, and its running and failed executions
+  facereel view s3://my-results/results/interviews/
+  facereel view s3://my-results/results/holiday.mp4/
+                                                   the newest result of a video; the others are in the list
   facereel view s3://my-results/results/holiday.mp4/IDEMPOTENCY-KEY/
                                                    with your AWS credentials; only what is shown is downloaded
   facereel view --no-open --port 8000 facereel-results/sample
 
 In the page, press ? for the keyboard shortcuts.")]
 pub struct View {
-    /// The directory of the results, or their folder in S3: `s3://<bucket>/results/<key>/<idempotency key>/`.
+    /// The directory of a result, or its folder in S3: `s3://<bucket>/results/<key>/<idempotency key>/`. A directory without a
+    /// manifest, a bucket or another prefix shows the list of all results in it.
     results: String,
-    /// The video, as a file or `s3://BUCKET/KEY` [default: searched near the results, or in the upload bucket].
+    /// The video of one result, as a file or `s3://BUCKET/KEY` [default: searched near the results, or in the upload bucket].
     video: Option<String>,
     /// The port on 127.0.0.1 [default: any free one].
     #[arg(long, default_value_t, hide_default_value = true)]
@@ -42,20 +51,20 @@ pub struct View {
     #[arg(long)]
     no_open: bool,
     #[command(flatten, next_help_heading = "AWS")]
-    account: Account,
+    target: Target,
 }
 
 impl View {
     /// The command for these results, with default options. `None` as the video means to search it.
     #[must_use]
     pub fn of(results: impl Into<String>, video: Option<String>) -> Self {
-        Self { results: results.into(), video, port: 0, no_open: false, account: Account::default() }
+        Self { results: results.into(), video, port: 0, no_open: false, target: Target::default() }
     }
 
     /// The same command, which reads objects in S3 with this account.
     #[must_use]
     pub fn with_account(self, account: Account) -> Self {
-        Self { account, ..self }
+        Self { target: account.into(), ..self }
     }
 
     /// Finds the results and the video, and opens the port; nothing is served yet. Objects in S3 are read with the
@@ -64,7 +73,11 @@ impl View {
     /// # Errors
     /// [`ViewError`].
     pub async fn prepare(&self, aws: Option<&SdkConfig>) -> Result<Viewer, ViewError> {
-        Viewer::prepare(self, aws).await
+        self.prepare_with(aws, &Silent).await
+    }
+
+    async fn prepare_with(&self, aws: Option<&SdkConfig>, progress: &dyn Progress) -> Result<Viewer, ViewError> {
+        Viewer::prepare(self, aws, progress).await
     }
 
     /// Opens the page in a browser, and serves it until the future is dropped.
@@ -72,7 +85,9 @@ impl View {
     /// # Errors
     /// [`ViewError`].
     pub async fn run(&self) -> Result<(), ViewError> {
-        let viewer = self.prepare(None).await?;
+        let terminal = Terminal::new();
+        let viewer = self.prepare_with(None, &terminal).await?;
+        terminal.done();
         if let Some(difference) = viewer.difference().await {
             note(format_args!("note: {difference}"));
         }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     View,
-    viewer::{Content, Viewer},
+    viewer::{Content, Site, Viewer},
 };
 use crate::stored::{Location, LocationReader};
 use crate::terminal::text::{invocation, quoted};
@@ -20,17 +20,23 @@ pub(super) struct Session {
     video_bytes: Option<u64>,
 }
 
-impl Content {
-    pub(super) async fn session(&self) -> Session {
-        Session { command: self.command.clone(), video_bytes: video_bytes(&self.result.reader, &self.video).await }
+impl Session {
+    /// The session of the page of this result.
+    pub(super) async fn of(site: &Site, content: &Content) -> Self {
+        let video_bytes = match &content.video {
+            Some(video) => video_bytes(&content.result.reader, video).await,
+            None => None,
+        };
+        Self { command: site.command.clone(), video_bytes }
     }
 }
 
 impl Viewer {
-    /// How the video differs from the one that was analysed, as a sentence; `None`, if it has the same size, or if the size cannot be
-    /// read.
+    /// How the video of the only result differs from the one that was analysed, as a sentence; `None`, if it has the same size, if the
+    /// size cannot be read, or if there are several results.
     pub(super) async fn difference(&self) -> Option<String> {
-        let Content { result, video, .. } = &self.content;
+        let content = self.site.only_result()?;
+        let (result, video) = (&content.result, content.video.as_ref()?);
         let analysed = &result.summary.video;
         let bytes = video_bytes(&result.reader, video).await.filter(|bytes| *bytes != analysed.bytes)?;
         Some(format!(
@@ -53,10 +59,9 @@ async fn video_bytes(reader: &LocationReader, video: &Location) -> Option<u64> {
 
 /// The command line that shows the same results on the same port.
 pub(super) fn command_line(view: &View, port: u16) -> String {
-    let View { results, video, account, .. } = view;
-    let options = [("--profile", account.profile()), ("--region", account.region())];
+    let View { results, video, target, .. } = view;
     let mut command = format!("{} view --no-open --port {port}", invocation());
-    for (option, value) in options.into_iter().filter_map(|(option, value)| Some((option, value?))) {
+    for (option, value) in target.options() {
         command = format!("{command} {option} {}", quoted(Path::new(value)));
     }
     for location in [Some(results), video.as_ref()].into_iter().flatten() {

@@ -1,0 +1,133 @@
+//! `facereel view` on 10,000 results: the list, the first rows and all rows; in a directory of this machine, and in a bucket, which is
+//! a model in virtual time.
+
+use std::{fs, io, path::Path, process::Command, time::Instant};
+
+use facereel::commands::view::Catalogue;
+use facereel::deployed::{Account, Target};
+use facereel::stored::{Location, LocationReader};
+use local_stack::Silent;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::{BenchError, function::peak_mb_of, operations::measure_catalogue, table::Table};
+
+/// The number of results.
+const RESULTS: usize = 10_000;
+
+/// The number of rows on the first screen.
+const FIRST: usize = 20;
+
+/// The figures for the directory.
+#[derive(Debug, Serialize, Deserialize)]
+struct Local {
+    list: f64,
+    first: f64,
+    all: f64,
+    document_mb: f64,
+    peak_mb: f64,
+}
+
+/// Prints the tables.
+pub fn measure(root: &Path) -> Result<(), BenchError> {
+    let dir = root.join("target/bench-catalogue");
+    write_results(&dir)?;
+    let mut table = Table::new(&[
+        "10,000 results in a directory",
+        "list, s",
+        "first 20 rows, s",
+        "all rows, s",
+        "document, MB",
+        "memory, MB",
+    ]);
+    for name in ["first run", "second run"] {
+        let mut child = Command::new(std::env::current_exe()?);
+        let output = child.arg("catalogue-of").arg(&dir).stderr(std::process::Stdio::inherit()).output()?;
+        if !output.status.success() {
+            return Err(BenchError::Command(format!("{child:?}")));
+        }
+        let local: Local =
+            serde_json::from_slice(&output.stdout).map_err(|error| BenchError::Failed(error.to_string()))?;
+        let seconds = [local.list, local.first, local.all].map(|seconds| format!("{seconds:.3}"));
+        let megabytes = [format!("{:.1}", local.document_mb), format!("{:.0}", local.peak_mb)];
+        table.row(&[[name.to_owned()].as_slice(), &seconds, &megabytes].concat());
+    }
+    println!("{table}");
+
+    let columns = ["ListObjectsV2", "GetObject", "other calls", "s", "memory, MB"];
+    let mut table = Table::new(&[&["10,000 results in a bucket", "pages"][..], &columns].concat());
+    for (pages, tracks) in [(1, 1), (100, 2), (4320, 100)] {
+        for measured in measure_catalogue(pages, tracks)? {
+            let calls = |name: &str| measured.calls.get(name).copied().unwrap_or_default();
+            let (list, get) = (calls("ListObjectsV2"), calls("GetObject"));
+            let other = measured.calls.values().sum::<u64>() - list - get;
+            let figures = [pages, list, get, other].map(|figure| figure.to_string());
+            let more = [measured.seconds(), measured.megabytes()];
+            table.row(&[[measured.command.clone()].as_slice(), &figures, &more].concat());
+        }
+    }
+    println!("{table}");
+    Ok(())
+}
+
+/// Measures the catalogue of a directory in this process, and prints the figures as JSON.
+pub async fn measure_here(dir: &Path) -> Result<(), BenchError> {
+    let failed = |error: &dyn std::fmt::Display| BenchError::Failed(error.to_string());
+    let began = Instant::now();
+    let reader = LocationReader::new(&Account::default(), None);
+    let root = Location::Local(dir.to_owned());
+    let catalogue = Catalogue::list(reader, root, &Target::default(), None, &Silent).await;
+    let catalogue = catalogue.map_err(|error| failed(&error))?;
+    let document = catalogue.document().map_err(|error| failed(&error))?;
+    let list = began.elapsed();
+    let first_began = Instant::now();
+    let shown = catalogue.facts(0..FIRST).await.len();
+    let first = first_began.elapsed();
+    let all_began = Instant::now();
+    let mut all_shown = 0;
+    for from in (0..RESULTS).step_by(100) {
+        all_shown += catalogue.facts(from..from + 100).await.values().filter(|facts| facts["faces"] == 3600).count();
+    }
+    let all = all_began.elapsed();
+    if (shown, all_shown) != (FIRST, RESULTS) {
+        return Err(BenchError::Failed(format!("{shown} and {all_shown} rows are shown")));
+    }
+    #[expect(clippy::cast_precision_loss, reason = "some MB")]
+    let document_mb = document.len() as f64 / 1e6;
+    let local = Local {
+        list: list.as_secs_f64(),
+        first: first.as_secs_f64(),
+        all: all.as_secs_f64(),
+        document_mb,
+        peak_mb: peak_mb_of("self")?,
+    };
+    println!("{}", serde_json::to_string(&local).map_err(|error| failed(&error))?);
+    Ok(())
+}
+
+/// Writes the results, unless they exist: of each, what the catalogue could read. The summaries are those of videos of ten minutes.
+fn write_results(dir: &Path) -> io::Result<()> {
+    let second = json!({ "second": 7, "faces": 6, "frames": 2, "most_faces": 3, "mean_confidence": 99.123_456 });
+    let timeline = vec![second; 600];
+    for number in 0..RESULTS {
+        let result = dir.join(format!("series-{:02}/clip {number:05}", number % 50));
+        if result.join("manifest.json").exists() {
+            continue;
+        }
+        for folder in ["faces", "tracks"] {
+            fs::create_dir_all(result.join(folder))?;
+            fs::write(result.join(folder).join("00000.jsonl"), "")?;
+        }
+        let video = json!({ "bucket": "uploads", "key": format!("clip {number:05}.mp4"), "etag": "e", "bytes": 1 });
+        let job = json!({ "job_id": "j", "idempotency_key": "k", "attempt": 0, "face_attributes": "DEFAULT" });
+        let summary = json!({ "video": video, "metadata": { "duration_ms": 600_000 }, "job": job, "faces": 3600, "tracks": 40,
+            "frames_with_faces": 1200, "most_faces": { "faces": 3, "timestamp_ms": 500 } });
+        // With the timeline at the end, as facereel writes it.
+        let (mut summary, timeline) = (summary.to_string(), serde_json::to_string(&timeline)?);
+        summary.truncate(summary.len() - 1);
+        fs::write(result.join("summary.json"), format!("{summary},\"timeline\":{timeline}}}"))?;
+        fs::write(result.join("report.html"), "")?;
+        fs::write(result.join("manifest.json"), "{}")?;
+    }
+    Ok(())
+}
