@@ -25,14 +25,15 @@ test("the cues are active while the faces are on the screen", async () => {
     }
   </script>`;
   // The video, with its ranges, comes from `facereel view`.
+  const result = new URL("results/0/", served.url);
   for (const [name, contentType, body] of [
     ["player", "text/html", player],
     ["tracks.vtt", "text/vtt", exported("tracks")],
     ["detections.vtt", "text/vtt", exported("detections")],
   ]) {
-    await page.route(new URL(name, served.url).href, (route) => route.fulfill({ contentType, body }));
+    await page.route(new URL(name, result).href, (route) => route.fulfill({ contentType, body }));
   }
-  await page.goto(new URL("player", served.url).href);
+  await page.goto(new URL("player", result).href);
   await page.waitForFunction(() => document.querySelector("video").readyState >= 2);
   await page.waitForFunction(() => [...document.querySelectorAll("track")].every((track) => track.readyState === HTMLTrackElement.LOADED));
 

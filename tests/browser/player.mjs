@@ -185,7 +185,7 @@ describe("the player", () => {
     await page.locator("#copy").click();
     await page.locator("#copy", { hasText: "Copied" }).waitFor();
     const copied = await page.evaluate(() => navigator.clipboard.readText());
-    assert.match(copied, new RegExp(`^${served.url}#t=[0-9.]+&track=\\d$`));
+    assert.match(copied, new RegExp(`^${served.url}results/0/#t=[0-9.]+&track=\\d$`));
     await page.context().close();
   });
 
