@@ -226,7 +226,7 @@ fn assert_view(up: &Up, command: &str) {
     let url = lines(view.stdout.take().unwrap()).recv_timeout(LIMIT).unwrap();
     let address = url.strip_prefix("http://").unwrap().trim_end_matches('/');
     let mut page = TcpStream::connect(address).unwrap();
-    write!(page, "GET /manifest.json HTTP/1.0\r\nHost: {address}\r\n\r\n").unwrap();
+    write!(page, "GET /results/0/manifest.json HTTP/1.0\r\nHost: {address}\r\n\r\n").unwrap();
     let mut response = String::new();
     page.read_to_string(&mut response).unwrap();
     assert!(response.starts_with("HTTP/1.0 200") || response.starts_with("HTTP/1.1 200"), "{response}");
