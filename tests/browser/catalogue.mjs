@@ -16,14 +16,14 @@ const sampleBytes = (await stat(sample)).size;
 const key = (digit) => String(digit).repeat(64);
 
 /// Writes a small result. Its video is the sample clip if it has that size, and else none that exists.
-async function writeResult(folder, number, { name = "sample.mp4", bytes = sampleBytes, at = START + number * 60_000 } = {}) {
+async function writeResult(folder, number, { name = "sample.mp4", bytes = sampleBytes, codec = "h264", at = START + number * 60_000 } = {}) {
   const video = { bucket: "uploads", key: name, etag: "e", bytes };
   const job = { job_id: "j", idempotency_key: "k", attempt: 0, face_attributes: "DEFAULT" };
   const object = (name) => ({ key: `results/${name}`, bytes: 1 });
   const most = number % 41;
   const manifest = { video, job, execution_arn: "arn", faces: most, summary: object("summary.json"), report: object("report.html"), pages: [], tracks: [] };
   const summary = {
-    video, metadata: { codec: "h264", duration_ms: 1000 * (number + 1) }, job, faces: most, tracks: (number * 7) % 97,
+    video, metadata: { codec, duration_ms: 1000 * (number + 1) }, job, faces: most, tracks: (number * 7) % 97,
     frames_with_faces: 1, most_faces: most ? { faces: most, timestamp_ms: 7000 } : null, timeline: [],
   };
   await mkdir(folder, { recursive: true });
@@ -42,6 +42,10 @@ before(async () => {
     const numbers = Array.from({ length: 100 }, (_, index) => from + index);
     await Promise.all(numbers.map((number) => writeResult(`${folder}/series-${number % 7}/clip ${padded(number)}`, number)));
   }
+  // Chromium cannot play HEVC.
+  const hevc = `${root}/tests/fixtures/videos/hevc.mp4`;
+  await writeResult(`${folder}/series-0/clip 0000`, 0, { name: "hevc.mp4", bytes: (await stat(hevc)).size, codec: "hevc" });
+  await cp(hevc, `${folder}/series-0/clip 0000/hevc.mp4`);
   for (const digit of [1, 2, 3]) {
     await writeResult(`${folder}/results/trips/Zürich & <b>Bern.mp4/${key(digit)}`, 7, { at: Date.UTC(2025, digit, 1), bytes: 1, name: "Zürich & <b>Bern.mp4" });
   }
@@ -258,6 +262,8 @@ describe("the catalogue of facereel view", () => {
 
     await search(page, "bern");
     assert.equal(await page.locator(".picture").innerText(), "no video file");
+    await search(page, "clip 0000");
+    await page.getByText("not playable (hevc)").waitFor();
     assert.deepEqual(problems, []);
     await page.context().close();
   });

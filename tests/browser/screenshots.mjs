@@ -19,7 +19,7 @@ try {
   await view.page.waitForTimeout(300);
   await view.page.screenshot({ path: `${images}/view.png` });
 
-  const list = await open(browser, `${catalogue.url}#sort=title%2B`, { viewport: { width: 900, height: 640 }, colorScheme: "light" });
+  const list = await open(browser, `${catalogue.url}#sort=title%2B`, { viewport: { width: 900, height: 690 }, colorScheme: "light" });
   await list.page.waitForFunction(() => document.querySelectorAll("#rows img").length === 6);
   // The folder is one of this machine.
   await list.page.evaluate(() => (document.getElementById("source").textContent = "facereel-results"));

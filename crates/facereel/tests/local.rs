@@ -229,7 +229,7 @@ fn assert_view(up: &Up, command: &str) {
     let size = format!("\"video_bytes\":{}", size.unwrap().len());
     for (name, content) in [("manifest.json", "sample.mp4"), ("session.json", size.as_str())] {
         let mut page = TcpStream::connect(address).unwrap();
-        write!(page, "GET /{name} HTTP/1.0\r\nHost: {address}\r\n\r\n").unwrap();
+        write!(page, "GET /results/0/{name} HTTP/1.0\r\nHost: {address}\r\n\r\n").unwrap();
         let mut response = String::new();
         page.read_to_string(&mut response).unwrap();
         assert!(response.starts_with("HTTP/1.0 200") || response.starts_with("HTTP/1.1 200"), "{response}");

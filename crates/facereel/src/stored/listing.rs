@@ -5,12 +5,18 @@ use std::{
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
-    time::SystemTime,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime},
 };
 
 use aws_sdk_s3::{Client, primitives::DateTime};
 use lambdas::layout;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::{Location, LocationReader, StoredError};
 use crate::deployed::{Error, system_time};
@@ -18,6 +24,9 @@ use crate::deployed::{Error, system_time};
 /// A page of the listing has one entry for all pages of faces of a result, because their keys are the same up to this string
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>). Without it, the largest result would take five calls.
 const DELIMITER: &str = "/faces/";
+
+/// How often the number of results is reported during a listing.
+const COUNT_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The document that, beside the manifest, every complete result has.
 const SUMMARY: &str = "summary.json";
@@ -71,24 +80,35 @@ pub struct Listing {
 
 impl LocationReader {
     /// Lists the results below a directory, without following symbolic links, or in S3 the results whose keys start with a
-    /// prefix. `found` is called with the number of results so far.
+    /// prefix. `found` is called from time to time with the number of results so far.
     ///
     /// In S3, a call returns 1000 entries. A complete result has five of them, and one more for each 4 MB of further tracks; the
     /// number of its pages does not matter. On this machine, every directory is read once.
     ///
     /// # Errors
     /// [`StoredError::Unreadable`] for a directory, [`StoredError::Aws`] of `s3:ListBucket`.
-    pub async fn list(&self, root: &Location, found: impl Fn(usize) + Send + 'static) -> Result<Listing, StoredError> {
+    pub async fn list(&self, root: &Location, found: impl Fn(usize)) -> Result<Listing, StoredError> {
+        let count = Arc::new(AtomicUsize::new(0));
+        let mut listing = pin!(self.list_and_count(root, Arc::clone(&count)));
+        loop {
+            match timeout(COUNT_INTERVAL, &mut listing).await {
+                Ok(listing) => return listing,
+                Err(_) => found(count.load(Ordering::Relaxed)),
+            }
+        }
+    }
+
+    async fn list_and_count(&self, root: &Location, count: Arc<AtomicUsize>) -> Result<Listing, StoredError> {
         match root {
             Location::Local(dir) => {
                 let (dir, unreadable) = (dir.clone(), dir.clone());
-                let walk = tokio::task::spawn_blocking(move || walk(&dir, &found));
+                let walk = tokio::task::spawn_blocking(move || walk(&dir, &count));
                 let listing = walk.await.unwrap_or_else(|error| Err(io::Error::other(error)));
                 listing.map_err(|source| StoredError::Unreadable { dir: unreadable, source })
             }
             Location::S3 { bucket, key, .. } => {
                 let error = |source| StoredError::Aws { location: root.to_string(), source };
-                let folders = list_folders(self.client().await.map_err(error)?, bucket, key, &found);
+                let folders = list_folders(self.client().await.map_err(error)?, bucket, key, &count);
                 let folders = folders.await.map_err(error)?;
                 let results = folders.into_iter().map(|(folder, content)| content.result(bucket, folder)).collect();
                 Ok(Listing { results, unreadable: Vec::new() })
@@ -133,7 +153,7 @@ async fn list_folders(
     s3: &Client,
     bucket: &str,
     prefix: &str,
-    found: &impl Fn(usize),
+    count: &AtomicUsize,
 ) -> Result<BTreeMap<String, FolderContent>, Error> {
     let mut folders: BTreeMap<String, FolderContent> = BTreeMap::new();
     let mut prefixes = vec![prefix.to_owned()];
@@ -159,14 +179,14 @@ async fn list_folders(
                 }
                 last = last.max(group);
             }
-            // A folder of any other documents is not a result.
-            found(folders.len());
+            count.store(folders.len(), Ordering::Relaxed);
             if page.is_truncated != Some(true) || last.is_empty() {
                 break;
             }
             after = Some(next_position(last));
         }
     }
+    // A folder of any other documents is not a result.
     folders.retain(|folder, content| {
         is_idempotency_key(last_part(folder)) || (content.manifest.is_some() && content.has_summary)
     });
@@ -242,7 +262,7 @@ struct DirContent {
 }
 
 /// Lists the results in a directory and in all directories below it.
-fn walk(root: &Path, found: &impl Fn(usize)) -> io::Result<Listing> {
+fn walk(root: &Path, count: &AtomicUsize) -> io::Result<Listing> {
     let mut listing = Listing::default();
     // The root must be readable; a directory below it that is not is reported.
     let mut content = Some(read_dir(root)?);
@@ -271,7 +291,7 @@ fn walk(root: &Path, found: &impl Fn(usize)) -> io::Result<Listing> {
             let date = fs::metadata(dir.join(file)).and_then(|metadata| metadata.modified()).ok();
             let title = title_of_dir(root, &path, matches!(state, ListedState::Failed { .. }));
             listing.results.push(ListedResult { folder: Location::Local(dir), title, date, state });
-            found(listing.results.len());
+            count.store(listing.results.len(), Ordering::Relaxed);
         }
         // In reverse, because the last one is read first.
         for name in dirs.into_iter().rev().filter(|name| !is_result || !["faces", "tracks"].contains(&name.as_str())) {
@@ -344,11 +364,6 @@ fn title_of_dir(root: &Path, path: &str, is_failed: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    };
-
     use aws_config::{BehaviorVersion, Region, SdkConfig};
     use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
     use axum::{

@@ -28,11 +28,11 @@ use local_stack::{Progress, Silent};
 Examples:
   facereel view facereel-results/sample            results of `facereel run`
   facereel view facereel-results/holiday ~/holiday.mp4
-  facereel view facereel-results                   all results below a directory: list, search, sort, open
-  facereel view s3://my-results                    all results of a stack, and its running and failed executions
+  facereel view facereel-results                   the list of all results below it
+  facereel view s3://my-results                    the list of a stack's results
   facereel view s3://my-results/results/interviews/
   facereel view s3://my-results/results/holiday.mp4/
-                                                   the newest result of a video; the others are in the list
+                                                   the newest result of a video
   facereel view s3://my-results/results/holiday.mp4/IDEMPOTENCY-KEY/
                                                    with your AWS credentials; only what is shown is downloaded
   facereel view --no-open --port 8000 facereel-results/sample

@@ -14,14 +14,14 @@ use std::{
 use aws_config::SdkConfig;
 use futures_util::{StreamExt as _, stream};
 use lambdas::layout;
-use local_stack::Progress;
+use local_stack::{Progress, Silent};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::error::ViewError;
 use crate::deployed::{Deployed, Error, Target};
 use crate::stored::{ListedResult, ListedState, Location, LocationReader, StoredError, SummaryFacts, find_file};
-use crate::terminal::note;
+use crate::terminal::{note, text::counted};
 
 /// The number of summaries that are read at the same time.
 const CONCURRENT_READS: usize = 32;
@@ -106,7 +106,7 @@ impl Catalogue {
         };
         progress.step("Listing the results");
         let mut catalogue = Self { reader, root, stack: None, index: RwLock::default(), facts: Mutex::default() };
-        let listing = catalogue.listed().await?;
+        let listing = catalogue.listed(progress).await?;
         let is_one = matches!(&listing.0[..], [ListedResult { state: ListedState::Complete, .. }]);
         let mut problem = None;
         if let Location::S3 { bucket, .. } = &catalogue.root
@@ -133,14 +133,15 @@ impl Catalogue {
     /// # Errors
     /// [`StoredError`].
     pub async fn refresh(&self) -> Result<(), StoredError> {
-        let listing = self.listed().await?;
+        let listing = self.listed(&Silent).await?;
         self.update(listing, None).await;
         Ok(())
     }
 
     /// The results, and why some are missing.
-    async fn listed(&self) -> Result<(Vec<ListedResult>, Option<String>), StoredError> {
-        let listing = self.reader.list(&self.root, |_| {}).await?;
+    async fn listed(&self, progress: &dyn Progress) -> Result<(Vec<ListedResult>, Option<String>), StoredError> {
+        let found = |count| progress.detail(&counted(count, "result"));
+        let listing = self.reader.list(&self.root, found).await?;
         let unreadable = listing.unreadable.first().map(|first| {
             let more = listing.unreadable.len() - 1;
             let others = if more == 0 { String::new() } else { format!(" and {more} other directories") };
