@@ -94,10 +94,10 @@ impl Picture {
             reason = "pixels"
         )]
         let cell = ((longer / CELLS as f32).ceil() as usize).max(2);
-        let mut rest = samples;
+        let mut following = samples;
         for (index, (width, height)) in self.planes().into_iter().enumerate() {
-            let (plane, after) = rest.split_at_mut(width * height * self.format.sample_bytes());
-            rest = after;
+            let (plane, after) = following.split_at_mut(width * height * self.format.sample_bytes());
+            following = after;
             let (across, down) = if index == 0 { (0, 0) } else { (self.format.chroma_across, self.format.chroma_down) };
             let area = Area {
                 columns: area.columns.start >> across..area.columns.end.div_ceil(1 << across),
