@@ -5,8 +5,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::commands::{
-    backfill::BackfillDocument, dead_letters::DeadLetterDocument, logs::LogsDocument, replay::ReplayDocument,
-    run::RunDocument, status::StatusDocument, upload::UploadDocument, verify::VerifyReport,
+    backfill::BackfillDocument, blur::BlurDocument, dead_letters::DeadLetterDocument, logs::LogsDocument,
+    replay::ReplayDocument, run::RunDocument, status::StatusDocument, upload::UploadDocument, verify::VerifyReport,
 };
 
 /// The name of each document's schema in `docs/schema`, without `.schema.json`, and the schema.
@@ -14,6 +14,7 @@ use crate::commands::{
 pub fn schemas() -> Vec<(&'static str, Schema)> {
     vec![
         ("run-report", schema_for!(RunDocument)),
+        ("blur-report", schema_for!(BlurDocument)),
         ("upload-report", schema_for!(UploadDocument)),
         ("backfill-report", schema_for!(BackfillDocument)),
         ("logs-report", schema_for!(LogsDocument)),
