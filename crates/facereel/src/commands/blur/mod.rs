@@ -190,7 +190,7 @@ impl Blur {
         if let Some((sheet, staged)) = &sheet {
             terminal.step("Writing the review sheet");
             let moments = review::moments(&analysis, &info, hiding.reach());
-            let page = review::page(&self.out, &staging.file(), &moments, counts.shift_ms, &ffmpeg, terminal).await;
+            let page = review::page(&self.out, &staging.file(), &moments, counts, &ffmpeg, terminal).await;
             fs::write(staged.file(), page).map_err(|source| BlurError::Write { path: (*sheet).to_owned(), source })?;
             doubtful = Some(moments.len());
         }

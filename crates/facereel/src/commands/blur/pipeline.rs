@@ -53,12 +53,15 @@ pub(super) struct Counts {
     pub hidden_frames: usize,
     /// The time of a frame from the start of the video, less its time in the file, in milliseconds.
     pub shift_ms: i64,
+    /// The time of the last frame in the file, in milliseconds.
+    pub last_ms: i64,
 }
 
 impl Pipeline<'_> {
     /// Writes the video. If the future is dropped, both processes are ended first.
     pub(super) async fn run(&self, mut regions: Regions, progress: &dyn Progress) -> Result<Counts, BlurError> {
         let format = self.source.format().ok_or_else(|| BlurError::Format { format: self.source.pixels.clone() })?;
+        note_dropped(&kept(&self.source.tracks).1);
         let mut encoder = Process::start(&mut self.encode())?;
         let mut decoder = Process::start(&mut self.decode())?;
         let (read_frames, mut frames) = channel(WAITING_FRAMES);
@@ -89,7 +92,7 @@ impl Pipeline<'_> {
                 }
                 counts.frames += 1;
                 counts.hidden_frames += usize::from(any);
-                counts.shift_ms = shift;
+                (counts.shift_ms, counts.last_ms) = (shift, chunk.at_ms);
                 progress.ratio(share(at_ms, self.info.duration_millis));
             }
             if hidden.send(chunk).await.is_err() {
@@ -160,9 +163,7 @@ impl Pipeline<'_> {
         };
         command.args(angle.into_iter().flat_map(|angle| ["-display_rotation:v:0", angle]));
         command.args(["-noautorotate", "-f", "nut", "-i", "pipe:0", "-map", "1:v:0"]);
-        let (kept, dropped) = kept(&self.source.tracks);
-        note_dropped(&dropped);
-        for track in kept {
+        for track in kept(&self.source.tracks).0 {
             command.args(["-map", &format!("0:{}", track.index)]);
         }
         command.args(["-map_metadata", "0", "-map_chapters", "0", "-c:a", "copy", "-c:s", "copy"]);

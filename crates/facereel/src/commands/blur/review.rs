@@ -11,6 +11,7 @@ use super::{
     analysis::Analysis,
     ffmpeg::{Ffmpeg, input},
     paths::{FacePath, Ratios, Reach, overlap},
+    pipeline::Counts,
 };
 use crate::terminal::text::counted;
 
@@ -160,12 +161,12 @@ fn at_edge([left, top, width, height]: Ratios) -> bool {
     left < EDGE || top < EDGE || left + width > 1.0 - EDGE || top + height > 1.0 - EDGE
 }
 
-/// The sheet, with pictures from `blurred`, the file that becomes `out`. The times in the file are less by `shift_ms`.
+/// The sheet, with pictures from `blurred`, the file that becomes `out`. `counts` says which times the file has.
 pub(super) async fn page(
     out: &Path,
     blurred: &Path,
     moments: &[Moment],
-    shift_ms: i64,
+    counts: Counts,
     ffmpeg: &Ffmpeg,
     progress: &dyn Progress,
 ) -> String {
@@ -174,7 +175,7 @@ pub(super) async fn page(
     for (index, moment) in shown.iter().enumerate() {
         #[expect(clippy::cast_precision_loss, reason = "at most a hundred")]
         progress.ratio(index as f32 / shown.len() as f32);
-        let picture = picture(ffmpeg, blurred, moment.at_ms - shift_ms).await;
+        let picture = picture(ffmpeg, blurred, (moment.at_ms - counts.shift_ms).min(counts.last_ms)).await;
         write_moment(&mut items, moment, picture.as_deref());
     }
     let name = escaped(&out.file_name().unwrap_or_default().to_string_lossy());
