@@ -25,7 +25,7 @@ const END: &str = "<!-- end of blur -->\n";
 
 /// The clips, with the interval of their frames in milliseconds.
 const CLIPS: [(&str, &str, i64); 6] = [
-    ("sample clip", "sample-clip/sample", 40),
+    ("sample clip", "sample-clip/sample", 80),
     ("crossing", "tracking/crossing", 100),
     ("returning", "tracking/returning", 100),
     ("fast", "tracking/fast", 100),
@@ -223,9 +223,9 @@ async fn shown(video: &Path) -> Vec<Vec<u8>> {
     let info = VideoInfo::read(video).unwrap();
     let (width, height) = info.rotation.turned(info.width, info.height);
     let video = video.to_string_lossy();
-    let raw =
-        ffmpeg(&["-i", &video, "-map", "0:V:0", "-fps_mode", "passthrough", "-pix_fmt", "gray", "-f", "rawvideo", "-"]);
-    raw.await.chunks_exact(width * height).map(<[u8]>::to_vec).collect()
+    let decode = ["-map", "0:V:0", "-fps_mode", "passthrough", "-pix_fmt", "gray", "-f", "rawvideo", "-"];
+    let raw = ffmpeg(&[&["-i", &video], &decode[..]].concat()).await;
+    raw.chunks_exact(width * height).map(<[u8]>::to_vec).collect()
 }
 
 /// The peak signal-to-noise ratio, in dB, of the pixels in and outside of a box, over all frames.

@@ -359,7 +359,7 @@ mod tests {
             (run("clip.mp4", "out.mp4", Some("old.mp4"), false).await, "exists; choose another name", 2),
             (run("clip.mp4", "out.mp4", Some("out.mp4"), true).await, "is the video; choose another --review", 2),
             (run("clip.mp4", "out.mp4", Some("clip.mp4"), true).await, "is the video; choose another --review", 2),
-            (run("old.mp4", "out.mp4", None, false).await, "does not begin like one; name a complete .mp4", 1),
+            (run("old.mp4", "out.mp4", None, false).await, "old.mp4: the file is not a readable MP4 or MOV video", 1),
         ] {
             assert!(error.to_string().contains(says), "{error}");
             assert_eq!(error.exit_status(), status, "{error}");

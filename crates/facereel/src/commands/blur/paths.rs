@@ -4,14 +4,22 @@
 //!
 //! - Between two detections the box moves evenly from one to the other. It grows by the deviation of a path with the acceleration
 //!   that the detections around show.
-//! - If two boxes in sequence hardly overlap, or are further apart than the hold, both are hidden beside the moving one: the face was
-//!   fast or away, or a cut was between them.
-//! - Before the first and after the last detection the box is held, and extended to where the motion leads.
+//! - If two boxes in sequence hardly overlap, or a sample without the face is between them, both are held beside the moving one: the face
+//!   was fast or away, or a cut was between them.
+//! - Before the first and after the last detection the box is held, and extended to where the motion leads. Its margin grows with the
+//!   time, because the face can start to move faster.
 
 use lambdas::results::Track;
 
 /// Two boxes in sequence that share less than this part of the smaller one are both held.
 const LEAST_OVERLAP: f32 = 0.3;
+
+/// Two detections that are further apart, in milliseconds, have a sample without the face between them: samples are half a second
+/// apart.
+pub(super) const MISSED_MS: i64 = 750;
+
+/// The time in which the margin of a held box doubles, in milliseconds: that between two samples.
+const MARGIN_DOUBLES_MS: i64 = 500;
 
 /// A box as ratios of the frame: left, top, width, height.
 pub(super) type Ratios = [f32; 4];
@@ -73,28 +81,32 @@ impl FacePath {
         self.sightings[self.sightings.len() - 1]
     }
 
-    /// Adds the boxes to hide at a time, without the margin.
-    fn add_boxes(&self, at_ms: i64, hold_ms: i64, boxes: &mut Vec<Ratios>) {
+    /// Adds the boxes to hide at a time.
+    fn add_boxes(&self, at_ms: i64, Reach { margin, hold_ms }: Reach, boxes: &mut Vec<Ratios>) {
         let next = self.sightings.partition_point(|sighting| sighting.at_ms <= at_ms);
         let near = |sighting: &Sighting| (sighting.at_ms - at_ms).abs() <= hold_ms;
+        let with_margin =
+            |ratios: Ratios, margin: f32| grown_by(ratios, [margin * ratios[2], margin * ratios[3], 0.0, 0.0]);
+        // The box of the detection at an end, with where the motion leads from the detection before that.
+        let held = |end: Sighting, other: Option<Sighting>| {
+            let moved = other.map(|other| between(end, other, at_ms));
+            let growth = 1.0 + millis((end.at_ms - at_ms).abs()) / millis(MARGIN_DOUBLES_MS);
+            with_margin(moved.map_or(end.ratios, |moved| hull(end.ratios, moved)), margin * growth)
+        };
         let neighbours = (next.checked_sub(1).map(|before| self.sightings[before]), self.sightings.get(next).copied());
         match neighbours {
             (Some(before), Some(after)) => {
-                boxes.push(grown_by(between(before, after, at_ms), self.deviation(next - 1, at_ms)));
-                let apart = after.at_ms - before.at_ms > hold_ms;
+                let moving = grown_by(between(before, after, at_ms), self.deviation(next - 1, at_ms));
+                boxes.push(with_margin(moving, margin));
+                let apart = after.at_ms - before.at_ms > MISSED_MS;
                 if apart || overlap(before.ratios, after.ratios) < LEAST_OVERLAP {
-                    boxes.extend([before, after].iter().filter(|sighting| near(sighting)).map(|near| near.ratios));
+                    let both = [before, after];
+                    boxes.extend(both.iter().filter(|end| near(end)).map(|end| with_margin(end.ratios, margin)));
                 }
             }
-            (None, Some(first)) if near(&first) => {
-                let motion = self.sightings.get(1).map(|second| between(first, *second, at_ms));
-                boxes.push(motion.map_or(first.ratios, |moved| hull(first.ratios, moved)));
-            }
-            // A detection at this time needs no hold.
+            (None, Some(first)) if near(&first) => boxes.push(held(first, self.sightings.get(1).copied())),
             (Some(last), None) if near(&last) => {
-                let before = self.sightings.len().checked_sub(2).map(|index| self.sightings[index]);
-                let motion = before.map(|before| between(before, last, at_ms));
-                boxes.push(motion.map_or(last.ratios, |moved| hull(last.ratios, moved)));
+                boxes.push(held(last, self.sightings.len().checked_sub(2).map(|index| self.sightings[index])));
             }
             _ => {}
         }
@@ -145,10 +157,9 @@ impl Regions {
         self.active.retain(|index| self.paths[*index].last().at_ms + hold_ms >= at_ms);
         let mut boxes = Vec::new();
         for index in &self.active {
-            self.paths[*index].add_boxes(at_ms, hold_ms, &mut boxes);
+            self.paths[*index].add_boxes(at_ms, self.reach, &mut boxes);
         }
-        let margin = self.reach.margin;
-        boxes.into_iter().map(|ratios| grown_by(ratios, [margin * ratios[2], margin * ratios[3], 0.0, 0.0])).collect()
+        boxes
     }
 }
 
@@ -164,9 +175,9 @@ fn between(one: Sighting, other: Sighting, at_ms: i64) -> Ratios {
     [ratios[0], ratios[1], ratios[2].max(0.0), ratios[3].max(0.0)]
 }
 
-/// The change of a box in a millisecond.
+/// The change of a box in a millisecond. The detections can be in either order, and are at different times.
 fn velocity(one: Sighting, other: Sighting) -> Ratios {
-    let time = millis(other.at_ms - one.at_ms).max(1.0);
+    let time = millis(other.at_ms - one.at_ms);
     let mut velocity = other.ratios;
     for (value, from) in velocity.iter_mut().zip(one.ratios) {
         *value = (*value - from) / time;
@@ -251,6 +262,14 @@ mod tests {
         assert_boxes(&at(&path, none, 1000), &[[0.2, 0.4, 0.1, 0.2]]);
         assert_boxes(&at(&path, none, 1500), &[[0.25, 0.4, 0.1, 0.2]]);
         assert_boxes(&at(&path, none, 1501), &[]);
+    }
+
+    #[test]
+    fn the_margin_of_a_held_box_grows_with_the_time() {
+        let path = path(&[(1000, 0.2)]);
+        let reach = Reach { margin: 0.5, ..REACH };
+        assert_boxes(&at(&path, reach, 1250), &[[0.125, 0.25, 0.25, 0.5]]);
+        assert_boxes(&at(&path, reach, 500), &[[0.1, 0.2, 0.3, 0.6]]);
     }
 
     #[test]

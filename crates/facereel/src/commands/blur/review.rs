@@ -10,7 +10,7 @@ use local_stack::Progress;
 use super::{
     analysis::Analysis,
     ffmpeg::{Ffmpeg, input},
-    paths::{FacePath, Ratios, Reach, overlap},
+    paths::{FacePath, MISSED_MS, Ratios, Reach, overlap},
     pipeline::Counts,
 };
 use crate::terminal::text::counted;
@@ -124,7 +124,7 @@ impl Track<'_> {
     fn add_steps(&self, moments: &mut Vec<Moment>) {
         for pair in self.path.sightings.windows(2) {
             let (time, middle) = (pair[1].at_ms - pair[0].at_ms, i64::midpoint(pair[0].at_ms, pair[1].at_ms));
-            if time > self.reach.hold_ms.max(600) {
+            if time > MISSED_MS {
                 #[expect(clippy::cast_precision_loss, reason = "at most a few seconds")]
                 let seconds = time as f32 / 1000.0;
                 moments.push(self.moment(middle, Doubt::Gap(time), 2.0 + seconds, pair[0].ratios));
@@ -266,8 +266,8 @@ mod tests {
 
     #[test]
     fn every_kind_of_doubt_is_found_and_the_worst_is_first() {
-        let (large, small) = ([0.3, 0.3, 0.2, 0.3], [0.3, 0.3, 0.03, 0.05]);
-        let away = [0.6, 0.3, 0.2, 0.3];
+        let (large, small) = ([0.25, 0.25, 0.25, 0.25], [0.3, 0.3, 0.03, 0.05]);
+        let away = [0.625, 0.25, 0.25, 0.25];
         assert_eq!(
             doubts(&[(2000, large, 99.0), (2500, large, 60.0), (3500, large, 99.0), (4000, away, 99.0)]),
             [
