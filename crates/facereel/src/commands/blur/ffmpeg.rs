@@ -339,7 +339,8 @@ fn without_source(line: &str) -> &str {
 
 /// Names the tracks that are not in the output.
 pub(super) fn note_dropped(dropped: &[&SourceTrack]) {
-    for track in dropped {
+    // Chapters are kept in another way than as the track of their titles.
+    for track in dropped.iter().filter(|track| track.codec != "bin_data") {
         let what = match track.kind.as_str() {
             "Attachment" => "a picture, such as a cover, can show faces".to_owned(),
             "Video" => "only the first video track was analysed".to_owned(),

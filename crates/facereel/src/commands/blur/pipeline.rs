@@ -119,6 +119,10 @@ impl Pipeline<'_> {
             let reason = encoder.end().await.err().unwrap_or_else(|| "it ended before the last frame".to_owned());
             return Err(self.encode_error(reason));
         }
+        // The decoder failed too, if its stream was not read to the end.
+        if streams.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::InvalidData) {
+            return streams.map_err(|source| BlurError::Stream { source });
+        }
         decoder.end().await.map_err(|reason| BlurError::Decode { reason })?;
         let end = encoder.end().await;
         streams.map_err(|source| BlurError::Stream { source })?;
@@ -141,7 +145,8 @@ impl Pipeline<'_> {
             .args(["-loglevel", "error", "-xerror", "-err_detect", "explode"])
             .args(["-copyts", "-noautorotate", "-i"])
             .arg(input(self.video))
-            .args(["-map", "0:V:0", "-c:v", "rawvideo", "-pix_fmt", &self.source.pixels])
+            // A chapter would add a unit of time to the stream.
+            .args(["-map", "0:V:0", "-map_chapters", "-1", "-c:v", "rawvideo", "-pix_fmt", &self.source.pixels])
             .args(["-fps_mode", "passthrough", "-enc_time_base", "demux", "-f", "nut", "pipe:1"])
             .stdout(std::process::Stdio::piped());
         command
