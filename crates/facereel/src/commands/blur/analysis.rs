@@ -130,7 +130,7 @@ fn difference(summary: &Summary, bytes: u64, info: &VideoInfo) -> Option<String>
     if same { None } else { differs(" pixels", format!("{width} x {height}"), size) }
 }
 
-/// The rotation from the coded picture to that which the boxes refer to. `facereel run` looks for faces in the picture as it is
+/// The rotation from the coded picture to that which the boxes refer to. `facereel run` looks for faces in the picture that is
 /// shown. AWS does not document which one Rekognition Video uses, so the size of the frame in the results decides where it can.
 fn rotation(metadata: &VideoMetadata, info: &VideoInfo) -> Rotation {
     let coded = (Some(info.width as u64), Some(info.height as u64));
