@@ -130,8 +130,8 @@ async fn the_results_of_a_directory_or_of_facereel_run_are_used() {
 
     let again = facereel(dir, &["blur", "clip.mp4", "--out", "one.mp4"]).await.output().unwrap();
     assert_error(&again, 2, &["one.mp4 exists; choose another name, or replace it with --force"]);
-    let names = names(dir);
-    assert_eq!(names, ["before-tracks", "clip.mp4", "facereel-results", "one.mp4", "sheet.html", "two.mp4"]);
+    let written = names(dir);
+    assert_eq!(written, ["before-tracks", "clip.mp4", "facereel-results", "one.mp4", "sheet.html", "two.mp4"]);
 }
 
 #[tokio::test]

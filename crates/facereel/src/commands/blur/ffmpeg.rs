@@ -34,6 +34,9 @@ const KEPT_LINES: usize = 20;
 /// The message of the system for a full disk.
 pub(super) const DISK_FULL: &str = "No space left on device";
 
+/// The fault of a program that does not exist.
+const NOT_INSTALLED: &str = "it is not installed";
+
 /// How long a killed process is waited for.
 const END_LIMIT: Duration = Duration::from_secs(2);
 
@@ -54,6 +57,9 @@ impl Ffmpeg {
             };
         }
         let Some(reason) = fault(Path::new("ffmpeg")).await else { return Ok(Self("ffmpeg".into())) };
+        if reason != NOT_INSTALLED {
+            note(format_args!("note: the ffmpeg on the PATH is not used: {reason}"));
+        }
         let install = async {
             let dir = Installation::find()?.dependencies_dir()?;
             local_stack::install_ffmpeg(&dir, terminal).await
@@ -112,7 +118,7 @@ async fn fault(program: &Path) -> Option<String> {
     };
     let version = match run("-version").await {
         Ok(version) => version,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Some("it is not installed".to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(NOT_INSTALLED.to_owned()),
         Err(error) => return Some(format!("it cannot be started: {error}")),
     };
     let Some(name) = version.strip_prefix("ffmpeg version ").and_then(|rest| rest.split_whitespace().next()) else {
