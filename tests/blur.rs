@@ -18,6 +18,7 @@ use local_stack::{Installation, Silent};
 use redaction::Style;
 use serde::Deserialize;
 use tests::tracking::tracks;
+use tokio::sync::OnceCell;
 
 /// Around the table in `BENCHMARKS.md`.
 const BEGIN: &str = "<!-- blur: written by UPDATE_DOCS=1 cargo test -p tests --test blur -->\n";
@@ -51,11 +52,16 @@ fn detector(interval_millis: i64) -> CenterFace {
 
 /// The path of the ffmpeg that the command uses.
 async fn program() -> PathBuf {
-    if let Some(program) = env::var_os("FFMPEG") {
-        return program.into();
-    }
-    let dir = Installation::find().unwrap().dependencies_dir().unwrap();
-    local_stack::install_ffmpeg(&dir, &Silent).await.unwrap()
+    // Found once, because this asks several interpreters for their version.
+    static PROGRAM: OnceCell<PathBuf> = OnceCell::const_new();
+    let find = async || {
+        if let Some(program) = env::var_os("FFMPEG") {
+            return program.into();
+        }
+        let dir = Installation::find().unwrap().dependencies_dir().unwrap();
+        local_stack::install_ffmpeg(&dir, &Silent).await.unwrap()
+    };
+    PROGRAM.get_or_init(find).await.clone()
 }
 
 /// Runs ffmpeg to its end; returns what it writes to the standard output.

@@ -11,6 +11,7 @@ use face_detection::VideoInfo;
 use local_stack::{Installation, Silent};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
 /// The place of the face: left, top, width and height.
 const PLACE: [f64; 4] = [0.2, 0.2, 0.2, 0.4];
@@ -21,11 +22,16 @@ fn fixture(name: &str) -> PathBuf {
 
 /// The ffmpeg that the command uses: that of the variable `FFMPEG`, or the pinned one.
 async fn program() -> PathBuf {
-    if let Some(program) = env::var_os("FFMPEG") {
-        return program.into();
-    }
-    let dir = Installation::find().unwrap().dependencies_dir().unwrap();
-    local_stack::install_ffmpeg(&dir, &Silent).await.unwrap()
+    // Found once, because this asks several interpreters for their version.
+    static PROGRAM: OnceCell<PathBuf> = OnceCell::const_new();
+    let find = async || {
+        if let Some(program) = env::var_os("FFMPEG") {
+            return program.into();
+        }
+        let dir = Installation::find().unwrap().dependencies_dir().unwrap();
+        local_stack::install_ffmpeg(&dir, &Silent).await.unwrap()
+    };
+    PROGRAM.get_or_init(find).await.clone()
 }
 
 /// Writes results with one track that stays at its place, as they are stored for this video. Without tracks, they are as before there

@@ -61,7 +61,7 @@ pub struct Blur {
     /// [default: those of `facereel run` in facereel-results/, or else those of a new local analysis].
     results: Option<String>,
     /// The file for the video with hidden faces: an .mp4, .m4v or .mov.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "OUT")]
     out: PathBuf,
     /// How a face is hidden. Only a box removes everything: a blur and pixels keep coarse colours of the face.
     #[arg(long, ignore_case = true, default_value = "blur", value_parser = style())]
