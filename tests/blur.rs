@@ -444,10 +444,11 @@ async fn a_damaged_video_and_a_full_disk_are_one_sentence() {
 
     // The encoder, which reads from a pipe, ends as on a full disk.
     let script = dir.path().join("ffmpeg");
-    let full = "#!/bin/sh\ncase \"$*\" in *pipe:0*) echo 'av_interleaved_write_frame(): No space left on device' >&2; exit 1;; esac\nexec \"$REAL\" \"$@\"\n";
-    let full = full.replace("$REAL", &program().await.to_string_lossy());
-    fs::write(&script, full).unwrap();
-    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let text = "#!/bin/sh\ncase \"$*\" in *pipe:0*) echo 'av_interleaved_write_frame(): No space left on device' >&2; exit 1;; esac\nexec \"$REAL\" \"$@\"\n";
+    let text = text.replace("$REAL", &program().await.to_string_lossy());
+    // Another process writes it: Linux does not start a file that a process of another test has inherited for writing.
+    let write = "printf %s \"$1\" > \"$0\" && chmod 700 \"$0\"";
+    assert!(Command::new("sh").args(["-c", write]).arg(&script).arg(text).status().unwrap().success());
     let video = fixture("videos/b-frames.mp4");
     let error =
         hide_tracks(&Ffmpeg::at(script), &video, Vec::new(), &Hiding::default(), &out, &Silent).await.unwrap_err();

@@ -436,10 +436,11 @@ Output #0, null, to 'pipe:':
     async fn a_program_that_is_not_suitable_is_not_used() {
         let dir = tempfile::tempdir().unwrap();
         let script = async |text: &str| {
-            use std::os::unix::fs::PermissionsExt as _;
             let program = dir.path().join("ffmpeg");
-            std::fs::write(&program, format!("#!/bin/sh\n{text}\n")).unwrap();
-            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+            // Another process writes it: Linux does not start a file that a process of another test has inherited for writing.
+            let write = "printf '#!/bin/sh\n%s\n' \"$1\" > \"$0\" && chmod 700 \"$0\"";
+            let status = std::process::Command::new("sh").args(["-c", write]).arg(&program).arg(text).status();
+            assert!(status.unwrap().success());
             fault(&program).await
         };
         assert_eq!(fault(&dir.path().join("none")).await.unwrap(), "it is not installed");
