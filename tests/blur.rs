@@ -183,7 +183,7 @@ async fn no_face_is_found_where_one_was() {
     if updates() {
         return write_table(&table().await);
     }
-    for (clip, interval_ms) in [("tracking/fast", 300), ("tracking/cuts", 400), ("tracking/returning", 400)] {
+    for (clip, interval_ms) in [("tracking/fast", 300), ("tracking/returning", 400)] {
         let clip = Clip::read(clip, interval_ms);
         assert!(clip.expected() >= 20, "{}", clip.video.display());
         assert_eq!(clip.remaining(&Hiding::default()).await, [], "{}", clip.video.display());
