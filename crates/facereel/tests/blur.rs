@@ -152,6 +152,12 @@ async fn the_results_of_another_video_are_refused() {
         ["results is the result of another video", " bytes, and the file has ", "name the video that was analysed"];
     assert_error(&output, 2, &says);
     assert_eq!(names(dir.path()), ["clip.mp4", "results"]);
+    // Neither are they replaced by a new analysis.
+    fs::create_dir(dir.path().join("facereel-results")).unwrap();
+    fs::rename(dir.path().join("results"), dir.path().join("facereel-results/clip")).unwrap();
+    let output = facereel(dir.path(), &["blur", "clip.mp4", "--out", "out.mp4"]).await.output().unwrap();
+    assert_error(&output, 2, &["facereel-results/clip contains the results of another video", "facereel run clip.mp4"]);
+    assert_eq!(names(dir.path()), ["clip.mp4", "facereel-results"]);
 }
 
 #[tokio::test]
@@ -183,6 +189,20 @@ async fn an_unsuitable_ffmpeg_is_named_with_the_remedy() {
     let dir = tempfile::tempdir().unwrap();
     fs::copy(fixture("videos/no-faces.mp4"), dir.path().join("clip.mp4")).unwrap();
     let mut command = facereel(dir.path(), &["blur", "clip.mp4", "--out", "out.mp4"]).await;
+    let scripts = tempfile::tempdir().unwrap();
+    for (text, reason) in [
+        ("echo hello", "it is not ffmpeg"),
+        ("echo ffmpeg version 5.1.6-0+deb12u1 Copyright", "it is version 5.1.6-0+deb12u1, and 6.1 or later is needed"),
+        ("echo ffmpeg version 7.1 Copyright", "it is built without the encoder libx264"),
+    ] {
+        let program = scripts.path().join("ffmpeg");
+        // Another process writes it: Linux does not start a file that a process of another test has inherited for writing.
+        let write = "printf '#!/bin/sh\n%s\n' \"$1\" > \"$0\" && chmod 700 \"$0\"";
+        let written = Command::new("sh").args(["-c", write]).arg(&program).arg(text).status();
+        assert!(written.unwrap().success());
+        let output = command.env("FFMPEG", &program).output().unwrap();
+        assert_error(&output, 1, &[&format!("{} cannot be used: {reason}", program.display())]);
+    }
     let output = command.env("FFMPEG", "/nowhere/ffmpeg").output().unwrap();
     assert_error(&output, 1, &["the ffmpeg /nowhere/ffmpeg cannot be used: it is not installed", "FFMPEG"]);
     // Neither an ffmpeg nor a Python that could install one.

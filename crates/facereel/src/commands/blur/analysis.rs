@@ -100,7 +100,11 @@ async fn stored_or_new(
     let dir = default_results(&name);
     if dir.join(layout::MANIFEST).is_file() {
         let stored = StoredResult::open(&dir.to_string_lossy(), account, None).await?;
-        if file_name(&stored.summary) == name && difference(&stored.summary, bytes, info).is_none() {
+        // `facereel run` replaces results only of a video with this name and size.
+        if file_name(&stored.summary) != name || stored.summary.video.bytes != bytes {
+            return Err(BlurError::ResultsOfAnother { dir, video: video.to_owned() });
+        }
+        if difference(&stored.summary, bytes, info).is_none() {
             note(format_args!("The faces are those in {}", dir.display()));
             return Ok(stored);
         }

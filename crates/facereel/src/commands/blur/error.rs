@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use face_detection::AnalyzeError;
 
-use crate::{commands::run::RunError, stored::StoredError};
+use crate::{commands::run::RunError, stored::StoredError, terminal::text::quoted};
 
 /// Why no blurred video was written.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +66,17 @@ pub enum BlurError {
         results: String,
         /// What differs.
         difference: String,
+    },
+    /// The directory for the results of this video has those of another one, which the analysis would replace.
+    #[error(
+        "{} contains the results of another video, and they are not replaced; analyse this video with `facereel run {} --out DIR`, and name DIR after it",
+        dir.display(), quoted(video)
+    )]
+    ResultsOfAnother {
+        /// The directory.
+        dir: PathBuf,
+        /// The video.
+        video: PathBuf,
     },
     /// The results cannot be read.
     #[error(transparent)]
@@ -159,7 +170,8 @@ impl BlurError {
             | Self::Suffix { .. }
             | Self::Exists { .. }
             | Self::SheetIsVideo { .. }
-            | Self::OtherVideo { .. } => 2,
+            | Self::OtherVideo { .. }
+            | Self::ResultsOfAnother { .. } => 2,
             Self::Run(error) => error.exit_status(),
             _ => 1,
         }

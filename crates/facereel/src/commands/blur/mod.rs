@@ -163,13 +163,13 @@ impl Blur {
         let bytes = readable(&self.video)?;
         self.check_outputs()?;
         let info = info(&self.video)?;
-        terminal.step("Preparing");
-        let ffmpeg = Ffmpeg::find(terminal).await?;
-        let source = ffmpeg.probe(&self.video).await?;
         // Created before the analysis, so that an output that cannot be written is reported early.
         let staging = Staging::beside(&self.out)?;
         let sheet =
             self.review.as_deref().map(|sheet| Ok::<_, BlurError>((sheet, Staging::beside(sheet)?))).transpose()?;
+        terminal.step("Preparing");
+        let ffmpeg = Ffmpeg::find(terminal).await?;
+        let source = ffmpeg.probe(&self.video).await?;
         let results = self.results.as_deref();
         let analysis = Analysis::of(&self.video, bytes, &info, results, &self.account, terminal).await?;
         let hiding = Hiding { style: self.style, margin: self.margin, hold: self.hold };
@@ -280,6 +280,9 @@ impl Staging {
         let unwritable = |source| BlurError::Write { path: out.to_owned(), source };
         let name = out.file_name().ok_or_else(|| unwritable(io::ErrorKind::InvalidFilename.into()))?;
         let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if !parent.is_dir() {
+            return Err(unwritable(io::Error::other(format!("there is no directory {}", parent.display()))));
+        }
         let dir = tempfile::Builder::new().prefix(STAGING_PREFIX).tempdir_in(parent);
         Ok(Self { dir: dir.map_err(unwritable)?, name: name.to_owned() })
     }
@@ -359,6 +362,7 @@ mod tests {
             (run("clip.mp4", "out.mp4", Some("old.mp4"), false).await, "exists; choose another name", 2),
             (run("clip.mp4", "out.mp4", Some("out.mp4"), true).await, "is the video; choose another --review", 2),
             (run("clip.mp4", "out.mp4", Some("clip.mp4"), true).await, "is the video; choose another --review", 2),
+            (run("clip.mp4", "none/out.mp4", None, false).await, "out.mp4: there is no directory", 1),
             (run("old.mp4", "out.mp4", None, false).await, "old.mp4: the file is not a readable MP4 or MOV video", 1),
         ] {
             assert!(error.to_string().contains(says), "{error}");
