@@ -9,11 +9,11 @@ unit:
     cargo test --locked -p facereel --lib --bins --test commands
     cargo test --locked -p tests --lib --test statemachine --test fuzz
 
-# The workflow and the commands, end to end on the local emulator, and the tracks of the clips (4 min)
+# The workflow and the commands, end to end on the local emulator, and the tracks and the blur of the clips (4 min)
 e2e:
     cargo test --locked -p local-stack --test emulator
-    cargo test --locked -p facereel --test local
-    cargo test --locked -p tests --test workflow --test operations --test tracks
+    cargo test --locked -p facereel --test local --test blur
+    cargo test --locked -p tests --test workflow --test operations --test tracks --test blur
 
 # The workflow in virtual time, with the fixed seeds (3 min)
 simulation:

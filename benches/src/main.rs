@@ -3,6 +3,7 @@
 //! Wall-clock times are medians of interleaved rounds and can only be compared with each other. Processor times and memory are
 //! also valid on a busy machine.
 
+mod blur;
 mod catalogue;
 mod function;
 mod operations;
@@ -80,6 +81,8 @@ enum Bench {
     Pagination,
     /// Measure `facereel run`, compared with the length of the video.
     Run,
+    /// Measure `facereel blur`, compared with the length of the video.
+    Blur,
     /// Measure status, replay and backfill on many executions and videos, in virtual time.
     Operations {
         #[command(flatten)]
@@ -126,6 +129,7 @@ async fn run(bench: Bench) -> Result<(), BenchError> {
         Bench::Tracks => tracks::measure(),
         Bench::Pagination => pagination::measure(&root, &python()?).await,
         Bench::Run => run::measure(&root, &python()?),
+        Bench::Blur => blur::measure(&root, &python()?),
         Bench::Operations { size } => operations::measure(size),
         Bench::Catalogue => catalogue::measure(&root),
         Bench::CatalogueOf { dir } => catalogue::measure_here(&dir).await,
@@ -138,6 +142,7 @@ async fn run(bench: Bench) -> Result<(), BenchError> {
             tracks::measure()?;
             pagination::measure(&root, &python).await?;
             run::measure(&root, &python)?;
+            blur::measure(&root, &python)?;
             operations::measure(Size::default())?;
             catalogue::measure(&root)
         }

@@ -31,4 +31,11 @@ impl Python {
         }
         Ok(Self { command })
     }
+
+    /// The path of the ffmpeg in the package `imageio-ffmpeg`.
+    pub fn ffmpeg(&self) -> Result<String, BenchError> {
+        let print = "import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe(), end='')";
+        let output = Command::new(&self.command).args(["-c", print]).output()?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
 }

@@ -12,11 +12,11 @@ use serde_json::Value;
 use crate::{BenchError, python::Python, run_to_end, table::Table};
 
 /// The length of the clips.
-const LENGTH: Duration = Duration::from_mins(1);
+pub const LENGTH: Duration = Duration::from_mins(1);
 
 /// The clips: name, size of the picture, and the bit rate that is recommended for uploads
 /// (<https://support.google.com/youtube/answer/1722171>).
-const CLIPS: [(&str, &str, &str); 2] = [("720p", "1280:720", "5M"), ("1080p", "1920:1080", "8M")];
+pub const CLIPS: [(&str, &str, &str); 2] = [("720p", "1280:720", "5M"), ("1080p", "1920:1080", "8M")];
 
 /// Makes the clips, runs each twice and prints the table of the second runs.
 pub fn measure(root: &Path, python: &Python) -> Result<(), BenchError> {
@@ -58,13 +58,10 @@ pub fn measure(root: &Path, python: &Python) -> Result<(), BenchError> {
 }
 
 /// Encodes the repeated sample clip, with noise that uses the whole bit rate, because the drawn pictures are smoother than footage.
-fn make(clip: &Path, root: &Path, python: &Python, picture: &str, rate: &str) -> Result<(), BenchError> {
-    let ffmpeg = Command::new(&python.command)
-        .args(["-c", "import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe(), end='')"])
-        .output()?;
+pub fn make(clip: &Path, root: &Path, python: &Python, picture: &str, rate: &str) -> Result<(), BenchError> {
     let part = clip.with_extension("part.mp4");
     run_to_end(
-        Command::new(String::from_utf8_lossy(&ffmpeg.stdout).as_ref())
+        Command::new(python.ffmpeg()?)
             .args(["-loglevel", "error", "-y", "-stream_loop", "-1", "-i"])
             .arg(root.join("tests/fixtures/sample-clip/sample.mp4"))
             .args(["-t", &LENGTH.as_secs().to_string(), "-r", "30", "-an", "-pix_fmt", "yuv420p"])

@@ -11,6 +11,8 @@ use crate::model::{self, SHA256};
 const THRESHOLD: f32 = 0.5;
 /// Two boxes that overlap more than this (intersection over union) are the same face; the one with the lower score is dropped.
 const SAME_FACE: f32 = 0.3;
+/// The sampling interval in milliseconds.
+pub(super) const INTERVAL_MILLIS: i64 = 500;
 /// The longer side of the picture that the network sees, in pixels.
 const INPUT_SIDE: usize = 640;
 /// The network halves its input five times.
@@ -21,6 +23,8 @@ const CELL: f32 = 4.0;
 /// Finds the faces in a video with the `CenterFace` network: see [`Detector`](crate::Detector).
 pub struct CenterFace {
     model: Model,
+    /// The sampling interval in milliseconds: the first frame shown in each interval is analysed.
+    pub(super) interval_millis: i64,
 }
 
 /// Why the network could not be loaded.
@@ -73,7 +77,13 @@ impl CenterFace {
         }
         free_input_shape(&mut bytes);
         let model = ModelOptions::with_all_ops().load(bytes).map_err(|error| LoadError::Engine(error.into()))?;
-        Ok(Self { model })
+        Ok(Self { model, interval_millis: INTERVAL_MILLIS })
+    }
+
+    /// The same detector, which analyses the first frame shown in every `interval_millis` instead of every half second.
+    #[must_use]
+    pub fn with_interval(self, interval_millis: i64) -> Self {
+        Self { interval_millis: interval_millis.max(1), ..self }
     }
 
     /// The faces of one picture, ordered by score, the highest first.

@@ -69,17 +69,22 @@ pub(super) struct Sample {
 
 /// Clockwise rotation of the picture for display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Rotation {
+pub enum Rotation {
+    /// The picture is shown as it is coded.
     #[default]
     None,
+    /// By 90 degrees.
     Quarter,
+    /// By 180 degrees.
     Half,
+    /// By 270 degrees.
     ThreeQuarter,
 }
 
 impl Rotation {
     /// Width and height after the rotation.
-    pub(super) fn turned(self, width: usize, height: usize) -> (usize, usize) {
+    #[must_use]
+    pub fn turned(self, width: usize, height: usize) -> (usize, usize) {
         match self {
             Self::None | Self::Half => (width, height),
             Self::Quarter | Self::ThreeQuarter => (height, width),

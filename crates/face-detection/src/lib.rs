@@ -18,6 +18,7 @@ mod pipeline;
 mod tests;
 
 pub use centerface::{CenterFace, LoadError};
+pub use container::Rotation;
 pub use model::SHA256 as MODEL_SHA256;
 
 /// Finds the faces in one video file.
@@ -31,6 +32,42 @@ pub trait Detector: Send + Sync {
     /// # Errors
     /// [`AnalyzeError`]: its text is what Rekognition would report as the failed job's `StatusMessage`.
     fn analyze(&self, video: &Path, progress: &dyn Fn(f32) -> Continue) -> Result<Analysis, AnalyzeError>;
+}
+
+/// The picture and the times of a video, from the index of its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VideoInfo {
+    /// Pixels, before the rotation.
+    pub width: usize,
+    /// Pixels, before the rotation.
+    pub height: usize,
+    /// The rotation of the picture for display. Boxes of faces refer to the displayed picture.
+    pub rotation: Rotation,
+    /// The number of frames that are shown.
+    pub frames: usize,
+    /// When the first frame is shown, in milliseconds from the start of the video.
+    pub first_millis: i64,
+    /// Milliseconds from the start of the video to the end of its last frame.
+    pub duration_millis: i64,
+}
+
+impl VideoInfo {
+    /// Reads the index of an MP4 or MOV file.
+    ///
+    /// # Errors
+    /// [`AnalyzeError::NotReadable`], [`AnalyzeError::NoVideoTrack`].
+    pub fn read(video: &Path) -> Result<Self, AnalyzeError> {
+        let track = container::Movie::open(video)?.track;
+        let shown = || track.samples.iter().filter_map(|sample| sample.shown_at);
+        Ok(Self {
+            width: track.width,
+            height: track.height,
+            rotation: track.rotation,
+            frames: shown().count(),
+            first_millis: shown().min().unwrap_or_default(),
+            duration_millis: track.duration_millis,
+        })
+    }
 }
 
 /// Whether an analysis should continue.

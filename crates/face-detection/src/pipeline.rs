@@ -13,15 +13,13 @@ use crate::{
 };
 use crate::{ffmpeg, h264};
 
-/// The sampling interval in milliseconds: the first frame shown in each interval is analysed.
-const INTERVAL_MILLIS: i64 = 500;
 /// The maximum number of decoded frames that wait for the network: enough to keep both threads busy with little memory.
 const WAITING_FRAMES: usize = 2;
 
 impl Detector for CenterFace {
     fn analyze(&self, video: &Path, progress: &dyn Fn(f32) -> Continue) -> Result<Analysis, AnalyzeError> {
         let Movie { mut reader, track } = Movie::open(video)?;
-        let wanted = sampled(&track.samples);
+        let wanted = sampled(&track.samples, self.interval_millis);
         let config = h264_config(&track);
         let full_range = match &config {
             Ok(config) => config.pictures.full_range,
@@ -40,7 +38,7 @@ impl Detector for CenterFace {
             Err(AnalyzeError::UnsupportedCodec(_) | AnalyzeError::Failed { .. }) if ffmpeg::is_installed() => {
                 let expected: Vec<i64> = wanted.iter().filter_map(|index| track.samples[*index].shown_at).collect();
                 self.detect_all(&track, progress, |sink| {
-                    ffmpeg::decode(video, &track, INTERVAL_MILLIS, &expected, sink)
+                    ffmpeg::decode(video, &track, self.interval_millis, &expected, sink)
                 })
             }
             result => result,
@@ -100,12 +98,12 @@ pub(super) fn h264_config(track: &VideoTrack) -> Result<h264::Config, AnalyzeErr
     }
 }
 
-/// The indices of the frames to analyse, in decoding order.
-pub(super) fn sampled(samples: &[Sample]) -> Vec<usize> {
+/// The indices of the frames to analyse, in decoding order: the first frame shown in every `interval_millis`.
+pub(super) fn sampled(samples: &[Sample], interval_millis: i64) -> Vec<usize> {
     let mut shown: Vec<(i64, usize)> =
         samples.iter().enumerate().filter_map(|(index, sample)| sample.shown_at.map(|at| (at, index))).collect();
     shown.sort_unstable();
-    shown.dedup_by_key(|(at, _)| at.div_euclid(INTERVAL_MILLIS));
+    shown.dedup_by_key(|(at, _)| at.div_euclid(interval_millis));
     let mut wanted: Vec<usize> = shown.into_iter().map(|(_, index)| index).collect();
     wanted.sort_unstable();
     wanted

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use serde::Deserialize;
 
 use super::*;
+use crate::centerface::INTERVAL_MILLIS;
 use crate::container::Movie;
 use crate::model;
 use crate::pipeline::{h264_config, sampled};
@@ -22,16 +23,17 @@ fn video(name: &str) -> PathBuf {
 /// The real network. `FACEREEL_MODEL` names its file; otherwise it is downloaded once.
 fn detector() -> &'static CenterFace {
     static DETECTOR: OnceLock<CenterFace> = OnceLock::new();
-    DETECTOR.get_or_init(|| {
-        let file = std::env::var_os("FACEREEL_MODEL").map_or_else(
-            || {
-                model::fetch(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/local"), Path::new("python3"))
-                    .expect("the model can be fetched")
-            },
-            PathBuf::from,
-        );
-        CenterFace::load(&file).expect("the model can be loaded")
-    })
+    DETECTOR.get_or_init(|| CenterFace::load(&model_file()).expect("the model can be loaded"))
+}
+
+fn model_file() -> PathBuf {
+    std::env::var_os("FACEREEL_MODEL").map_or_else(
+        || {
+            model::fetch(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/local"), Path::new("python3"))
+                .expect("the model can be fetched")
+        },
+        PathBuf::from,
+    )
 }
 
 fn analyze(video: &Path) -> Result<Analysis, AnalyzeError> {
@@ -69,10 +71,16 @@ fn sampled_frames_have_the_bytes_and_times_that_ffmpeg_decodes() {
         let Movie { mut reader, track } = Movie::open(&video(&name)).unwrap();
         let config = h264_config(&track).unwrap();
         let mut decoded = Vec::new();
-        h264::decode(&mut reader, &track.samples, &config, &sampled(&track.samples), &mut |index, frame| {
-            decoded.push((track.samples[index].shown_at.unwrap(), model::sha256(&frame.bytes())));
-            true
-        })
+        h264::decode(
+            &mut reader,
+            &track.samples,
+            &config,
+            &sampled(&track.samples, INTERVAL_MILLIS),
+            &mut |index, frame| {
+                decoded.push((track.samples[index].shown_at.unwrap(), model::sha256(&frame.bytes())));
+                true
+            },
+        )
         .unwrap();
         decoded.sort();
         assert_eq!(decoded, frames, "{name}");
@@ -178,6 +186,32 @@ fn boxes_and_landmarks_of_a_rotated_video_refer_to_the_displayed_picture() {
             assert!(point("mouthLeft").x < point("mouthRight").x, "{face:?}");
         }
     }
+}
+
+#[test]
+fn the_index_says_how_a_video_is_shown() {
+    let read = |name| VideoInfo::read(&video(name)).unwrap();
+    let plain = VideoInfo {
+        width: 320,
+        height: 180,
+        rotation: Rotation::None,
+        frames: 25,
+        first_millis: 0,
+        duration_millis: 1000,
+    };
+    assert_eq!(read("index-first.mp4"), plain);
+    assert_eq!(read("late-start.mp4"), VideoInfo { first_millis: 720, duration_millis: 1720, ..plain });
+    let filmed = |rotation, width, height| VideoInfo { width, height, rotation, ..plain };
+    assert_eq!(read("rotated-90.mp4"), filmed(Rotation::Quarter, 300, 200));
+    assert_eq!(read("rotated-180.mp4"), filmed(Rotation::Half, 200, 300));
+    assert_eq!(read("rotated-270.mp4"), filmed(Rotation::ThreeQuarter, 300, 200));
+}
+
+#[test]
+fn a_shorter_interval_analyses_more_frames() {
+    let detector = CenterFace::load(&model_file()).unwrap().with_interval(200);
+    let analysis = detector.analyze(&video("baseline.mp4"), &|_| Continue::Yes).unwrap();
+    assert_eq!(times(&analysis), [0, 200, 400, 600, 800]);
 }
 
 #[test]

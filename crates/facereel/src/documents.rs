@@ -5,8 +5,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::commands::{
-    backfill::BackfillDocument, dead_letters::DeadLetterDocument, logs::LogsDocument, replay::ReplayDocument,
-    run::RunDocument, status::StatusDocument, upload::UploadDocument, verify::VerifyReport,
+    backfill::BackfillDocument, blur::BlurDocument, dead_letters::DeadLetterDocument, logs::LogsDocument,
+    replay::ReplayDocument, run::RunDocument, status::StatusDocument, upload::UploadDocument, verify::VerifyReport,
 };
 use crate::stored::VideoFile;
 
@@ -15,6 +15,7 @@ use crate::stored::VideoFile;
 pub fn schemas() -> Vec<(&'static str, Schema)> {
     vec![
         ("run-report", schema_for!(RunDocument)),
+        ("blur-report", schema_for!(BlurDocument)),
         ("upload-report", schema_for!(UploadDocument)),
         ("backfill-report", schema_for!(BackfillDocument)),
         ("logs-report", schema_for!(LogsDocument)),

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use facereel::commands::{
     backfill::{Backfill, BackfillError},
+    blur::{Blur, BlurError},
     completions::Completions,
     dead_letters,
     export::{Export, ExportError},
@@ -73,6 +74,8 @@ enum Command {
     Verify(OnAws<Verify>),
     View(View),
     Export(Export),
+    /// Hide every face of a video. The sound, the subtitles and the metadata are kept.
+    Blur(WithFormat<Blur>),
     Completions(Completions),
     Man(Man),
 }
@@ -162,6 +165,9 @@ impl Command {
                 let ask = async |question: &str| terminal.ask(question).await;
                 let verify = async { command.run(&target.connect().await?, terminal, ask, stop).await };
                 finish(terminal, format, verify.await, |_: &VerifyError| FAILURE)
+            }
+            Self::Blur(WithFormat { format, command }) => {
+                interruptible(terminal, format, command.run(terminal), BlurError::exit_status).await
             }
             Self::View(view) => until_stopped(view.run()).await,
             Self::Export(export) => {

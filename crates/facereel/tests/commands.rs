@@ -272,7 +272,7 @@ fn a_full_disk_is_reported_as_an_error() {
 
 #[test]
 fn help_is_wrapped_at_the_width_of_the_terminal() {
-    for command in ["run", "up", "upload", "replay", "backfill", "status", "logs", "view", "export"] {
+    for command in ["run", "up", "upload", "replay", "backfill", "status", "logs", "view", "export", "blur"] {
         let output = facereel(&[command, "--help"], &[("COLUMNS", "60")]);
         let help = String::from_utf8(output.stdout).unwrap();
         assert!(help.contains("Usage:"), "{help}");

@@ -1,4 +1,5 @@
-//! What the workflow needs in addition to this repository: the emulator in a virtual environment, and the face detection model.
+//! What the commands need in addition to this repository: the emulator and ffmpeg, each in a virtual environment, and the face
+//! detection model.
 
 use std::{
     fs::{self, File},
@@ -16,7 +17,28 @@ use tokio::{
 use crate::{Error, Progress};
 
 /// Every package of the emulator, by version and hash.
-const REQUIREMENTS: &str = include_str!("../emulator-requirements.txt");
+const EMULATOR: Requirements = Requirements {
+    environment: "venv",
+    file: "emulator-requirements.txt",
+    content: include_str!("../emulator-requirements.txt"),
+};
+
+/// The package that carries ffmpeg, by version and hash.
+const FFMPEG: Requirements = Requirements {
+    environment: "ffmpeg",
+    file: "ffmpeg-requirements.txt",
+    content: include_str!("../ffmpeg-requirements.txt"),
+};
+
+/// The locked packages of a virtual environment.
+struct Requirements {
+    /// The directory of the environment.
+    environment: &'static str,
+    /// The name of the file with the packages.
+    file: &'static str,
+    /// The packages.
+    content: &'static str,
+}
 
 /// The commands that may start an interpreter. The plain name comes first, because it is the one that the user chose.
 const PYTHONS: [&str; 7] = ["python3", "python3.14", "python3.13", "python3.12", "python3.11", "python3.10", "python"];
@@ -40,9 +62,9 @@ impl Dependencies {
     pub async fn prepare(dir: &Path, progress: &dyn Progress) -> Result<Self, Error> {
         fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
         let lock = lock(dir).await?;
-        install_emulator(dir, progress).await?;
+        install(dir, &EMULATOR, progress).await?;
         progress.detail("face detection model");
-        let (model_dir, python) = (dir.to_owned(), python_of(&dir.join("venv")));
+        let (model_dir, python) = (dir.to_owned(), python_of(&dir.join(EMULATOR.environment)));
         let model = spawn_blocking(move || face_detection::model::fetch(&model_dir, &python))
             .await
             .map_err(|panic| Error::Model(panic.into()))?
@@ -69,6 +91,28 @@ impl Dependencies {
     }
 }
 
+/// Installs the pinned ffmpeg below `dir`, and returns the path of the program. A second call finds it installed. It comes from the
+/// package `imageio-ffmpeg`, whose build of ffmpeg is licensed under the GPL.
+///
+/// # Errors
+/// [`Error`], if Python is missing or too old, `PyPI` cannot be reached, or the package has no ffmpeg for this machine.
+pub async fn install_ffmpeg(dir: &Path, progress: &dyn Progress) -> Result<PathBuf, Error> {
+    fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
+    let lock = lock(dir).await?;
+    install(dir, &FFMPEG, progress).await?;
+    drop(lock);
+    let programs = dir.join(FFMPEG.environment).join("lib");
+    ffmpeg_in(&programs).ok_or(Error::NoProgram { package: "imageio-ffmpeg", dir: programs })
+}
+
+/// The program in `<dir>/python<version>/site-packages/imageio_ffmpeg/binaries`.
+fn ffmpeg_in(dir: &Path) -> Option<PathBuf> {
+    let entries = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries(dir.to_owned())
+        .flat_map(|python| entries(python.join("site-packages/imageio_ffmpeg/binaries")))
+        .find(|file| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ffmpeg-")))
+}
+
 /// Waits until no other process installs dependencies. The lock is held until the returned file is dropped.
 async fn lock(dir: &Path) -> Result<File, Error> {
     let path = dir.join("lock");
@@ -79,11 +123,13 @@ async fn lock(dir: &Path) -> Result<File, Error> {
         .map_err(Error::file("lock", path))
 }
 
-async fn install_emulator(dir: &Path, progress: &dyn Progress) -> Result<(), Error> {
+/// Creates the environment of the packages, unless it exists with the same packages and interpreter.
+async fn install(dir: &Path, requirements: &Requirements, progress: &dyn Progress) -> Result<(), Error> {
+    let Requirements { environment, file, content } = requirements;
     let python = find_python().await?;
-    let venv = dir.join("venv");
+    let venv = dir.join(environment);
     let stamp_file = venv.join("stamp");
-    let stamp = stamp(REQUIREMENTS, &python.description);
+    let stamp = stamp(content, &python.description);
     if fs::read_to_string(&stamp_file).is_ok_and(|found| found == stamp) {
         return Ok(());
     }
@@ -100,8 +146,8 @@ async fn install_emulator(dir: &Path, progress: &dyn Progress) -> Result<(), Err
         Err(error) => return Err(Error::NoVenv { python: python.command, output: error.to_string() }),
     }
 
-    let requirements = dir.join("emulator-requirements.txt");
-    fs::write(&requirements, REQUIREMENTS).map_err(Error::file("write", &requirements))?;
+    let requirements = dir.join(file);
+    fs::write(&requirements, content).map_err(Error::file("write", &requirements))?;
     pip_install(&venv, &requirements, progress).await?;
     fs::write(&stamp_file, stamp).map_err(Error::file("write", stamp_file))
 }
@@ -208,12 +254,14 @@ mod tests {
 
     #[test]
     fn every_requirement_is_pinned_and_hashed() {
-        let requirements: Vec<&str> =
-            REQUIREMENTS.lines().filter(|line| !line.starts_with([' ', '#']) && !line.is_empty()).collect();
-        assert!(requirements.iter().any(|line| line.starts_with("ministack==1.5.33 ")));
-        for requirement in requirements {
-            assert!(requirement.contains("=="), "{requirement} is not pinned");
-            assert!(requirement.ends_with('\\'), "{requirement} has no hash");
+        for (file, package) in [(EMULATOR, "ministack==1.5.33 "), (FFMPEG, "imageio-ffmpeg==0.8.1 ")] {
+            let requirements: Vec<&str> =
+                file.content.lines().filter(|line| !line.starts_with([' ', '#']) && !line.is_empty()).collect();
+            assert!(requirements.iter().any(|line| line.starts_with(package)));
+            for requirement in requirements {
+                assert!(requirement.contains("=="), "{requirement} is not pinned");
+                assert!(requirement.ends_with('\\'), "{requirement} has no hash");
+            }
         }
     }
 

@@ -27,9 +27,9 @@ pub enum Error {
         "cannot determine the cache directory for the emulator and the face model; set HOME or XDG_CACHE_HOME to an absolute path"
     )]
     NoCacheDirectory,
-    /// There is no Python interpreter that is new enough for the emulator.
+    /// There is no Python interpreter that is new enough.
     #[error(
-        "the emulator needs Python 3.10 or newer; found: {found}; install one (https://www.python.org/downloads/, `brew install python`, `apt install python3 python3-venv`) and run again"
+        "Python 3.10 or newer is needed; found: {found}; install one (https://www.python.org/downloads/, `brew install python`, `apt install python3 python3-venv`) and run again"
     )]
     NoPython {
         /// The interpreters on PATH with their versions, or `none`.
@@ -45,13 +45,21 @@ pub enum Error {
         /// The end of its output.
         output: String,
     },
-    /// pip could not install the emulator.
+    /// pip could not install the packages.
     #[error(
-        "the emulator could not be installed from PyPI; check the network, PIP_INDEX_URL and the proxy, and run again:\n{output}"
+        "the packages could not be installed from PyPI; check the network, PIP_INDEX_URL and the proxy, and run again:\n{output}"
     )]
     NotInstalled {
         /// The end of the output of pip.
         output: String,
+    },
+    /// The package of a program has none for this machine.
+    #[error("the package {package} has no program for this machine in {}", dir.display())]
+    NoProgram {
+        /// The Python package.
+        package: &'static str,
+        /// The directory that was searched.
+        dir: PathBuf,
     },
     /// The face detection model could not be fetched or read.
     #[error("the face detection model could not be loaded: {0}")]

@@ -28,7 +28,7 @@ mod progress;
 mod stack;
 mod workflow;
 
-pub use dependencies::Dependencies;
+pub use dependencies::{Dependencies, install_ffmpeg};
 pub use emulator::{ACCESS_KEY, Emulator, REGION};
 pub use error::Error;
 pub use executions::{Execution, Executions};

@@ -2,6 +2,7 @@
 
 pub mod backfill;
 mod batch;
+pub mod blur;
 pub mod completions;
 pub mod consent;
 pub mod dead_letters;

@@ -74,7 +74,21 @@ fn face_attributes() -> impl TypedValueParser<Value = FaceAttributes> {
     })
 }
 
+/// The directory for the results of a video with this file name, unless `--out` is given.
+pub(super) fn default_results(name: &str) -> PathBuf {
+    let name = Path::new(name);
+    // A stem of dots, as in `...mp4`, would be another directory.
+    let stem = name.file_stem().filter(|stem| !["", ".", ".."].iter().any(|dots| stem == dots));
+    Path::new("facereel-results").join(stem.unwrap_or(name.as_os_str()))
+}
+
 impl Run {
+    /// The command for this video, with default options.
+    #[must_use]
+    pub fn of(video: PathBuf) -> Self {
+        Self { video: Some(video), attributes: FaceAttributes::Default, out: None, open: false }
+    }
+
     /// The command that shows the results, if `--open` was given.
     #[must_use]
     pub fn view(&self, report: &RunReport) -> Option<View> {
@@ -94,10 +108,7 @@ impl Run {
         if let Some(dir) = &self.out {
             return OutputDir::prepare(dir.clone(), None);
         }
-        let name = Path::new(&video.key);
-        // A stem of dots, as in `...mp4`, would be another directory.
-        let stem = name.file_stem().filter(|stem| !["", ".", ".."].iter().any(|dots| stem == dots));
-        OutputDir::prepare(Path::new("facereel-results").join(stem.unwrap_or(name.as_os_str())), Some(video))
+        OutputDir::prepare(default_results(&video.key), Some(video))
     }
 
     /// Runs the workflow for the video, and writes its results.

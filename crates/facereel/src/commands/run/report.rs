@@ -30,6 +30,14 @@ pub struct RunReport {
     pub(super) next: String,
 }
 
+impl RunReport {
+    /// The directory of the results.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
 /// The command line that shows the results in `dir`. It names the video if `facereel view` would not find it.
 pub(super) fn view_command(dir: &Path, summary: &Summary, video: &Path) -> String {
     let mut command = format!("{} view {}", invocation(), quoted(dir));
