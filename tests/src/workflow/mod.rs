@@ -121,7 +121,7 @@ impl Rig {
         let entered = self.history(arn).await.into_iter().filter_map(|event| {
             event.pointer("/stateEnteredEventDetails/name").and_then(Value::as_str).map(str::to_owned)
         });
-        entered.filter(|state| !["ListOrFetch?", "FetchPage"].contains(&state.as_str())).collect()
+        entered.filter(|state| !["ListOrFetch?", "ListPages", "FetchPage"].contains(&state.as_str())).collect()
     }
 
     /// The errors of the execution's Tasks, retried ones included.
