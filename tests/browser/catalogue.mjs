@@ -162,6 +162,8 @@ describe("the catalogue of facereel view", () => {
     await settled(page);
     await page.keyboard.press("Enter");
     await page.getByRole("link", { name: "All results" }).waitFor();
+    // A page that is left before it has loaded aborts the requests for its scripts.
+    await page.waitForLoadState();
     assert.match(page.url(), /\/results\/\d+\/$/);
     await page.goBack();
     await settled(page);
