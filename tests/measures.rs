@@ -124,3 +124,31 @@ fn calls_and_transitions_of_a_video() {
     }
     println!();
 }
+
+/// A thousand clips that are uploaded at the same time. The ideal makespan is the total time of the jobs over the slots, or the time
+/// that the quotas of the account need for the calls (one `StartFaceDetection` and two `GetFaceDetection` for each clip) and then the
+/// last job.
+#[test]
+#[ignore = "prints tables of BENCHMARKS.md"]
+#[expect(clippy::cast_precision_loss, reason = "minutes in milliseconds")]
+fn makespan_of_short_clips() {
+    const CLIPS: Ms = 1000;
+    println!("| job, s | slots | Get calls a second | ideal, s | makespan, s | x ideal |");
+    println!("|---:|---:|---:|---:|---:|---:|");
+    let cases = [(10, 20, 5.0), (20, 20, 5.0), (10, 100, 20.0), (20, 100, 20.0)];
+    for (job_s, slots, gets_per_second) in cases {
+        let job_ms = job_s * SECOND;
+        let mut scenario = Scenario { slots, gets_per_second, ..Scenario::burst(1, CLIPS) };
+        for upload in &mut scenario.uploads {
+            upload.content.job_ms = job_ms;
+        }
+        let clips = CLIPS as f64;
+        let calls = (clips / scenario.starts_per_second).max(2.0 * clips / gets_per_second);
+        let ideal = (clips * job_s as f64 / slots as f64).max(calls + job_s as f64);
+        let run = simulation::run(&scenario);
+        assert_eq!(run.violations, Vec::<String>::new(), "with {slots} slots");
+        let makespan = run.makespan as f64 / 1e3;
+        println!("| {job_s} | {slots} | {gets_per_second} | {ideal:.0} | {makespan:.0} | {:.2} |", makespan / ideal);
+    }
+    println!();
+}

@@ -3,7 +3,11 @@
 use std::{pin::pin, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    select,
+    sync::mpsc,
+    time::{Instant, sleep},
+};
 
 use super::{
     lease::Lease,
@@ -16,7 +20,7 @@ use crate::{aws::AwsError, layout, store::Store};
 /// even if its calls are throttled. The next completed job or the schedule goes on.
 const DRAIN_LIMIT: Duration = Duration::from_mins(2);
 
-/// Entries that are read and checked while an earlier one is started.
+/// Entries that are read and checked at the same time, while an earlier one is started.
 const PREPARED_AHEAD: usize = 2;
 
 /// The pauses before a freed slot is tried again. Nothing promises that a slot is free as soon as its job is reported as
@@ -115,23 +119,57 @@ async fn drain(
         if keys.is_empty() {
             return Ok(Drained::NoEntry);
         }
-        // What is prepared ahead has no effect that must come to its end: it is dropped when the slots are used up.
-        let prepared = stream::iter(keys).map(|key| Prepared::of(store, key)).buffered(PREPARED_AHEAD);
-        let mut prepared = pin!(prepared);
-        while let Some(prepared) = prepared.next().await {
-            let Some(prepared) = prepared? else { continue };
-            if Instant::now() >= deadline {
-                return Ok(Drained::HandedOver);
-            }
-            if !lease.renew().await? {
-                return Ok(Drained::LeaseLost);
-            }
-            match prepared.start(store, pace).await? {
-                Started::Job => *started += 1,
-                Started::Nothing => {}
-                Started::NoSlot => return Ok(Drained::NoSlot),
-                Started::Throttled => return Ok(Drained::HandedOver),
+        if let Some(drained) = start_entries(store, keys, lease, pace, deadline, started).await? {
+            return Ok(drained);
+        }
+    }
+}
+
+/// Starts the jobs of these entries in order; `None` after the last one.
+///
+/// Entries are prepared while earlier ones are started: the preparation takes several calls, and with the calls of the start it would
+/// take longer than the distance between two Start calls.
+async fn start_entries(
+    store: Store<'_>,
+    keys: Vec<String>,
+    lease: &mut Lease<'_>,
+    pace: &mut Pace,
+    deadline: Instant,
+    started: &mut usize,
+) -> Result<Option<Drained>, AwsError> {
+    // The stream alone would prepare an entry only while the next one is waited for.
+    let (sender, mut prepared) = mpsc::channel(1);
+    let prepare = async move {
+        let mut entries = pin!(stream::iter(keys).map(|key| Prepared::of(store, key)).buffered(PREPARED_AHEAD));
+        while let Some(entry) = entries.next().await {
+            if sender.send(entry).await.is_err() {
+                break;
             }
         }
+    };
+    let start = async {
+        while let Some(entry) = prepared.recv().await {
+            let Some(entry) = entry? else { continue };
+            if Instant::now() >= deadline {
+                return Ok(Some(Drained::HandedOver));
+            }
+            if !lease.renew().await? {
+                return Ok(Some(Drained::LeaseLost));
+            }
+            match entry.start(store, pace).await? {
+                Started::Job => *started += 1,
+                Started::Nothing => {}
+                Started::NoSlot => return Ok(Some(Drained::NoSlot)),
+                Started::Throttled => return Ok(Some(Drained::HandedOver)),
+            }
+        }
+        Ok(None)
+    };
+    let mut start = pin!(start);
+    // What is prepared ahead has no effect that must come to its end: it is dropped when the slots are used up.
+    select! {
+        biased;
+        drained = &mut start => drained,
+        () = prepare => start.await,
     }
 }
