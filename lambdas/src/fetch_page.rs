@@ -18,7 +18,7 @@ pub struct Config {
     pub results_bucket: String,
 }
 
-/// The payload of one iteration of the `FetchPages` state.
+/// The payload of one fetching iteration of the `ReadPages` state.
 #[derive(Debug, Deserialize)]
 pub struct FetchPage {
     /// The name of the execution.

@@ -38,7 +38,7 @@ run "a_function_times_out_no_later_than_its_state" {
     # The template names the function of each state, because all mocked functions have the same ARN.
     condition = alltrue([for state in concat(
       values(jsondecode(file("../statemachine/analyze-video.asl.json")).States),
-      values(jsondecode(file("../statemachine/analyze-video.asl.json")).States.FetchPages.ItemProcessor.States),
+      values(jsondecode(file("../statemachine/analyze-video.asl.json")).States.ReadPages.ItemProcessor.States),
       ) : aws_lambda_function.function[replace(regex("^[$]{(.*)_arn}$", state.Arguments.FunctionName)[0], "_", "-")].timeout <= state.TimeoutSeconds
       if can(state.Arguments.FunctionName)
     ])

@@ -1,4 +1,4 @@
-//! The Lambda function behind the iterations of the `FetchPages` state.
+//! The Lambda function behind the iterations of the `ReadPages` state.
 
 use lambdas::{fetch_page::fetch_page, serve::serve};
 

@@ -40,7 +40,7 @@ pub struct Deployment<'a> {
 /// A reason not to deploy a definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The state's path, with the field inside it: `FetchPages.FetchPage.Retry[0]`.
+    /// The state's path, with the field inside it: `ReadPages.FetchPage.Retry[0]`.
     pub path: String,
     /// The problem and its remedy, in a sentence.
     pub message: String,
