@@ -71,7 +71,9 @@ async fn a_stack_from_apply_to_destroy() {
     let packages = LambdaPackages::prepare(&installation, &Silent).await.unwrap();
     let emulator = Emulator::start(&dependencies).await.unwrap();
     let (gates, detector) = HeldBack::new();
-    let rekognition = Server::start(Config::new(emulator.url(), Arc::new(detector))).await.unwrap();
+    // Two pages: a result of one page is not listed.
+    let config = Config { page_limit: 4, ..Config::new(emulator.url(), Arc::new(detector)) };
+    let rekognition = Server::start(config).await.unwrap();
     let recorders = recorders(&emulator, &rekognition).await;
     let urls = recorders.iter().map(|(name, recorder)| (*name, recorder.url().to_owned())).collect();
     let mut terraform = Terraform::prepare(emulator.url(), &packages, &urls).await;
@@ -171,9 +173,11 @@ impl<'a> Stack<'a> {
         let manifest =
             execution.output.as_ref().and_then(|output| output["manifest"].as_str()).expect("a manifest's key");
         let manifest: Manifest = serde_json::from_slice(&self.results.read(manifest).await.unwrap()).unwrap();
-        assert_eq!((manifest.faces, manifest.pages.len()), (7, 1));
-        let page = self.results.read(&manifest.pages[0].key).await.unwrap();
-        assert_eq!(page.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count(), 7);
+        assert_eq!((manifest.faces, manifest.pages.len()), (7, 2));
+        for (page, faces) in manifest.pages.iter().zip([4, 3]) {
+            let page = self.results.read(&page.key).await.unwrap();
+            assert_eq!(page.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count(), faces);
+        }
         manifest
     }
 
@@ -210,7 +214,7 @@ impl<'a> Stack<'a> {
         let Manifest { job: JobFacts { job_id, idempotency_key, attempt, face_attributes }, video, .. } = manifest;
         let metadata = VideoMetadata::default();
         let job = FinishedJob { job_id, idempotency_key, attempt, face_attributes, video, metadata };
-        let request = json!({ "job": job, "pages": 2, "execution_arn": manifest.execution_arn });
+        let request = json!({ "job": job, "pages": 3, "execution_arn": manifest.execution_arn });
         let lambda = aws_sdk_lambda::Client::new(self.emulator.aws());
         let answer =
             lambda.invoke().function_name(function).payload(Blob::new(request.to_string())).send().await.unwrap();
