@@ -20,6 +20,7 @@ pub use facts::SummaryFacts;
 pub(crate) use listing::is_idempotency_key;
 pub use listing::{ListedResult, ListedState, Listing};
 pub use location::{Location, LocationReader};
+pub(crate) use video::name_of;
 pub use video::{VIDEO_FILE, VideoFile, file_name, find_file, find_video};
 
 use crate::deployed::Account;

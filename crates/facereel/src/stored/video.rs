@@ -47,7 +47,8 @@ pub fn file_name(summary: &Summary) -> &str {
     name_of(&summary.video)
 }
 
-fn name_of(video: &Video) -> &str {
+/// The last part of the key of a video.
+pub(crate) fn name_of(video: &Video) -> &str {
     video.key.rsplit('/').next().unwrap_or_default()
 }
 

@@ -20,7 +20,9 @@ use serde_json::{Value, json};
 
 use super::error::ViewError;
 use crate::deployed::{Deployed, Error, Target};
-use crate::stored::{ListedResult, ListedState, Location, LocationReader, StoredError, SummaryFacts, find_file};
+use crate::stored::{
+    ListedResult, ListedState, Location, LocationReader, StoredError, SummaryFacts, find_file, name_of,
+};
 use crate::terminal::{note, text::counted};
 
 /// The number of summaries that are read at the same time.
@@ -256,14 +258,13 @@ impl Catalogue {
 
     async fn read_facts(&self, folder: &Location) -> Result<Value, StoredError> {
         let SummaryFacts { video, metadata, faces, tracks, most_faces } = self.reader.facts(folder).await?;
-        let name = video.key.rsplit('/').next().unwrap_or_default();
         // Whether an object still exists would take a call to S3.
         let has_video = match folder {
             Location::Local(dir) => find_file(dir, &video).is_some(),
             Location::S3 { .. } => true,
         };
         Ok(json!({
-            "name": name,
+            "name": name_of(&video),
             "duration_ms": metadata.duration_ms,
             "codec": metadata.codec,
             "faces": faces,
