@@ -1,7 +1,6 @@
 //! The time of `facereel blur`, compared with the length of the video.
 
 use std::{
-    fs,
     path::Path,
     process::{Command, Stdio},
     time::Instant,
@@ -10,19 +9,14 @@ use std::{
 use crate::{
     BenchError,
     python::Python,
-    run::{CLIPS, LENGTH, make},
+    run::{CLIPS, LENGTH, command, folder, make},
     run_to_end,
     table::Table,
 };
 
 /// Makes the clips, analyses them, blurs each twice and prints the table of the second time.
 pub fn measure(root: &Path, python: &Python) -> Result<(), BenchError> {
-    let facereel = std::env::current_exe()?.with_file_name("facereel");
-    if !facereel.is_file() {
-        return Err(BenchError::NotBuilt(facereel));
-    }
-    let folder = root.join("target/bench/run");
-    fs::create_dir_all(&folder)?;
+    let (facereel, folder) = (command()?, folder(root)?);
     let ffmpeg = python.ffmpeg()?;
     let mut table = Table::new(&["clip", "length, s", "blur, s", "x real time"]);
     for (name, picture, rate) in CLIPS {

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -18,14 +18,22 @@ pub const LENGTH: Duration = Duration::from_mins(1);
 /// (<https://support.google.com/youtube/answer/1722171>).
 pub const CLIPS: [(&str, &str, &str); 2] = [("720p", "1280:720", "5M"), ("1080p", "1920:1080", "8M")];
 
-/// Makes the clips, runs each twice and prints the table of the second runs.
-pub fn measure(root: &Path, python: &Python) -> Result<(), BenchError> {
+/// The built command.
+pub fn command() -> Result<PathBuf, BenchError> {
     let facereel = std::env::current_exe()?.with_file_name("facereel");
-    if !facereel.is_file() {
-        return Err(BenchError::NotBuilt(facereel));
-    }
+    if facereel.is_file() { Ok(facereel) } else { Err(BenchError::NotBuilt(facereel)) }
+}
+
+/// The folder of the clips and their results.
+pub fn folder(root: &Path) -> Result<PathBuf, BenchError> {
     let folder = root.join("target/bench/run");
     fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
+/// Makes the clips, runs each twice and prints the table of the second runs.
+pub fn measure(root: &Path, python: &Python) -> Result<(), BenchError> {
+    let (facereel, folder) = (command()?, folder(root)?);
     let mut table =
         Table::new(&["clip", "length, s", "detection, s", "x real time", "whole run, s", "beyond detection, s"]);
     for (name, picture, rate) in CLIPS {
