@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use rten::{Model, ModelOptions, ValueOrView, ValueView};
+use rten::ModelOptions;
 
 use crate::frame::Frame;
 use crate::model::{self, SHA256};
+use crate::network::Network;
 
 /// Faces below this score, of at most 1.0, are not reported.
 const THRESHOLD: f32 = 0.5;
@@ -22,7 +23,7 @@ const CELL: f32 = 4.0;
 
 /// Finds the faces in a video with the `CenterFace` network: see [`Detector`](crate::Detector).
 pub struct CenterFace {
-    model: Model,
+    pub(super) network: Network,
     /// The sampling interval in milliseconds: the first frame shown in each interval is analysed.
     pub(super) interval_millis: i64,
 }
@@ -77,7 +78,7 @@ impl CenterFace {
         }
         free_input_shape(&mut bytes);
         let model = ModelOptions::with_all_ops().load(bytes).map_err(|error| LoadError::Engine(error.into()))?;
-        Ok(Self { model, interval_millis: INTERVAL_MILLIS })
+        Ok(Self { network: Network::new(model)?, interval_millis: INTERVAL_MILLIS })
     }
 
     /// The same detector, which analyses the first frame shown in every `interval_millis` instead of every half second.
@@ -89,19 +90,9 @@ impl CenterFace {
     /// The faces of one picture, ordered by score, the highest first.
     pub(super) fn detect(&self, frame: &Frame) -> Result<Vec<Face>, Box<dyn std::error::Error + Send + Sync>> {
         let fit = Fit::new(frame.width, frame.height);
-        let input = fit.input(frame);
-        let view = ValueView::from_shape([1, 3, fit.padded_height, fit.padded_width], &input[..])?;
-        let inputs = vec![(self.model.input_ids()[0], ValueOrView::View(view))];
-        let outputs = ["537", "538", "539", "540"].map(|name| self.model.node_id(name));
+        let outputs = self.network.run(&fit.input(frame), fit.padded_height, fit.padded_width)?;
         let [heat, size, offset, points] = outputs;
-        let [heat, size, offset, points] = self.model.run_n(inputs, [heat?, size?, offset?, points?], None)?;
-        let maps = Maps {
-            columns: fit.padded_width / 4,
-            heat: heat.into_shape_vec::<f32, 4>()?.1,
-            size: size.into_shape_vec::<f32, 4>()?.1,
-            offset: offset.into_shape_vec::<f32, 4>()?.1,
-            points: points.into_shape_vec::<f32, 4>()?.1,
-        };
+        let maps = Maps { columns: fit.padded_width / 4, heat, size, offset, points };
         Ok(suppress(maps.faces()).into_iter().map(|face| fit.to_frame(face)).collect())
     }
 }

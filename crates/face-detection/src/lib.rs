@@ -13,6 +13,7 @@ mod ffmpeg;
 mod frame;
 mod h264;
 pub mod model;
+mod network;
 mod pipeline;
 #[cfg(test)]
 mod tests;

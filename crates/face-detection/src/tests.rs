@@ -207,6 +207,20 @@ fn the_index_says_how_a_video_is_shown() {
     assert_eq!(read("rotated-270.mp4"), filmed(Rotation::ThreeQuarter, 300, 200));
 }
 
+/// The depthwise convolutions are this crate's own: see `network.rs`.
+#[test]
+fn the_network_in_stages_has_the_outputs_of_the_engine() {
+    let (height, width) = (64, 96);
+    let picture: Vec<f32> = (0..3 * height * width).map(|at| f32::from(u8::try_from(at * 31 % 251).unwrap())).collect();
+    let found = detector().network.run(&picture, height, width).unwrap();
+    let expected = detector().network.run_by_engine(&picture, height, width).unwrap();
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_eq!(found.len(), expected.len());
+        let difference = found.iter().zip(expected).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max);
+        assert!(difference < 1e-3, "{difference}");
+    }
+}
+
 #[test]
 fn a_shorter_interval_analyses_more_frames() {
     let detector = CenterFace::load(&model_file()).unwrap().with_interval(200);
