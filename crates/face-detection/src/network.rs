@@ -4,7 +4,9 @@
 //! take half of the processor time, for a fourteenth of the multiplications. So the network is run in stages, each up to the
 //! input of the next depthwise convolution, which is computed here.
 
+use std::num::NonZero;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 
 use rten::{Model, NodeId, RunError, RunOptions, ThreadPool, Value, ValueOrView, ValueView};
 
@@ -61,7 +63,7 @@ pub(super) struct Network {
     model: Model,
     stages: Vec<Stage>,
     outputs: [NodeId; 4],
-    /// One thread for each run: two runs side by side are faster than two threads that wait for each other in one run.
+    /// With a thread for each logical processor; the engine's own pool has one for each core.
     options: RunOptions,
 }
 
@@ -93,7 +95,8 @@ impl Network {
         let stages = stages.collect::<Result<_, LoadError>>()?;
         let [heat, size, offset, landmarks] = OUTPUTS.map(node);
         let outputs = [heat?, size?, offset?, landmarks?];
-        let options = RunOptions::default().with_thread_pool(Some(Arc::new(ThreadPool::with_num_threads(1))));
+        let threads = ThreadPool::with_num_threads(available_parallelism().map_or(1, NonZero::get));
+        let options = RunOptions::default().with_thread_pool(Some(Arc::new(threads)));
         Ok(Self { model, stages, outputs, options })
     }
 

@@ -1,11 +1,10 @@
-//! From a file to its faces: one thread decodes, the others detect faces, each in its own frame.
+//! From a file to its faces: one thread decodes, two others detect faces, each in its own frame.
 
-use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::mpsc::{channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, available_parallelism};
+use std::thread;
 
 use crate::centerface::{CenterFace, Face};
 use crate::container::{Movie, Sample, VideoTrack};
@@ -17,9 +16,9 @@ use crate::{ffmpeg, h264};
 
 /// The maximum number of decoded frames that wait for the network: enough to keep the threads busy with little memory.
 const WAITING_FRAMES: usize = 2;
-/// The maximum number of threads that run the network, each with about 60 MB of intermediate values. They detect about as fast as
-/// one thread decodes.
-const MAX_DETECTING: usize = 4;
+/// The number of frames that the network processes at the same time, each with about 60 MB of intermediate values: while one of them
+/// is in a part that has only one thread, the other one uses the remaining processors.
+const DETECTING: usize = 2;
 
 impl Detector for CenterFace {
     fn analyze(&self, video: &Path, progress: &dyn Fn(f32) -> Continue) -> Result<Analysis, AnalyzeError> {
@@ -66,7 +65,7 @@ impl CenterFace {
         let mut faces = Vec::new();
         thread::scope(|scope| {
             let decoding = scope.spawn(move || decode(&mut |millis, frame| send.send((millis, frame)).is_ok()));
-            for _ in 0..available_parallelism().map_or(1, NonZero::get).min(MAX_DETECTING) {
+            for _ in 0..DETECTING {
                 let (frames, report) = (Arc::clone(&frames), report.clone());
                 scope.spawn(move || {
                     let next = || frames.lock().unwrap_or_else(PoisonError::into_inner).recv();
