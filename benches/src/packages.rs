@@ -8,17 +8,19 @@ use std::{
     process::Command,
 };
 
-use crate::{BenchError, run_to_end};
+use crate::{BenchError, cargo, run_to_end};
 
 /// Lambda's name of this machine's architecture.
 const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
 
-/// The packages of all functions, and hello in the same profile.
+/// The packages of all functions, and other programs in the same profile.
 pub struct Packages {
     /// The directory of the packages.
     pub zips: PathBuf,
     /// The function that does nothing.
     pub hello: PathBuf,
+    /// Joins faces to tracks.
+    pub track_cost: PathBuf,
     unpacked: PathBuf,
 }
 
@@ -26,13 +28,19 @@ impl Packages {
     /// Builds what is not built yet. The first build takes minutes.
     pub fn build(root: &Path) -> Result<Self, BenchError> {
         run_to_end(Command::new(root.join("scripts/build-lambdas")).arg(ARCHITECTURE))?;
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let hello = ["build", "--locked", "--profile", "lambda", "--package", "benches", "--bin", "hello"];
-        run_to_end(Command::new(cargo).current_dir(root).args(hello))?;
+        let build = ["build", "--locked", "--profile", "lambda", "--package", "benches"];
+        let programs = ["--bin", "hello", "--bin", "track-cost"];
+        run_to_end(Command::new(cargo()).current_dir(root).args(build).args(programs))?;
         let target = root.join("target");
         let unpacked = target.join("bench/functions");
         fs::create_dir_all(&unpacked)?;
-        Ok(Self { zips: target.join("lambda").join(ARCHITECTURE), hello: target.join("lambda/hello"), unpacked })
+        let binaries = target.join("lambda");
+        Ok(Self {
+            zips: binaries.join(ARCHITECTURE),
+            hello: binaries.join("hello"),
+            track_cost: binaries.join("track-cost"),
+            unpacked,
+        })
     }
 
     /// Unpacks the binary of a function, as Lambda does, and returns its path.
