@@ -129,7 +129,7 @@ enum Bench {
     },
     /// Measure the time and the calls of the workflow, in virtual time.
     Simulation,
-    /// Measure `facereel run`, compared with the length of the video.
+    /// Measure `facereel run`, compared with the length of the video and with ffmpeg and onnxruntime.
     Run,
     /// Measure `facereel blur`, compared with the length of the video, and which faces remain.
     Blur,
@@ -152,7 +152,7 @@ impl Bench {
             ("tracks", 2, Self::Tracks),
             ("pagination", 16, Self::Pagination { pages: pagination::LENGTHS.into() }),
             ("simulation", 3, Self::Simulation),
-            ("run", 3, Self::Run),
+            ("run", 9, Self::Run),
             ("blur", 7, Self::Blur),
             ("operations", 1, Self::Operations { size: Size::default() }),
             ("catalogue", 1, Self::Catalogue),
@@ -169,7 +169,7 @@ impl Bench {
             Self::Tracks => tracks::measure(&packages()?, report),
             Self::Pagination { pages } => pagination::measure(&pages, &python()?, report).await,
             Self::Simulation => simulation::measure(report).await,
-            Self::Run => run::measure(root, &python()?, report),
+            Self::Run => run::measure(root, tests::workflow::model().await, &python()?, report),
             Self::Blur => blur::measure(root, &python()?, report).await,
             Self::Operations { size } => operations::measure(size, report),
             Self::Catalogue => catalogue::measure(root, report),

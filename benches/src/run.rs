@@ -1,4 +1,4 @@
-//! The time of `facereel run`, compared with the length of the video.
+//! The time of `facereel run`, compared with the length of the video, and with the obvious detection in Python.
 
 use std::{
     fs,
@@ -7,10 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
-    BenchError,
+    BenchError, json_of,
     python::Python,
     report::{Goal, Report},
     run_to_end,
@@ -50,42 +51,98 @@ pub fn clip(root: &Path, python: &Python, (name, picture, rate): (&str, &str, &s
     Ok(clip)
 }
 
-/// Makes the clips, runs each once to fill the caches and then in each round; adds the table and the goals.
-pub fn measure(root: &Path, python: &Python, report: &mut Report) -> Result<(), BenchError> {
-    let facereel = command()?;
-    let mut measured = Vec::new();
+/// The figures of a clip, in seconds.
+#[derive(Default)]
+struct Measured {
+    whole: Samples,
+    detection: Samples,
+    /// `benches/peer/detect.py`: ffmpeg alone, onnxruntime alone, and both as a pipeline.
+    decoding: Samples,
+    network: Samples,
+    piped: Samples,
+}
+
+/// The seconds that `benches/peer/detect.py` prints.
+#[derive(Deserialize)]
+struct Peer {
+    decoding: f64,
+    network: f64,
+    piped: f64,
+}
+
+/// Makes the clips, runs each once to fill the caches and then in each round; adds the tables and the goals. `model` is the file of
+/// the face model.
+pub fn measure(root: &Path, model: &Path, python: &Python, report: &mut Report) -> Result<(), BenchError> {
+    let (facereel, ffmpeg) = (command()?, python.ffmpeg()?);
+    let mut clips = Vec::new();
     for clip in CLIPS {
-        measured.push((clip.0, self::clip(root, python, clip)?, Samples::default(), Samples::default()));
+        clips.push((clip.0, self::clip(root, python, clip)?, Measured::default()));
     }
     for round in 0..=ROUNDS {
-        for (_, clip, whole, detection) in &mut measured {
+        for (_, clip, measured) in &mut clips {
             let out = clip.with_extension("");
             let began = Instant::now();
             run_to_end(Command::new(&facereel).arg("run").arg(&clip).arg("--out").arg(&out).stdout(Stdio::null()))?;
             let taken = began.elapsed();
             let history = out.join("history.json");
             let detected = detection_in(&fs::read_to_string(&history)?).ok_or(BenchError::History(history))?;
+            let script = root.join("benches/peer/detect.py");
+            let peer: Peer =
+                json_of(Command::new(&python.command).arg(script).arg(&ffmpeg).args([model, clip.as_path()]))?;
             if round > 0 {
-                whole.push(taken.as_secs_f64());
-                detection.push(detected.as_secs_f64());
+                measured.whole.push(taken.as_secs_f64());
+                measured.detection.push(detected.as_secs_f64());
+                measured.decoding.push(peer.decoding);
+                measured.network.push(peer.network);
+                measured.piped.push(peer.piped);
             }
         }
     }
+    tables(clips, report);
+    Ok(())
+}
+
+fn tables(clips: Vec<(&'static str, PathBuf, Measured)>, report: &mut Report) {
     let length = LENGTH.as_secs_f64();
     let headings = ["clip", "length, s", "detection, s", "x real time", "whole run, s", "beyond detection, s"];
     let mut table = Table::new(Name::Run, &headings);
-    let (mut speeds, mut overheads) = (Vec::new(), Vec::new());
-    for (name, _, whole, detection) in measured {
+    let headings = [
+        "clip",
+        "facereel's detection, s",
+        "ffmpeg alone, s",
+        "onnxruntime alone, s",
+        "one after the other, s",
+        "detection, x that",
+        "as a pipeline, s",
+        "detection, x that",
+    ];
+    let mut peers = Table::new(Name::RunPeer, &headings);
+    let (mut speeds, mut overheads, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, _, Measured { whole, detection, decoding, network, piped }) in clips {
         let (speed, overhead) = (detection.of(length), whole.minus(&detection));
         let cells = [detection.show(1), speed.show(1), whole.show(1), overhead.show(1)];
         table.row(&[&[name.to_owned(), format!("{length:.1}")], &cells[..]].concat());
+        let in_turn = decoding.plus(&network);
+        let ratio = detection.over(&in_turn);
+        peers.row(&[
+            name.to_owned(),
+            detection.show(1),
+            decoding.show(1),
+            network.show(1),
+            in_turn.show(1),
+            ratio.show(2),
+            piped.show(1),
+            detection.over(&piped).show(2),
+        ]);
         speeds.push((name, speed));
         overheads.push((name, overhead));
+        ratios.push((name, ratio));
     }
     report.add(table);
+    report.add(peers);
     report.goal(Goal::at_least("detection, times faster than the video plays: at least 4", 4.0, 1, &speeds));
+    report.goal(Goal::at_most("detection, x ffmpeg and then onnxruntime: at most 1", 1.0, 2, &ratios));
     report.goal(Goal::at_most("`facereel run` beyond the detection, s: at most 5", 5.0, 1, &overheads));
-    Ok(())
 }
 
 /// Encodes the repeated sample clip, with noise that uses the whole bit rate, because the drawn pictures are smoother than footage.

@@ -19,6 +19,7 @@ pub enum Name {
     PaginationInVirtualTime,
     ShortClips,
     Run,
+    RunPeer,
     Remaining,
     Blur,
     Calls,

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::AnalyzeError;
@@ -129,11 +130,10 @@ impl Movie {
 }
 
 impl SampleReader {
-    /// Reads one coded frame into `buffer`.
-    pub(super) fn read(&mut self, sample: Sample, buffer: &mut Vec<u8>) -> Result<(), AnalyzeError> {
+    /// Reads one coded frame into `buffer`. Several threads can read at the same time.
+    pub(super) fn read(&self, sample: Sample, buffer: &mut Vec<u8>) -> Result<(), AnalyzeError> {
         buffer.resize(sample.size as usize, 0);
-        let read = self.0.seek(SeekFrom::Start(sample.offset)).and_then(|_| self.0.read_exact(buffer));
-        read.map_err(|error| AnalyzeError::Failed {
+        self.0.read_exact_at(buffer, sample.offset).map_err(|error| AnalyzeError::Failed {
             at_millis: sample.shown_at.unwrap_or_default(),
             reason: format!("the file can no longer be read: {error}"),
         })

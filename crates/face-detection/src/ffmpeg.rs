@@ -10,6 +10,7 @@ use std::thread;
 use crate::AnalyzeError;
 use crate::container::VideoTrack;
 use crate::frame::Frame;
+use crate::pipeline::Sink;
 
 /// The number of ffmpeg's last messages that are kept for the error.
 const KEPT_LINES: usize = 5;
@@ -32,7 +33,7 @@ pub(super) fn decode(
     track: &VideoTrack,
     interval_millis: i64,
     expected: &[i64],
-    sink: &mut dyn FnMut(i64, Frame) -> bool,
+    sink: &Sink,
 ) -> Result<(), AnalyzeError> {
     let VideoTrack { width, height, .. } = *track;
     let started = start(video, track, interval_millis);

@@ -1,6 +1,9 @@
 //! Decodes H.264 frame by frame: only the sampled frames and the frames that they depend on.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, available_parallelism};
 
 use rusty_h264_decoder::{DecodeError, Decoder};
 
@@ -83,25 +86,100 @@ fn is_slice(unit: &[u8]) -> bool {
     (SLICE..=IDR_SLICE).contains(&nal_type(unit))
 }
 
-/// Decodes the frames in `wanted` (by index, in decoding order) and passes each to `sink`, which returns whether to continue.
+/// The maximum number of threads that decode, each with the reference frames of its part of the video: up to 70 MB at 1080p.
+const MAX_DECODING: usize = 4;
+
+/// Decodes the frames in `wanted` (by index, in decoding order) and passes each to `sink`, which returns whether to continue. Several
+/// threads decode, each a part of the video, so that frames come in no particular order.
 pub(super) fn decode(
-    reader: &mut SampleReader,
+    reader: &SampleReader,
     samples: &[Sample],
     config: &Config,
     wanted: &[usize],
-    sink: &mut dyn FnMut(usize, Frame) -> bool,
+    sink: &(dyn Fn(usize, Frame) -> bool + Sync),
 ) -> Result<(), AnalyzeError> {
+    let parts = parts(reader, config, samples, wanted)?;
+    let next = AtomicUsize::new(0);
+    let decode_parts = || {
+        while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let outcome = decode_part(reader, samples, config, part, sink);
+            if !matches!(outcome, Ok(true)) {
+                // The other threads take no further part.
+                next.store(parts.len(), Ordering::Relaxed);
+                return outcome.map(drop);
+            }
+        }
+        Ok(())
+    };
+    let threads = available_parallelism().map_or(1, NonZero::get).min(MAX_DECODING).min(parts.len());
+    thread::scope(|scope| {
+        let decoding: Vec<_> = (0..threads).map(|_| scope.spawn(decode_parts)).collect();
+        decoding.into_iter().try_for_each(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
+}
+
+/// A part of the video that refers to no frame of another part.
+#[derive(Debug, PartialEq, Eq)]
+struct Part {
+    /// The index of its first frame.
+    start: usize,
+    /// The indices of its frames to pass on, in decoding order: at least one.
+    wanted: Vec<usize>,
+}
+
+/// Divides the video at IDR frames: a frame after one does not refer to a frame before it. What is between a part's last wanted frame and
+/// the next part is not decoded.
+fn parts(
+    reader: &SampleReader,
+    config: &Config,
+    samples: &[Sample],
+    wanted: &[usize],
+) -> Result<Vec<Part>, AnalyzeError> {
+    let mut parts: Vec<Part> = Vec::new();
+    let mut next = 0;
+    for &target in wanted {
+        match (last_idr(reader, config, samples, next, target)?, parts.last_mut()) {
+            (None, Some(part)) => part.wanted.push(target),
+            (start, _) => parts.push(Part { start: start.unwrap_or(0), wanted: vec![target] }),
+        }
+        next = target + 1;
+    }
+    Ok(parts)
+}
+
+/// The last IDR frame in `from..=to`, at which decoding can start.
+fn last_idr(
+    reader: &SampleReader,
+    config: &Config,
+    samples: &[Sample],
+    from: usize,
+    to: usize,
+) -> Result<Option<usize>, AnalyzeError> {
+    let Some(restart) = (from..=to).rev().find(|index| samples[*index].sync) else {
+        return Ok(None);
+    };
+    // In open groups of pictures, frames after a sync frame of the index can refer to earlier frames.
+    let mut coded = Vec::new();
+    reader.read(samples[restart], &mut coded)?;
+    let units = config.units(&coded).unwrap_or_default();
+    Ok(units.iter().any(|unit| nal_type(unit) == IDR_SLICE).then_some(restart))
+}
+
+/// Decodes a part up to its last wanted frame, and returns whether to continue.
+fn decode_part(
+    reader: &SampleReader,
+    samples: &[Sample],
+    config: &Config,
+    part: &Part,
+    sink: &(dyn Fn(usize, Frame) -> bool + Sync),
+) -> Result<bool, AnalyzeError> {
     let mut decoder = Decoder::new();
     let mut coded = Vec::new();
     let mut annex_b = Vec::new();
     append_units(&mut annex_b, config.parameter_sets.iter().map(Vec::as_slice));
     guarded(&mut decoder, &annex_b).map_err(|error| refused(error, 0))?;
-    let mut next = 0;
-    for &target in wanted {
-        // A frame after an IDR frame does not refer to one before it, so the frames before the last IDR frame are skipped.
-        if let Some(restart) = last_idr(reader, config, samples, next, target)? {
-            next = restart;
-        }
+    let mut next = part.start;
+    for &target in &part.wanted {
         for (index, &sample) in samples.iter().enumerate().take(target + 1).skip(next) {
             let fail = |error| refused(error, sample.shown_at.unwrap_or_default());
             reader.read(sample, &mut coded)?;
@@ -121,30 +199,12 @@ pub(super) fn decode(
             if let Some(picture) = picture.filter(|_| index == target)
                 && !sink(index, picture)
             {
-                return Ok(());
+                return Ok(false);
             }
         }
         next = target + 1;
     }
-    Ok(())
-}
-
-/// The last IDR frame in `from..=to`, at which decoding can start.
-fn last_idr(
-    reader: &mut SampleReader,
-    config: &Config,
-    samples: &[Sample],
-    from: usize,
-    to: usize,
-) -> Result<Option<usize>, AnalyzeError> {
-    let Some(restart) = (from..=to).rev().find(|index| samples[*index].sync) else {
-        return Ok(None);
-    };
-    // In open groups of pictures, frames after a sync frame of the index can refer to earlier frames.
-    let mut coded = Vec::new();
-    reader.read(samples[restart], &mut coded)?;
-    let units = config.units(&coded).unwrap_or_default();
-    Ok(units.iter().any(|unit| nal_type(unit) == IDR_SLICE).then_some(restart))
+    Ok(true)
 }
 
 fn append_units<'a>(annex_b: &mut Vec<u8>, units: impl Iterator<Item = &'a [u8]>) {

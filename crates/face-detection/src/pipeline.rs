@@ -1,4 +1,4 @@
-//! From a file to its faces: one thread decodes, two others detect faces, each in its own frame.
+//! From a file to its faces: some threads decode, while others detect faces, each in its own frame.
 
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -20,9 +20,12 @@ const WAITING_FRAMES: usize = 2;
 /// is in a part that has only one thread, the other one uses the remaining processors.
 const DETECTING: usize = 2;
 
+/// Takes a decoded frame with its time in milliseconds, from any thread, and returns whether to continue.
+pub(super) type Sink<'a> = dyn Fn(i64, Frame) -> bool + Sync + 'a;
+
 impl Detector for CenterFace {
     fn analyze(&self, video: &Path, progress: &dyn Fn(f32) -> Continue) -> Result<Analysis, AnalyzeError> {
-        let Movie { mut reader, track } = Movie::open(video)?;
+        let Movie { reader, track } = Movie::open(video)?;
         let wanted = sampled(&track.samples, self.interval_millis);
         let config = h264_config(&track);
         let full_range = match &config {
@@ -30,8 +33,8 @@ impl Detector for CenterFace {
             Err(_) => track.full_range.unwrap_or(false),
         };
         let built_in = config.and_then(|config| {
-            self.detect_all(&track, progress, |sink| {
-                h264::decode(&mut reader, &track.samples, &config, &wanted, &mut |index, frame| {
+            self.detect_all(&track, wanted.len(), progress, |sink| {
+                h264::decode(&reader, &track.samples, &config, &wanted, &|index, frame| {
                     let shown_at = track.samples[index].shown_at.unwrap_or_default();
                     sink(shown_at, frame.with_full_range(full_range))
                 })
@@ -41,7 +44,7 @@ impl Detector for CenterFace {
             // The file or the built-in decoder has a defect, and ffmpeg may still decode the video.
             Err(AnalyzeError::UnsupportedCodec(_) | AnalyzeError::Failed { .. }) if ffmpeg::is_installed() => {
                 let expected: Vec<i64> = wanted.iter().filter_map(|index| track.samples[*index].shown_at).collect();
-                self.detect_all(&track, progress, |sink| {
+                self.detect_all(&track, wanted.len(), progress, |sink| {
                     ffmpeg::decode(video, &track, self.interval_millis, &expected, sink)
                 })
             }
@@ -52,26 +55,27 @@ impl Detector for CenterFace {
 }
 
 impl CenterFace {
-    /// Runs `decode` on a separate thread and detects the faces in the frames that it returns with their times.
+    /// Runs `decode` on a separate thread and detects the faces in the frames that it returns with their times, about `expected`.
     fn detect_all(
         &self,
         track: &VideoTrack,
+        expected: usize,
         progress: &dyn Fn(f32) -> Continue,
-        decode: impl FnOnce(&mut dyn FnMut(i64, Frame) -> bool) -> Result<(), AnalyzeError> + Send,
+        decode: impl FnOnce(&Sink) -> Result<(), AnalyzeError> + Send,
     ) -> Result<Vec<FaceDetection>, AnalyzeError> {
         let (send, frames) = sync_channel(WAITING_FRAMES);
         let (report, reports) = channel();
         let frames = Arc::new(Mutex::new(frames));
         let mut faces = Vec::new();
         thread::scope(|scope| {
-            let decoding = scope.spawn(move || decode(&mut |millis, frame| send.send((millis, frame)).is_ok()));
+            let decoding = scope.spawn(move || decode(&|millis, frame| send.send((millis, frame)).is_ok()));
             for _ in 0..DETECTING {
                 let (frames, report) = (Arc::clone(&frames), report.clone());
                 scope.spawn(move || {
                     let next = || frames.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     while let Ok((timestamp, frame)) = next() {
                         let found = self.describe_all(timestamp, &Frame::rotated(frame, track.rotation));
-                        if report.send((timestamp, found)).is_err() {
+                        if report.send(found).is_err() {
                             break;
                         }
                     }
@@ -80,15 +84,15 @@ impl CenterFace {
             // Only the threads keep these, so that each end of a channel notices the end of the other.
             drop((frames, report));
             // Leaving this loop early drops the receiver, which ends the detecting threads, and these end the decoding.
-            for (timestamp, found) in reports {
+            for (done, found) in (1..).zip(reports) {
                 faces.extend(found?);
-                if progress(share(timestamp, track.duration_millis)) == Continue::No {
+                if progress(share(done, expected)) == Continue::No {
                     return Err(AnalyzeError::Cancelled);
                 }
             }
             decoding.join().unwrap_or_else(|panic| resume_unwind(panic))
         })?;
-        // Frames come in decoding order, which for B-frames is not the order in which they are shown.
+        // Frames come from several threads, and in decoding order, which for B-frames is not the order in which they are shown.
         faces.sort_by_key(|face: &FaceDetection| face.timestamp);
         Ok(faces)
     }
@@ -129,9 +133,9 @@ pub(super) fn sampled(samples: &[Sample], interval_millis: i64) -> Vec<usize> {
     wanted
 }
 
-#[allow(clippy::cast_precision_loss)] // a share of a video's length
-fn share(done: i64, whole: i64) -> f32 {
-    (done as f32 / whole.max(1) as f32).clamp(0.0, 1.0)
+#[allow(clippy::cast_precision_loss)] // a share of the frames
+fn share(done: usize, whole: usize) -> f32 {
+    (done as f32 / whole.max(1) as f32).min(1.0)
 }
 
 #[allow(clippy::cast_possible_wrap)] // pixels
