@@ -5,6 +5,7 @@
 
 mod blur;
 mod catalogue;
+mod cold;
 mod function;
 mod operations;
 mod packages;
@@ -35,6 +36,9 @@ use crate::{
 /// The default number of rounds of start-ups.
 const ROUNDS: usize = 51;
 
+/// The default number of rounds of first invocations.
+const COLD_ROUNDS: usize = 21;
+
 /// Why the figures could not be measured.
 #[derive(Debug, thiserror::Error)]
 enum BenchError {
@@ -52,6 +56,12 @@ enum BenchError {
     Failed(String),
     #[error("/proc/<pid>/{0} does not have the format of Linux")]
     Unreadable(&'static str),
+    #[error("no certificate could be made: {0}")]
+    Certificate(#[from] rcgen::Error),
+    #[error("the TLS server could not be configured: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("no control group for processor time could be made, which needs root and the controller `cpu`: {0}")]
+    NoControlGroup(io::Error),
     #[error("`{0}` failed; its output is above")]
     Command(String),
 }
@@ -70,6 +80,15 @@ enum Bench {
         /// The number of rounds, each of all functions in turn.
         #[arg(long, default_value_t = ROUNDS)]
         rounds: usize,
+    },
+    /// Measure the first invocation of each function, from its start to its result, with TLS.
+    Cold {
+        /// The number of rounds, each of all functions in turn.
+        #[arg(long, default_value_t = COLD_ROUNDS)]
+        rounds: usize,
+        /// A directory with the packages of another build, which is measured in the same rounds.
+        #[arg(long, value_name = "DIR")]
+        compare: Option<PathBuf>,
     },
     /// Show the sizes of the deployment packages.
     Size,
@@ -124,6 +143,9 @@ async fn run(bench: Bench) -> Result<(), BenchError> {
     let python = || Python::install(&root);
     match bench {
         Bench::Startup { rounds } => startup::measure(rounds, &packages()?, &python()?).await,
+        Bench::Cold { rounds, compare } => {
+            cold::measure(rounds, &root, &packages()?, compare.as_deref(), &python()?).await
+        }
         Bench::Size => size::measure(&packages()?),
         Bench::Page => page::measure(&packages()?, &python()?).await,
         Bench::Tracks => tracks::measure(),
@@ -137,6 +159,7 @@ async fn run(bench: Bench) -> Result<(), BenchError> {
         Bench::All => {
             let (packages, python) = (packages()?, python()?);
             startup::measure(ROUNDS, &packages, &python).await?;
+            cold::measure(COLD_ROUNDS, &root, &packages, None, &python).await?;
             size::measure(&packages)?;
             page::measure(&packages, &python).await?;
             tracks::measure()?;

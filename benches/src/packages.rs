@@ -13,12 +13,11 @@ use crate::{BenchError, run_to_end};
 /// Lambda's name of this machine's architecture.
 const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
 
-/// The packages of all functions, and hello in the same profile.
+/// The packages of all functions.
 pub struct Packages {
     /// The directory of the packages.
     pub zips: PathBuf,
-    /// The function that does nothing.
-    pub hello: PathBuf,
+    root: PathBuf,
     unpacked: PathBuf,
 }
 
@@ -26,13 +25,25 @@ impl Packages {
     /// Builds what is not built yet. The first build takes minutes.
     pub fn build(root: &Path) -> Result<Self, BenchError> {
         run_to_end(Command::new(root.join("scripts/build-lambdas")).arg(ARCHITECTURE))?;
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let hello = ["build", "--locked", "--profile", "lambda", "--package", "benches", "--bin", "hello"];
-        run_to_end(Command::new(cargo).current_dir(root).args(hello))?;
         let target = root.join("target");
         let unpacked = target.join("bench/functions");
         fs::create_dir_all(&unpacked)?;
-        Ok(Self { zips: target.join("lambda").join(ARCHITECTURE), hello: target.join("lambda/hello"), unpacked })
+        Ok(Self { zips: target.join("lambda").join(ARCHITECTURE), root: root.to_owned(), unpacked })
+    }
+
+    /// The packages of another build, in `zips`.
+    pub fn of_another_build(&self, zips: &Path) -> Result<Self, BenchError> {
+        let unpacked = self.unpacked.join("another-build");
+        fs::create_dir_all(&unpacked)?;
+        Ok(Self { zips: zips.to_owned(), root: self.root.clone(), unpacked })
+    }
+
+    /// Builds the function that does nothing, in the same profile, and returns its path. The first build takes minutes.
+    pub fn hello(&self) -> Result<PathBuf, BenchError> {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let hello = ["build", "--locked", "--profile", "lambda", "--package", "benches", "--bin", "hello"];
+        run_to_end(Command::new(cargo).current_dir(&self.root).args(hello))?;
+        Ok(self.root.join("target/lambda/hello"))
     }
 
     /// Unpacks the binary of a function, as Lambda does, and returns its path.

@@ -52,7 +52,7 @@ impl Starts {
 /// Prints the table.
 pub async fn measure(rounds: usize, packages: &Packages, python: &Python) -> Result<(), BenchError> {
     let services = Services::start(Duration::ZERO).await?;
-    let mut ours = vec![Starts::of(Program::hello(packages))];
+    let mut ours = vec![Starts::of(Program::hello(packages)?)];
     for name in FUNCTIONS {
         ours.push(Starts::of(Program::packaged(packages, name)?));
     }
