@@ -44,6 +44,10 @@ exports:
 bundle:
     scripts/bundle
 
+# Measure everything on a clean commit and write the tables of BENCHMARKS.md, while nothing else runs (40 min)
+bench:
+    cargo run --release --locked --bin bench -- all
+
 # Everything that CI checks, one after the other (24 min from a fresh clone)
 ci:
     .ci/run

@@ -1,54 +1,19 @@
 //! `facereel blur` with the real detector: no face is found where one is known to be, and everything else is kept.
 //!
-//! `UPDATE_DOCS=1` looks at every frame of every clip in every style, and writes the table of `BENCHMARKS.md`. Without it, some of the
-//! clips are checked at fewer frames.
+//! Some of the clips are checked at a few frames. `bench blur` looks at every frame of every clip in every style.
 
 use std::env;
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::LazyLock;
-use std::time::Duration;
 
-use face_detection::{CenterFace, Continue, Detector as _, FaceDetection, VideoInfo, model};
+use face_detection::VideoInfo;
 use facereel::commands::blur::{BlurError, Ffmpeg, Hiding, hide_tracks};
 use lambdas::results::{BestMoment, Track};
 use local_stack::{Installation, Silent};
-use redaction::Style;
-use serde::Deserialize;
-use tests::tracking::tracks;
+use tests::clips::fixture;
+use tests::hiding::Clip;
 use tokio::sync::OnceCell;
-
-/// Around the table in `BENCHMARKS.md`.
-const BEGIN: &str = "<!-- blur: written by UPDATE_DOCS=1 cargo test -p tests --test blur -->\n";
-const END: &str = "<!-- end of blur -->\n";
-
-/// The clips, with the interval of their frames in milliseconds.
-const CLIPS: [(&str, &str, i64); 6] = [
-    ("sample clip", "sample-clip/sample", 80),
-    ("crossing", "tracking/crossing", 100),
-    ("returning", "tracking/returning", 100),
-    ("fast", "tracking/fast", 100),
-    ("crowd of 20", "tracking/crowd", 100),
-    ("cuts", "tracking/cuts", 100),
-];
-
-static MODEL: LazyLock<PathBuf> = LazyLock::new(|| {
-    model::fetch(&root().join("target/local"), Path::new("python3")).expect("the model can be fetched")
-});
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-fn fixture(name: &str) -> PathBuf {
-    root().join("tests/fixtures").join(name)
-}
-
-fn detector(interval_millis: i64) -> CenterFace {
-    CenterFace::load(&MODEL).expect("the model can be loaded").with_interval(interval_millis)
-}
 
 /// The path of the ffmpeg that the command uses.
 async fn program() -> PathBuf {
@@ -94,133 +59,14 @@ fn still(place: [f32; 4], duration_ms: i64) -> Track {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct KnownFrame {
-    timestamp: i64,
-    faces: Vec<KnownFace>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct KnownFace {
-    left: f32,
-    top: f32,
-    width: f32,
-    height: f32,
-    expected: bool,
-}
-
-impl KnownFace {
-    /// Whether the middle of a found face is in this one.
-    fn has(&self, FaceDetection { face, .. }: &FaceDetection) -> bool {
-        let found = face.bounding_box;
-        let inside = |middle: f32, from: f32, length: f32| (from..from + length).contains(&middle);
-        inside(found.left + found.width / 2.0, self.left, self.width)
-            && inside(found.top + found.height / 2.0, self.top, self.height)
-    }
-}
-
-/// A clip with its known faces, and the tracks of a normal analysis.
-struct Clip {
-    video: PathBuf,
-    truth: Vec<KnownFrame>,
-    tracks: Vec<Track>,
-    /// The interval of the frames that are looked at, in milliseconds.
-    interval_ms: i64,
-}
-
-impl Clip {
-    fn read(clip: &str, interval_ms: i64) -> Self {
-        let video = fixture(&format!("{clip}.mp4"));
-        let truth = if clip.ends_with("/sample") { "sample-clip/truth.json" } else { &format!("{clip}.truth.json") };
-        let mut truth: Vec<KnownFrame> = serde_json::from_slice(&fs::read(fixture(truth)).unwrap()).unwrap();
-        truth.dedup_by_key(|frame| frame.timestamp / interval_ms);
-        let analysis = detector(500).analyze(&video, &|_| Continue::Yes).unwrap();
-        let size = (analysis.metadata.frame_width.unsigned_abs(), analysis.metadata.frame_height.unsigned_abs());
-        Self { video, truth, tracks: tracks(&analysis.faces, size), interval_ms }
-    }
-
-    /// The faces in the first frame of each interval of a video.
-    fn look(&self, video: &Path) -> Vec<FaceDetection> {
-        detector(self.interval_ms).analyze(video, &|_| Continue::Yes).unwrap().faces
-    }
-
-    /// The known faces that are among the found ones: all of them, and those that are expected. Then, of all, time and confidence.
-    fn found(&self, faces: &[FaceDetection]) -> (usize, usize, Vec<(i64, f32)>) {
-        let (mut all, mut expected, mut at) = (0, 0, Vec::new());
-        for frame in &self.truth {
-            for known in &frame.faces {
-                let mut same = faces.iter().filter(|found| found.timestamp == frame.timestamp);
-                if let Some(found) = same.find(|found| known.has(found)) {
-                    (all, expected) = (all + 1, expected + usize::from(known.expected));
-                    at.push((frame.timestamp, found.face.confidence));
-                }
-            }
-        }
-        (all, expected, at)
-    }
-
-    /// The known faces that are found after they were hidden.
-    async fn remaining(&self, hiding: &Hiding) -> Vec<(i64, f32)> {
-        let dir = tempfile::tempdir().unwrap();
-        let out = dir.path().join("blurred.mp4");
-        hide(&self.video, self.tracks.clone(), hiding, &out).await.unwrap();
-        self.found(&self.look(&out)).2
-    }
-
-    fn expected(&self) -> usize {
-        self.truth.iter().flat_map(|frame| &frame.faces).filter(|face| face.expected).count()
-    }
-}
-
-fn updates() -> bool {
-    env::var_os("UPDATE_DOCS").is_some()
-}
-
 #[tokio::test]
 async fn no_face_is_found_where_one_was() {
-    if updates() {
-        return write_table(&table().await);
-    }
+    let ffmpeg = Ffmpeg::at(program().await);
     for (clip, interval_ms) in [("tracking/fast", 300), ("tracking/returning", 400)] {
-        let clip = Clip::read(clip, interval_ms);
-        assert!(clip.expected() >= 20, "{}", clip.video.display());
-        assert_eq!(clip.remaining(&Hiding::default()).await, [], "{}", clip.video.display());
+        let hidden = Clip::read(clip, interval_ms);
+        assert!(hidden.expected() >= 20, "{clip}");
+        assert_eq!(hidden.remaining(&ffmpeg, &Hiding::default()).await, [], "{clip}");
     }
-}
-
-async fn table() -> String {
-    let mut table = String::from(
-        "| clip | frames | faces | found in the clip | blurred | pixelated | blurred without margin and hold |\n\
-         |---|---:|---:|---:|---:|---:|---:|\n",
-    );
-    let hidings = [
-        Hiding::default(),
-        Hiding { style: Style::Pixelate, ..Hiding::default() },
-        Hiding { margin: 0.0, hold: Duration::ZERO, ..Hiding::default() },
-    ];
-    for (name, clip, interval_ms) in CLIPS {
-        let clip = Clip::read(clip, interval_ms);
-        let (_, before, _) = clip.found(&clip.look(&clip.video));
-        write!(table, "| {name} | {} | {} | {before} |", clip.truth.len(), clip.expected()).unwrap();
-        for hiding in &hidings {
-            let remaining = clip.remaining(hiding).await;
-            println!("{name} {hiding:?}: {remaining:?}");
-            write!(table, " {} |", remaining.len()).unwrap();
-        }
-        table.push('\n');
-    }
-    table
-}
-
-/// Replaces the table in `BENCHMARKS.md`.
-fn write_table(table: &str) {
-    let file = root().join("BENCHMARKS.md");
-    let text = fs::read_to_string(&file).unwrap();
-    let (before, rest) = text.split_once(BEGIN).expect("the table begins");
-    let (_, after) = rest.split_once(END).expect("the table ends");
-    fs::write(&file, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
 }
 
 /// The luma of every frame as a player shows it.

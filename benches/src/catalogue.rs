@@ -10,7 +10,15 @@ use local_stack::Silent;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{BenchError, function::peak_mb_of, operations::measure_catalogue, table::Table};
+use crate::{
+    BenchError,
+    function::peak_mb_of,
+    json_of,
+    operations::measure_catalogue,
+    report::Report,
+    samples::Samples,
+    table::{Name, Table},
+};
 
 /// The number of results.
 const RESULTS: usize = 10_000;
@@ -28,45 +36,40 @@ struct Local {
     peak_mb: f64,
 }
 
-/// Prints the tables.
-pub fn measure(root: &Path) -> Result<(), BenchError> {
+/// The number of rounds for the directory, each in its own process. One more, before them, fills the caches.
+const ROUNDS: usize = 9;
+
+/// Adds both tables.
+pub fn measure(root: &Path, report: &mut Report) -> Result<(), BenchError> {
     let dir = root.join("target/bench-catalogue");
     write_results(&dir)?;
-    let mut table = Table::new(&[
-        "10,000 results in a directory",
-        "list, s",
-        "first 20 rows, s",
-        "all rows, s",
-        "document, MB",
-        "memory, MB",
-    ]);
-    for name in ["first run", "second run"] {
-        let mut child = Command::new(std::env::current_exe()?);
-        let output = child.arg("catalogue-of").arg(&dir).stderr(std::process::Stdio::inherit()).output()?;
-        if !output.status.success() {
-            return Err(BenchError::Command(format!("{child:?}")));
+    let mut columns = [const { Vec::new() }; 5];
+    for round in 0..=ROUNDS {
+        let Local { list, first, all, document_mb, peak_mb } =
+            json_of(Command::new(std::env::current_exe()?).arg("catalogue-of").arg(&dir))?;
+        if round > 0 {
+            let values = [list, first, all, document_mb, peak_mb];
+            columns.iter_mut().zip(values).for_each(|(column, value)| column.push(value));
         }
-        let local: Local =
-            serde_json::from_slice(&output.stdout).map_err(|error| BenchError::Failed(error.to_string()))?;
-        let seconds = [local.list, local.first, local.all].map(|seconds| format!("{seconds:.3}"));
-        let megabytes = [format!("{:.1}", local.document_mb), format!("{:.0}", local.peak_mb)];
-        table.row(&[[name.to_owned()].as_slice(), &seconds, &megabytes].concat());
     }
-    println!("{table}");
+    let headings = ["results", "list, s", "first 20 rows, s", "all rows, s", "document, MB", "memory, MB"];
+    let mut table = Table::new(Name::CatalogueOfADirectory, &headings);
+    let [list, first, all, document, peak] = columns.map(Samples::from_iter);
+    let seconds = [list, first, all].map(|seconds| seconds.show(3));
+    table.row(&[&["10,000".to_owned()], &seconds[..], &[document.show(1), peak.show(0)]].concat());
+    report.add(table);
 
     let columns = ["ListObjectsV2", "GetObject", "other calls", "s", "memory, MB"];
-    let mut table = Table::new(&[&["10,000 results in a bucket", "pages"][..], &columns].concat());
+    let headings = [&["10,000 results in a bucket", "pages"][..], &columns].concat();
+    let mut table = Table::new(Name::CatalogueOfABucket, &headings);
     for (pages, tracks) in [(1, 1), (100, 2), (4320, 100)] {
-        for measured in measure_catalogue(pages, tracks)? {
-            let calls = |name: &str| measured.calls.get(name).copied().unwrap_or_default();
-            let (list, get) = (calls("ListObjectsV2"), calls("GetObject"));
-            let other = measured.calls.values().sum::<u64>() - list - get;
-            let figures = [pages, list, get, other].map(|figure| figure.to_string());
-            let more = [measured.seconds(), measured.megabytes()];
-            table.row(&[[measured.command.clone()].as_slice(), &figures, &more].concat());
+        for command in measure_catalogue(pages, tracks)? {
+            let calls = command.calls(&columns[..2]);
+            let more = vec![command.seconds(), command.megabytes()];
+            table.row(&[vec![command.command(), pages.to_string()], calls, more].concat());
         }
     }
-    println!("{table}");
+    report.add(table);
     Ok(())
 }
 

@@ -52,8 +52,8 @@ impl Program {
     }
 
     /// The function that does nothing, built like the others.
-    pub fn hello(packages: &Packages) -> Result<Self, BenchError> {
-        Ok(Self::at("hello", packages.hello()?))
+    pub fn hello(packages: &Packages) -> Self {
+        Self::at("hello", packages.hello.clone())
     }
 
     /// list-pages with the root certificates of this machine instead of Amazon's.
@@ -242,7 +242,7 @@ impl Function {
     /// User and system time so far, ended threads included, in steps of 10 ms.
     pub fn processor_time(&self) -> Result<Duration, BenchError> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
-        ticks(&stat).map(|ticks| Duration::from_millis(10 * ticks)).ok_or(BenchError::Unreadable("stat"))
+        ticks(&stat).map(|[ticks, _]| Duration::from_millis(10 * ticks)).ok_or(BenchError::Unreadable("stat"))
     }
 
     /// Its peak memory so far, in MB of 10^6 bytes.
@@ -273,11 +273,21 @@ impl Drop for Function {
     }
 }
 
-/// User and system time in `/proc/<pid>/stat`: Linux counts 100 ticks a second for every program.
-fn ticks(stat: &str) -> Option<u64> {
+/// User and system time of all ended children of this process, and of their ended children, in steps of 10 ms.
+pub fn children_time() -> Result<Duration, BenchError> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let [_, children] = ticks(&stat).ok_or(BenchError::Unreadable("stat"))?;
+    Ok(Duration::from_millis(10 * children))
+}
+
+/// User and system time in `/proc/<pid>/stat`, first of the process and then of its ended children: Linux counts 100 ticks a second
+/// for every program.
+fn ticks(stat: &str) -> Option<[u64; 2]> {
     // The second field is the program's name, in parentheses, and may contain any characters.
-    let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
-    Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
+    let fields = stat.rsplit_once(") ")?.1.split(' ').skip(11).take(4);
+    let fields: Vec<u64> = fields.map(|field| field.parse().ok()).collect::<Option<_>>()?;
+    let &[user, system, children_user, children_system] = fields.as_slice() else { return None };
+    Some([user + system, children_user + children_system])
 }
 
 /// The peak memory in `/proc/<pid>/status`.
@@ -328,8 +338,8 @@ mod tests {
 
     #[test]
     fn the_times_after_a_name_with_a_parenthesis_are_read() {
-        let stat = "42 (a) b) S 1 42 42 0 -1 4194560 100 0 0 0 31 4 0 0 20 0 2 0 1 1";
-        assert_eq!(ticks(stat), Some(35));
+        let stat = "42 (a) b) S 1 42 42 0 -1 4194560 100 0 0 0 31 4 7 1 20 0 2 0 1 1";
+        assert_eq!(ticks(stat), Some([35, 8]));
         assert_eq!(ticks("42 (a"), None);
     }
 

@@ -1,36 +1,47 @@
-//! Measures the functions, and the commands for an operator, on this machine and prints the tables of `BENCHMARKS.md`.
+//! Measures the functions and the commands on this machine, and writes the tables of `BENCHMARKS.md`.
 //!
-//! Wall-clock times are medians of interleaved rounds and can only be compared with each other. Processor times and memory are
+//! Wall-clock times are of interleaved rounds and can only be compared with each other. Processor times and memory are
 //! also valid on a busy machine.
 
 mod blur;
 mod catalogue;
 mod cold;
+mod document;
 mod function;
 mod operations;
 mod packages;
 mod page;
 mod pagination;
 mod python;
+mod report;
 mod run;
+mod samples;
 mod services;
+mod simulation;
 mod size;
 mod startup;
 mod table;
 mod tracks;
 
 use std::{
+    collections::VecDeque,
+    ffi::OsString,
     io,
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::{Command, ExitCode, Stdio},
+    time::Instant,
 };
 
 use clap::{Parser, Subcommand};
 
+use serde::de::DeserializeOwned;
+
 use crate::{
+    document::Document,
     operations::{Operation, Size},
     packages::Packages,
     python::Python,
+    report::Report,
 };
 
 /// The default number of rounds of start-ups.
@@ -64,13 +75,46 @@ enum BenchError {
     NoControlGroup(io::Error),
     #[error("`{0}` failed; its output is above")]
     Command(String),
+    #[error(
+        "the work tree has changes, so that its commit is not what would be measured; commit or remove them first:\n{0}"
+    )]
+    Changed(String),
+    #[error("another commit was checked out during the measurement, so BENCHMARKS.md is not written; run it again")]
+    Moved,
+    #[error("only a release build measures everything: run `cargo run --release --bin bench -- all`")]
+    NotRelease,
+    #[error("this program is older than the code of the work tree and was built now; run it again")]
+    Outdated,
+    #[error("BENCHMARKS.md has no line `{0}` with an end; add it where the table belongs")]
+    Marker(String),
 }
 
 /// Compares the functions with a hello-world function and the obvious Python Lambda. Linux only.
 #[derive(Parser)]
 struct Cli {
     #[command(subcommand)]
-    bench: Bench,
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    #[command(flatten)]
+    One(Bench),
+    /// Measure all of the above, and write the tables of BENCHMARKS.md.
+    All,
+    /// Measure the catalogue of a directory in this process.
+    #[command(hide = true)]
+    CatalogueOf { dir: PathBuf },
+    /// Measure one of the operations in this process.
+    #[command(hide = true)]
+    Operation {
+        operation: Operation,
+        /// With the quotas of the three large Regions.
+        #[arg(long)]
+        large: bool,
+        #[command(flatten)]
+        size: Size,
+    },
 }
 
 #[derive(Subcommand)]
@@ -94,13 +138,19 @@ enum Bench {
     Size,
     /// Measure processor time and memory for pages of 1000 faces.
     Page,
-    /// Measure the time and the memory for the tracks of the largest result.
+    /// Measure how many tracks of known faces are right, and their cost for the largest result.
     Tracks,
-    /// Measure the time for all pages of a result when each call of Rekognition takes 300 ms.
-    Pagination,
+    /// Measure the time for all pages of a result when each call of Rekognition takes 300 ms, in real time.
+    Pagination {
+        /// The numbers of pages, separated by commas. 1000 pages take 12 minutes.
+        #[arg(long, value_delimiter = ',', default_values_t = pagination::LENGTHS)]
+        pages: Vec<u32>,
+    },
+    /// Measure the time and the calls of the workflow, in virtual time.
+    Simulation,
     /// Measure `facereel run`, compared with the length of the video.
     Run,
-    /// Measure `facereel blur`, compared with the length of the video.
+    /// Measure `facereel blur`, compared with the length of the video, and which faces remain.
     Blur,
     /// Measure status, replay and backfill on many executions and videos, in virtual time.
     Operations {
@@ -109,26 +159,51 @@ enum Bench {
     },
     /// Measure the catalogue of `facereel view` with 10,000 results.
     Catalogue,
-    /// Measure the catalogue of a directory in this process.
-    #[command(hide = true)]
-    CatalogueOf { dir: PathBuf },
-    /// Measure one of the operations in this process.
-    #[command(hide = true)]
-    Operation {
-        operation: Operation,
-        /// With the quotas of the three large Regions.
-        #[arg(long)]
-        large: bool,
-        #[command(flatten)]
-        size: Size,
-    },
-    /// Run all of the above.
-    All,
+}
+
+impl Bench {
+    /// Those of `bench all`: the name, and the minutes that it takes on two cores.
+    fn all() -> [(&'static str, u64, Self); 11] {
+        [
+            ("startup", 1, Self::Startup { rounds: ROUNDS }),
+            ("cold", 3, Self::Cold { rounds: COLD_ROUNDS, compare: None }),
+            ("size", 0, Self::Size),
+            ("page", 5, Self::Page),
+            ("tracks", 1, Self::Tracks),
+            ("pagination", 17, Self::Pagination { pages: pagination::LENGTHS.into() }),
+            ("simulation", 1, Self::Simulation),
+            ("run", 4, Self::Run),
+            ("blur", 10, Self::Blur),
+            ("operations", 1, Self::Operations { size: Size::default() }),
+            ("catalogue", 1, Self::Catalogue),
+        ]
+    }
+
+    async fn measure(self, root: &Path, report: &mut Report) -> Result<(), BenchError> {
+        let packages = || Packages::build(root);
+        let python = || Python::install(root);
+        match self {
+            Self::Startup { rounds } => startup::measure(rounds, &packages()?, &python()?, report).await,
+            Self::Cold { rounds, compare } => {
+                let packages = Packages::functions(root)?;
+                cold::measure(rounds, root, &packages, compare.as_deref(), &python()?, report).await
+            }
+            Self::Size => size::measure(&packages()?, report),
+            Self::Page => page::measure(&packages()?, &python()?, report).await,
+            Self::Tracks => tracks::measure(&packages()?, report),
+            Self::Pagination { pages } => pagination::measure(&pages, &python()?, report).await,
+            Self::Simulation => simulation::measure(report).await,
+            Self::Run => run::measure(root, &python()?, report),
+            Self::Blur => blur::measure(root, &python()?, report).await,
+            Self::Operations { size } => operations::measure(size, report),
+            Self::Catalogue => catalogue::measure(root, report),
+        }
+    }
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Cli::parse().bench).await {
+    match run(Cli::parse().task, &root()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -137,39 +212,55 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(bench: Bench) -> Result<(), BenchError> {
-    let root = root();
-    let packages = || Packages::build(&root);
-    let python = || Python::install(&root);
-    match bench {
-        Bench::Startup { rounds } => startup::measure(rounds, &packages()?, &python()?).await,
-        Bench::Cold { rounds, compare } => {
-            cold::measure(rounds, &root, &packages()?, compare.as_deref(), &python()?).await
-        }
-        Bench::Size => size::measure(&packages()?),
-        Bench::Page => page::measure(&packages()?, &python()?).await,
-        Bench::Tracks => tracks::measure(),
-        Bench::Pagination => pagination::measure(&root, &python()?).await,
-        Bench::Run => run::measure(&root, &python()?),
-        Bench::Blur => blur::measure(&root, &python()?),
-        Bench::Operations { size } => operations::measure(size),
-        Bench::Catalogue => catalogue::measure(&root),
-        Bench::CatalogueOf { dir } => catalogue::measure_here(&dir).await,
-        Bench::Operation { operation, large, size } => operations::measure_here(operation, large, size),
-        Bench::All => {
-            let (packages, python) = (packages()?, python()?);
-            startup::measure(ROUNDS, &packages, &python).await?;
-            cold::measure(COLD_ROUNDS, &root, &packages, None, &python).await?;
-            size::measure(&packages)?;
-            page::measure(&packages, &python).await?;
-            tracks::measure()?;
-            pagination::measure(&root, &python).await?;
-            run::measure(&root, &python)?;
-            blur::measure(&root, &python)?;
-            operations::measure(Size::default())?;
-            catalogue::measure(&root)
-        }
+async fn run(task: Task, root: &Path) -> Result<(), BenchError> {
+    match task {
+        Task::One(bench) => bench.measure(root, &mut Report::default()).await,
+        Task::All => all(root).await,
+        Task::CatalogueOf { dir } => catalogue::measure_here(&dir).await,
+        Task::Operation { operation, large, size } => operations::measure_here(operation, large, size),
     }
+}
+
+/// Measures everything, and then writes the tables.
+async fn all(root: &Path) -> Result<(), BenchError> {
+    let document = Document::of_a_clean_tree(root)?;
+    build(root).await?;
+    let (mut report, began) = (Report::default(), Instant::now());
+    let mut left = VecDeque::from(Bench::all());
+    while let Some((name, minutes, bench)) = left.pop_front() {
+        let names: Vec<_> = left.iter().map(|(name, ..)| *name).collect();
+        let more: u64 = left.iter().map(|(_, minutes, _)| minutes).sum();
+        eprintln!(
+            "After {} min: {name}, about {minutes} min. Then: {}, about {more} min.",
+            began.elapsed().as_secs() / 60,
+            if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+        );
+        bench.measure(root, &mut report).await?;
+    }
+    document.write(&report)?;
+    eprintln!("BENCHMARKS.md is written, after {} min.", began.elapsed().as_secs() / 60);
+    Ok(())
+}
+
+/// Builds and installs everything that is measured or needed, so that no build runs beside a measurement.
+async fn build(root: &Path) -> Result<(), BenchError> {
+    if cfg!(debug_assertions) {
+        return Err(BenchError::NotRelease);
+    }
+    run_to_end(Command::new(cargo()).current_dir(root).args(["build", "--release", "--locked"]))?;
+    // Cargo replaces the file of this program, if it builds it.
+    if !std::env::current_exe()?.is_file() {
+        return Err(BenchError::Outdated);
+    }
+    Packages::build(root)?;
+    Python::install(root)?;
+    tests::workflow::model().await;
+    Ok(())
+}
+
+/// The cargo that runs this program, or that on the PATH.
+fn cargo() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
 /// The repository's root.
@@ -180,4 +271,13 @@ fn root() -> PathBuf {
 /// Runs a command to its end; its output goes to the terminal.
 fn run_to_end(command: &mut Command) -> Result<(), BenchError> {
     if command.status()?.success() { Ok(()) } else { Err(BenchError::Command(format!("{command:?}"))) }
+}
+
+/// Runs a command to its end, and parses the JSON that it prints.
+fn json_of<T: DeserializeOwned>(command: &mut Command) -> Result<T, BenchError> {
+    let output = command.stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        return Err(BenchError::Command(format!("{command:?}")));
+    }
+    serde_json::from_slice(&output.stdout).map_err(|error| BenchError::Failed(error.to_string()))
 }

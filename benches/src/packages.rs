@@ -8,42 +8,53 @@ use std::{
     process::Command,
 };
 
-use crate::{BenchError, run_to_end};
+use crate::{BenchError, cargo, run_to_end};
 
 /// Lambda's name of this machine's architecture.
 const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
 
-/// The packages of all functions.
+/// The packages of all functions, and other programs in the same profile.
+#[derive(Debug, Clone)]
 pub struct Packages {
     /// The directory of the packages.
     pub zips: PathBuf,
-    root: PathBuf,
+    /// The function that does nothing.
+    pub hello: PathBuf,
+    /// Joins faces to tracks.
+    pub track_cost: PathBuf,
     unpacked: PathBuf,
 }
 
 impl Packages {
     /// Builds what is not built yet. The first build takes minutes.
     pub fn build(root: &Path) -> Result<Self, BenchError> {
+        let packages = Self::functions(root)?;
+        let build = ["build", "--locked", "--profile", "lambda", "--package", "benches"];
+        let programs = ["--bin", "hello", "--bin", "track-cost"];
+        run_to_end(Command::new(cargo()).current_dir(root).args(build).args(programs))?;
+        Ok(packages)
+    }
+
+    /// Builds only the packages.
+    pub fn functions(root: &Path) -> Result<Self, BenchError> {
         run_to_end(Command::new(root.join("scripts/build-lambdas")).arg(ARCHITECTURE))?;
         let target = root.join("target");
         let unpacked = target.join("bench/functions");
         fs::create_dir_all(&unpacked)?;
-        Ok(Self { zips: target.join("lambda").join(ARCHITECTURE), root: root.to_owned(), unpacked })
+        let binaries = target.join("lambda");
+        Ok(Self {
+            zips: binaries.join(ARCHITECTURE),
+            hello: binaries.join("hello"),
+            track_cost: binaries.join("track-cost"),
+            unpacked,
+        })
     }
 
     /// The packages of another build, in `zips`.
     pub fn of_another_build(&self, zips: &Path) -> Result<Self, BenchError> {
         let unpacked = self.unpacked.join("another-build");
         fs::create_dir_all(&unpacked)?;
-        Ok(Self { zips: zips.to_owned(), root: self.root.clone(), unpacked })
-    }
-
-    /// Builds the function that does nothing, in the same profile, and returns its path. The first build takes minutes.
-    pub fn hello(&self) -> Result<PathBuf, BenchError> {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let hello = ["build", "--locked", "--profile", "lambda", "--package", "benches", "--bin", "hello"];
-        run_to_end(Command::new(cargo).current_dir(&self.root).args(hello))?;
-        Ok(self.root.join("target/lambda/hello"))
+        Ok(Self { zips: zips.to_owned(), unpacked, ..self.clone() })
     }
 
     /// Unpacks the binary of a function, as Lambda does, and returns its path.

@@ -9,7 +9,14 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{BenchError, python::Python, run_to_end, table::Table};
+use crate::{
+    BenchError,
+    python::Python,
+    report::{Goal, Report},
+    run_to_end,
+    samples::Samples,
+    table::{Name, Table},
+};
 
 /// The length of the clips.
 pub const LENGTH: Duration = Duration::from_mins(1);
@@ -18,6 +25,9 @@ pub const LENGTH: Duration = Duration::from_mins(1);
 /// (<https://support.google.com/youtube/answer/1722171>).
 pub const CLIPS: [(&str, &str, &str); 2] = [("720p", "1280:720", "5M"), ("1080p", "1920:1080", "8M")];
 
+/// The number of rounds, each of all clips.
+const ROUNDS: usize = 5;
+
 /// The built command.
 pub fn command() -> Result<PathBuf, BenchError> {
     let facereel = std::env::current_exe()?.with_file_name("facereel");
@@ -25,48 +35,61 @@ pub fn command() -> Result<PathBuf, BenchError> {
 }
 
 /// The folder of the clips and their results.
-pub fn folder(root: &Path) -> Result<PathBuf, BenchError> {
+fn folder(root: &Path) -> Result<PathBuf, BenchError> {
     let folder = root.join("target/bench/run");
     fs::create_dir_all(&folder)?;
     Ok(folder)
 }
 
-/// Makes the clips, runs each twice and prints the table of the second runs.
-pub fn measure(root: &Path, python: &Python) -> Result<(), BenchError> {
-    let (facereel, folder) = (command()?, folder(root)?);
-    let mut table =
-        Table::new(&["clip", "length, s", "detection, s", "x real time", "whole run, s", "beyond detection, s"]);
-    for (name, picture, rate) in CLIPS {
-        let clip = folder.join(format!("{name}.mp4"));
-        if !clip.is_file() {
-            make(&clip, root, python, picture, rate)?;
-        }
-        let out = folder.join(name);
-        let run =
-            || run_to_end(Command::new(&facereel).arg("run").arg(&clip).arg("--out").arg(&out).stdout(Stdio::null()));
-        // The first run fills the caches.
-        run()?;
-        let begun = Instant::now();
-        run()?;
-        let whole = begun.elapsed();
-        let history = out.join("history.json");
-        let detection = detection(&fs::read_to_string(&history)?).ok_or(BenchError::History(history))?;
-        let seconds = |duration: Duration| format!("{:.1}", duration.as_secs_f64());
-        table.row(&[
-            name.to_owned(),
-            seconds(LENGTH),
-            seconds(detection),
-            format!("{:.1}", LENGTH.as_secs_f64() / detection.as_secs_f64()),
-            seconds(whole),
-            seconds(whole.saturating_sub(detection)),
-        ]);
+/// The path of a clip, which is made if it does not exist.
+pub fn clip(root: &Path, python: &Python, (name, picture, rate): (&str, &str, &str)) -> Result<PathBuf, BenchError> {
+    let clip = folder(root)?.join(format!("{name}.mp4"));
+    if !clip.is_file() {
+        make(&clip, root, python, picture, rate)?;
     }
-    println!("{table}");
+    Ok(clip)
+}
+
+/// Makes the clips, runs each once to fill the caches and then in each round; adds the table and the goals.
+pub fn measure(root: &Path, python: &Python, report: &mut Report) -> Result<(), BenchError> {
+    let facereel = command()?;
+    let mut measured = Vec::new();
+    for clip in CLIPS {
+        measured.push((clip.0, self::clip(root, python, clip)?, Samples::default(), Samples::default()));
+    }
+    for round in 0..=ROUNDS {
+        for (_, clip, whole, detection) in &mut measured {
+            let out = clip.with_extension("");
+            let began = Instant::now();
+            run_to_end(Command::new(&facereel).arg("run").arg(&clip).arg("--out").arg(&out).stdout(Stdio::null()))?;
+            let taken = began.elapsed();
+            let history = out.join("history.json");
+            let detected = detection_in(&fs::read_to_string(&history)?).ok_or(BenchError::History(history))?;
+            if round > 0 {
+                whole.push(taken.as_secs_f64());
+                detection.push(detected.as_secs_f64());
+            }
+        }
+    }
+    let length = LENGTH.as_secs_f64();
+    let headings = ["clip", "length, s", "detection, s", "x real time", "whole run, s", "beyond detection, s"];
+    let mut table = Table::new(Name::Run, &headings);
+    let (mut speeds, mut overheads) = (Vec::new(), Vec::new());
+    for (name, _, whole, detection) in measured {
+        let (speed, overhead) = (detection.of(length), whole.minus(&detection));
+        let cells = [detection.show(1), speed.show(1), whole.show(1), overhead.show(1)];
+        table.row(&[&[name.to_owned(), format!("{length:.1}")], &cells[..]].concat());
+        speeds.push((name, speed));
+        overheads.push((name, overhead));
+    }
+    report.add(table);
+    report.goal(Goal::at_least("detection, times faster than the video plays: at least 4", 4.0, 1, &speeds));
+    report.goal(Goal::at_most("`facereel run` beyond the detection, s: at most 5", 5.0, 1, &overheads));
     Ok(())
 }
 
 /// Encodes the repeated sample clip, with noise that uses the whole bit rate, because the drawn pictures are smoother than footage.
-pub fn make(clip: &Path, root: &Path, python: &Python, picture: &str, rate: &str) -> Result<(), BenchError> {
+fn make(clip: &Path, root: &Path, python: &Python, picture: &str, rate: &str) -> Result<(), BenchError> {
     let part = clip.with_extension("part.mp4");
     run_to_end(
         Command::new(python.ffmpeg()?)
@@ -81,7 +104,7 @@ pub fn make(clip: &Path, root: &Path, python: &Python, picture: &str, rate: &str
 }
 
 /// The time that the execution was in `StartDetection`: from the start of the job to the callback.
-fn detection(history: &str) -> Option<Duration> {
+fn detection_in(history: &str) -> Option<Duration> {
     let events: Vec<Value> = serde_json::from_str(history).ok()?;
     let at =
         |details: &str| events.iter().find(|event| event[details]["name"] == "StartDetection")?["timestamp"].as_f64();
@@ -100,7 +123,7 @@ mod tests {
             {"timestamp": 10.0, "stateExitedEventDetails": {"name": "StartDetection"}},
             {"timestamp": 11.0, "stateEnteredEventDetails": {"name": "ReadPages"}}
         ]"#;
-        assert_eq!(detection(history), Some(Duration::from_millis(7500)));
-        assert_eq!(detection("[]"), None);
+        assert_eq!(detection_in(history), Some(Duration::from_millis(7500)));
+        assert_eq!(detection_in("[]"), None);
     }
 }

@@ -7,8 +7,10 @@ use crate::{
     function::{Function, Program},
     packages::Packages,
     python::Python,
+    report::{Goal, Report},
+    samples::{Samples, ms},
     services::Services,
-    table::{Table, median, ms, times},
+    table::{Name, Table},
 };
 
 /// The functions of the workflow.
@@ -25,72 +27,73 @@ const FUNCTIONS: [&str; 7] = [
 /// A program, and the measurements of its starts.
 struct Starts {
     program: Program,
-    wall: Vec<Duration>,
-    processor: Vec<Duration>,
-    peak_mb: f64,
+    wall_ms: Samples,
+    processor_ms: Samples,
+    peak_mb: Samples,
 }
 
 impl Starts {
     fn of(program: Program) -> Self {
-        Self { program, wall: Vec::new(), processor: Vec::new(), peak_mb: 0.0 }
+        Self { program, wall_ms: Samples::default(), processor_ms: Samples::default(), peak_mb: Samples::default() }
     }
 
     async fn start(&mut self, services: &Services) -> Result<(), BenchError> {
         let function = Function::start(&self.program, services.url()).await?;
-        self.wall.push(function.started_in);
-        self.processor.push(function.thread_time()?);
-        self.peak_mb = self.peak_mb.max(function.peak_mb()?);
+        self.wall_ms.push(ms(function.started_in));
+        self.processor_ms.push(ms(function.thread_time()?));
+        self.peak_mb.push(function.peak_mb()?);
         function.end().await
-    }
-
-    /// The medians.
-    fn times(&self) -> (Duration, Duration) {
-        (median(self.wall.clone()), median(self.processor.clone()))
     }
 }
 
-/// Prints the table.
-pub async fn measure(rounds: usize, packages: &Packages, python: &Python) -> Result<(), BenchError> {
+/// Adds the table and the goals.
+pub async fn measure(
+    rounds: usize,
+    packages: &Packages,
+    python: &Python,
+    report: &mut Report,
+) -> Result<(), BenchError> {
     let services = Services::start(Duration::ZERO).await?;
-    let mut ours = vec![Starts::of(Program::hello(packages)?)];
+    let mut programs = vec![Starts::of(Program::hello(packages))];
     for name in FUNCTIONS {
-        ours.push(Starts::of(Program::packaged(packages, name)?));
+        programs.push(Starts::of(Program::packaged(packages, name)?));
     }
-    ours.push(Starts::of(Program::with_the_machines_roots(packages)?));
+    programs.push(Starts::of(Program::with_the_machines_roots(packages)?));
     let mut peer = Starts::of(Program::peer(python));
     for _ in 0..rounds {
-        for starts in &mut ours {
+        // Python fills the processor's caches, so that a start after it would seem slow: each program is started once before.
+        for starts in &programs {
+            Function::start(&starts.program, services.url()).await?.end().await?;
+        }
+        for starts in &mut programs {
             starts.start(&services).await?;
         }
-    }
-    // After all others: it fills the processor's caches, so that the program after it would seem slow.
-    for _ in 0..rounds {
         peer.start(&services).await?;
     }
-    let (hello, python) = (ours[0].times(), peer.times());
-    let mut table = Table::new(&[
-        "start-up",
-        "wall, ms",
-        "x hello",
-        "Python x",
-        "processor, ms",
-        "x hello",
-        "Python x",
-        "memory, MB",
-    ]);
-    for starts in ours.iter().chain([&peer]) {
-        let (wall, processor) = starts.times();
+    programs.push(peer);
+    let [hello, python] = [&programs[0], &programs[programs.len() - 1]];
+    let mut table = Table::new(
+        Name::Startup,
+        &["start-up", "wall, ms", "x hello", "Python x", "processor, ms", "x hello", "Python x", "memory, MB"],
+    );
+    for Starts { program, wall_ms, processor_ms, peak_mb } in &programs {
         table.row(&[
-            starts.program.name.to_owned(),
-            ms(wall),
-            times(wall, hello.0),
-            times(python.0, wall),
-            ms(processor),
-            times(processor, hello.1),
-            times(python.1, processor),
-            format!("{:.0}", starts.peak_mb),
+            program.name.to_owned(),
+            wall_ms.show(1),
+            wall_ms.over(&hello.wall_ms).show(2),
+            python.wall_ms.over(wall_ms).show(0),
+            processor_ms.show(1),
+            processor_ms.over(&hello.processor_ms).show(2),
+            python.processor_ms.over(processor_ms).show(0),
+            peak_mb.show(0),
         ]);
     }
-    println!("{table}");
+    report.add(table);
+    let functions = || programs[1..].iter().take(FUNCTIONS.len());
+    let ratios: Vec<_> = functions().map(|starts| (starts.program.name, starts.wall_ms.over(&hello.wall_ms))).collect();
+    report.goal(Goal::at_most("start-up, x hello world: at most 1.5", 1.5, 2, &ratios));
+    let ratios: Vec<_> =
+        functions().map(|starts| (starts.program.name, python.wall_ms.over(&starts.wall_ms))).collect();
+    report.goal(Goal::at_least("start-up, times faster than Python: at least 10", 10.0, 0, &ratios));
     Ok(())
 }

@@ -1,89 +1,74 @@
-//! The cost of joining the faces of the largest result to tracks, in this process and without S3.
+//! The cost of joining the faces of the largest result to tracks, and the quality of tracks with known faces.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::process::Command;
 
-use lambdas::tracks::{Detection, Tracker};
+use serde::Deserialize;
+use tests::tracking::{Measured, Score};
 
 use crate::{
     BenchError,
     function::peak_kib,
-    table::{Table, ms},
+    json_of,
+    packages::Packages,
+    report::Report,
+    samples::Samples,
+    table::{Name, Table},
 };
-
-/// The largest number of faces in a moment, and of moments on a page of 1000 faces.
-const FACES: usize = 100;
-const MOMENTS: usize = 10;
 
 /// The lengths in pages: the second one is the largest video.
 const LENGTHS: [u32; 2] = [432, 4320];
 
-/// The size of an object with tracks.
-const OBJECT_BYTES: usize = 4 << 20;
+/// The number of rounds, each of both lengths.
+const ROUNDS: usize = 9;
 
-/// Prints the table.
-pub fn measure() -> Result<(), BenchError> {
-    let mut table =
-        Table::new(&["pages", "joining a page, ms", "writing its lines, ms", "objects, MB", "peak memory, MB"]);
-    for pages in LENGTHS {
-        let Cost { joining, writing, bytes } = cost(pages);
-        let peak = peak_kib(&fs::read_to_string("/proc/self/status")?).ok_or(BenchError::Unreadable("status"))?;
-        #[expect(clippy::cast_precision_loss, reason = "some hundred MB")]
-        let megabytes = [bytes as f64 / 1e6, f64::from(peak) * 1024.0 / 1e6].map(|size| format!("{size:.0}"));
-        let times = [joining, writing].map(|time| ms(time / pages));
-        table.row(&[[pages.to_string()].as_slice(), &times, &megabytes].concat());
-    }
-    println!("{table}");
+/// What `track-cost` prints.
+#[derive(Deserialize)]
+struct Cost {
+    joining_ms: f64,
+    writing_ms: f64,
+    bytes: f64,
+    status: String,
+}
+
+/// Adds both tables.
+pub fn measure(packages: &Packages, report: &mut Report) -> Result<(), BenchError> {
+    report.add(quality());
+    report.add(cost(packages)?);
     Ok(())
 }
 
-struct Cost {
-    joining: Duration,
-    writing: Duration,
-    bytes: usize,
-}
-
-fn cost(pages: u32) -> Cost {
-    let mut tracker = Tracker::new(None);
-    let (mut joining, mut writing, mut bytes, mut buffer) = (Duration::ZERO, Duration::ZERO, 0, Vec::new());
-    for page in 0..pages as usize {
-        let faces: Vec<_> = (0..FACES * MOMENTS).map(|index| face(FACES * MOMENTS * page + index)).collect();
-        let began = Instant::now();
-        // One in twenty is missed.
-        faces.into_iter().filter(|face| face.face * 7919 % 101 > 4).for_each(|face| tracker.add(face));
-        let ended = tracker.take_ended();
-        joining += began.elapsed();
-        let began = Instant::now();
-        for track in ended {
-            serde_json::to_writer(&mut buffer, &track).expect("a track is plain data");
-        }
-        writing += began.elapsed();
-        if buffer.len() > OBJECT_BYTES {
-            bytes += buffer.len();
-            buffer.clear();
+/// How many tracks of known faces are right.
+fn quality() -> Table {
+    let headings =
+        ["clip", "true tracks", "faces", "found", "", "tracks", "switches", "fragmentations", "joined", "IDF1"];
+    let mut table = Table::with_texts(Name::Tracks, &headings, &[0, 4]);
+    for Measured { name, truth, tracks, overlap } in tests::tracking::measure_clips() {
+        let clip = [name.to_owned(), truth.tracks.to_string(), truth.faces.to_string(), tracks.found.to_string()];
+        let same_clip = [const { String::new() }; 4];
+        for (clip, tracker, score) in [(clip, "facereel", tracks), (same_clip, "plain overlap", overlap)] {
+            let Score { tracks, switches, fragmentations, joined, idf1, .. } = score;
+            let counts = [tracks, switches, fragmentations, joined].map(|count| count.to_string());
+            table.row(&[clip.as_slice(), &[tracker.to_owned()], &counts, &[format!("{idf1:.3}")]].concat());
         }
     }
-    tracker.finish();
-    for track in tracker.take_ended() {
-        serde_json::to_writer(&mut buffer, &track).expect("a track is plain data");
-    }
-    Cost { joining, writing, bytes: bytes + buffer.len() }
+    table
 }
 
-/// A face that moves around its place in ten rows.
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "small numbers")]
-fn face(index: usize) -> Detection {
-    let (moment, place) = (index / FACES, index % FACES);
-    let (time, phase) = (moment as f64, place as f64);
-    let left = (place % 10) as f64 / 10.0 + 0.02 + 0.03 * (0.3 * time + phase).sin();
-    let top = (place / 10) as f64 / 10.0 + 0.02 + 0.03 * (0.2 * time + 2.0 * phase).cos();
-    Detection {
-        face: index,
-        timestamp_ms: 500 * i64::try_from(moment).expect("a number of moments"),
-        bounding_box: [left as f32, top as f32, 0.042_345_678, 0.081_234_57],
-        confidence: 99.912_345_678,
-        clarity: 0.7,
+fn cost(packages: &Packages) -> Result<Table, BenchError> {
+    let mut measured = LENGTHS.map(|pages| (pages, [const { Vec::new() }; 4]));
+    for _ in 0..ROUNDS {
+        for (pages, columns) in &mut measured {
+            let cost: Cost = json_of(Command::new(&packages.track_cost).arg(pages.to_string()))?;
+            let peak = peak_kib(&cost.status).ok_or(BenchError::Unreadable("status"))?;
+            let values = [cost.joining_ms, cost.writing_ms, cost.bytes / 1e6, f64::from(peak) * 1024.0 / 1e6];
+            columns.iter_mut().zip(values).for_each(|(column, value)| column.push(value));
+        }
     }
+    let headings = ["pages", "joining a page, ms", "writing its lines, ms", "objects, MB", "peak memory, MB"];
+    let mut table = Table::new(Name::TrackCost, &headings);
+    for (pages, columns) in measured {
+        let [joining, writing, objects, memory] = columns.map(Samples::from_iter);
+        table.row(&[pages.to_string(), joining.show(2), writing.show(2), objects.show(0), memory.show(0)]);
+    }
+    Ok(table)
 }

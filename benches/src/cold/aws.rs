@@ -46,7 +46,7 @@ pub struct World {
 }
 
 /// What the servers have done since the last [`Aws::reset`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Handshakes with a certificate.
     pub full_handshakes: usize,

@@ -10,19 +10,24 @@ use std::{
     fs,
     path::Path,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use lambdas::functions::Function as Deployed;
 
 pub use self::share::Share;
-use self::{aws::Aws, tls::Certificates};
+use self::{
+    aws::{Aws, Counts},
+    tls::Certificates,
+};
 use crate::{
     BenchError,
     function::{FirstInvocation, Function, Limit, Program},
     packages::Packages,
     python::Python,
-    table::{Table, median, ms},
+    report::Report,
+    samples::{Samples, ms},
+    table::{Name, Table},
 };
 
 /// The memory sizes that are compared, in MB: the last one has a whole processor.
@@ -36,25 +41,27 @@ struct Candidate {
     memory_mb: u32,
     /// The sizes whose share is measured from the start.
     sizes: Vec<u32>,
-    whole: Samples,
-    from_start: BTreeMap<u32, Samples>,
-    from_next: Samples,
+    whole: Figures,
+    from_start: BTreeMap<u32, Figures>,
+    from_next: Figures,
 }
 
-/// The measurements of one program with one limit.
+/// The measurements of one program with one limit. Times are in milliseconds.
 #[derive(Default)]
-struct Samples {
-    started: Vec<Duration>,
-    /// To the result that someone waits for.
-    first: Vec<Duration>,
-    /// To the answer.
-    answered: Vec<Duration>,
-    first_processor: Vec<Duration>,
-    second: Vec<Duration>,
-    second_processor: Vec<Duration>,
-    handshakes: (usize, usize),
-    requests: usize,
-    peak_mb: f64,
+struct Figures {
+    /// From the start to the first call of `/next`.
+    started: Samples,
+    /// From the start to the result for which an execution or a person waits.
+    first: Samples,
+    /// From the start to the answer.
+    answered: Samples,
+    first_processor: Samples,
+    /// From the event of the second invocation to its result.
+    second: Samples,
+    second_processor: Samples,
+    /// Of the first invocation.
+    counts: Counts,
+    peak_mb: Samples,
 }
 
 impl Candidate {
@@ -77,39 +84,38 @@ impl Candidate {
     }
 }
 
-impl Samples {
+impl Figures {
     async fn measure(&mut self, program: &Program, aws: &Aws, limit: Limit<'_>) -> Result<(), BenchError> {
         let event = events::prepare(program.name, aws)?;
         let mut function = Function::start_cold(program, FirstInvocation { event, limit }).await?;
         let (answered, answer) = function.answer().await?;
         events::check(program.name, &answer, aws)?;
-        let counts = aws.counts();
-        self.handshakes = (counts.full_handshakes, counts.resumed_handshakes);
-        self.requests = counts.requests;
-        self.started.push(function.started_in);
-        self.answered.push(answered - function.started);
-        self.first.push(aws.world().effect.unwrap_or(answered) - function.started);
+        self.counts = aws.counts();
+        self.started.push(ms(function.started_in));
+        self.answered.push(ms(answered - function.started));
+        self.first.push(ms(aws.world().effect.unwrap_or(answered) - function.started));
         let processor = function.thread_time()?;
-        self.first_processor.push(processor);
-        self.peak_mb = self.peak_mb.max(function.peak_mb()?);
+        self.first_processor.push(ms(processor));
+        self.peak_mb.push(function.peak_mb()?);
 
         let event = events::prepare(program.name, aws)?;
         let sent = Instant::now();
         let answer = function.invoke(event).await?;
-        self.second.push(aws.world().effect.map_or_else(|| sent.elapsed(), |effect| effect - sent));
+        self.second.push(ms(aws.world().effect.unwrap_or_else(Instant::now) - sent));
         events::check(program.name, &answer, aws)?;
-        self.second_processor.push(function.thread_time()?.saturating_sub(processor));
+        self.second_processor.push(ms(function.thread_time()?.saturating_sub(processor)));
         function.end().await
     }
 }
 
-/// Prints the tables. `another_build` is a directory with packages, to be measured in the same rounds.
+/// Adds the tables. `another_build` is a directory with packages, to be measured in the same rounds.
 pub async fn measure(
     rounds: usize,
     root: &Path,
     packages: &Packages,
     another_build: Option<&Path>,
     python: &Python,
+    report: &mut Report,
 ) -> Result<(), BenchError> {
     let certificates = Certificates::make()?;
     let roots = root.join("target/bench/roots.pem");
@@ -144,7 +150,11 @@ pub async fn measure(
             candidate.round(&aws, &shares).await?;
         }
     }
-    println!("{}\n{}\n{}", whole(&candidates), shared(&candidates), sizes(&candidates));
+    report.add(whole(&candidates));
+    if !shares.is_empty() {
+        report.add(shared(&candidates));
+        report.add(sizes(&candidates));
+    }
     Ok(())
 }
 
@@ -155,7 +165,7 @@ fn shares<'a>(sizes: impl Iterator<Item = &'a u32>) -> Result<BTreeMap<u32, Arc<
 }
 
 fn whole(candidates: &[Candidate]) -> Table {
-    let mut table = Table::new(&[
+    let headings = [
         "whole processor",
         "requests",
         "handshakes, full + resumed",
@@ -165,41 +175,44 @@ fn whole(candidates: &[Candidate]) -> Table {
         "memory, MB",
         "second, ms",
         "processor, ms",
-    ]);
-    for Candidate { label, whole: samples, .. } in candidates {
+    ];
+    let mut table = Table::new(Name::FirstInvocation, &headings);
+    for Candidate { label, whole, .. } in candidates {
+        let Counts { full_handshakes, resumed_handshakes, requests } = whole.counts;
         table.row(&[
             label.clone(),
-            samples.requests.to_string(),
-            format!("{} + {}", samples.handshakes.0, samples.handshakes.1),
-            spread(&samples.started),
-            spread(&samples.first),
-            spread(&samples.first_processor),
-            format!("{:.0}", samples.peak_mb),
-            spread(&samples.second),
-            spread(&samples.second_processor),
+            requests.to_string(),
+            format!("{full_handshakes} + {resumed_handshakes}"),
+            whole.started.show(1),
+            whole.first.show(1),
+            whole.first_processor.show(1),
+            whole.peak_mb.show(0),
+            whole.second.show(1),
+            whole.second_processor.show(1),
         ]);
     }
     table
 }
 
 fn shared(candidates: &[Candidate]) -> Table {
-    let mut table = Table::new(&[
+    let headings = [
         "Lambda's share",
         "memory size, MB",
         "share from the start: to `/next`, ms",
         "to the result, ms",
         "share from `/next`: to the result, ms",
         "second, ms",
-    ]);
+    ];
+    let mut table = Table::new(Name::FirstInvocationAtShare, &headings);
     for Candidate { label, memory_mb, from_start, from_next, .. } in candidates {
-        let Some(samples) = from_start.get(memory_mb) else { continue };
+        let Some(limited) = from_start.get(memory_mb) else { continue };
         table.row(&[
             label.clone(),
             memory_mb.to_string(),
-            spread(&samples.started),
-            spread(&samples.first),
-            spread(&from_next.first),
-            spread(&from_next.second),
+            limited.started.show(1),
+            limited.first.show(1),
+            from_next.first.show(1),
+            from_next.second.show(1),
         ]);
     }
     table
@@ -207,28 +220,19 @@ fn shared(candidates: &[Candidate]) -> Table {
 
 /// The time to the result at each memory size, and what it costs.
 fn sizes(candidates: &[Candidate]) -> Table {
-    let sizes = SIZES.iter().map(|size| format!("{size} MB: ms (GB ms)"));
+    let sizes = SIZES.iter().map(|size| format!("{size} MB: ms, GB ms"));
     let headings: Vec<_> = ["memory size".to_owned()].into_iter().chain(sizes).collect();
-    let mut table = Table::new(&headings.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut table = Table::new(Name::MemorySizes, &headings.iter().map(String::as_str).collect::<Vec<_>>());
     for Candidate { label, from_start, .. } in candidates {
         let cells: Vec<_> = SIZES.iter().filter_map(|size| Some((size, from_start.get(size)?))).collect();
         if cells.len() < SIZES.len() {
             continue;
         }
-        let cells = cells.into_iter().map(|(size, samples)| {
-            let billed = median(samples.answered.clone());
-            let price = billed.as_secs_f64() * 1e3 * f64::from(*size) / 1024.0;
-            format!("{} ({price:.1})", ms(median(samples.first.clone())))
+        let cells = cells.into_iter().map(|(size, figures)| {
+            let billed = figures.answered.median() * f64::from(*size) / 1024.0;
+            format!("{:.0}, {billed:.1}", figures.first.median())
         });
         table.row(&[label.clone()].into_iter().chain(cells).collect::<Vec<_>>());
     }
     table
-}
-
-/// The median, and the quartiles around it.
-fn spread(durations: &[Duration]) -> String {
-    let mut sorted = durations.to_vec();
-    sorted.sort();
-    let at = |quarter: usize| sorted.get(quarter * sorted.len().saturating_sub(1) / 4).copied().unwrap_or_default();
-    format!("{} ({}–{})", ms(median(sorted.clone())), ms(at(1)), ms(at(3)))
 }

@@ -71,20 +71,10 @@ pub struct Measured {
     pub calls: Calls,
     /// The calls that were throttled.
     pub throttled: u64,
-    seconds: f64,
-    megabytes: f64,
-}
-
-impl Measured {
-    /// The virtual time in whole seconds.
-    pub fn seconds(&self) -> String {
-        format!("{:.0}", self.seconds)
-    }
-
+    /// The virtual time.
+    pub seconds: f64,
     /// The peak memory of the process so far, in MB of 10^6 bytes.
-    pub fn megabytes(&self) -> String {
-        format!("{:.0}", self.megabytes)
-    }
+    pub megabytes: f64,
 }
 
 /// Parses the options of a command.

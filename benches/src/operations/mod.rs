@@ -17,7 +17,12 @@ use clap::{Args, ValueEnum as _};
 pub use commands::{Measured, Operation};
 
 use self::{archive::Videos, executions::Failures, quotas::Regions};
-use crate::{BenchError, table::Table};
+use crate::{
+    BenchError, json_of,
+    report::Report,
+    samples::Samples,
+    table::{Name, Table},
+};
 
 /// The sizes of the account.
 #[derive(Debug, Clone, Copy, Args)]
@@ -61,48 +66,97 @@ impl Size {
     }
 }
 
-/// Measures each command in its own process, and prints the two tables.
-pub fn measure(size: Size) -> Result<(), BenchError> {
+/// The number of rounds.
+const ROUNDS: usize = 3;
+
+/// Measures each command in its own process, and adds the two tables.
+pub fn measure(size: Size, report: &mut Report) -> Result<(), BenchError> {
     let columns = ["ListExecutions", "DescribeExecution", "GetExecutionHistory", "RedriveExecution", "StartExecution"];
     let more = ["other calls", "throttled", "s", "s, 3 Regions", "memory, MB"];
-    let mut table = Table::new(&[&["command"][..], &columns, &more].concat());
+    let mut table = Table::new(Name::Executions, &[&["command"][..], &columns, &more].concat());
     for operation in Operation::value_variants().iter().filter(|operation| operation.is_about_executions()) {
-        let other = in_own_process(*operation, Regions::Other, size)?;
-        let large = in_own_process(*operation, Regions::Large, size)?;
+        let other = in_each_round(*operation, Regions::Other, size)?;
+        let large = in_each_round(*operation, Regions::Large, size)?;
         for (other, large) in other.iter().zip(&large) {
-            table.row(&[cells(other, &columns), vec![large.seconds(), other.megabytes()]].concat());
+            table.row(&[other.cells(&columns), vec![large.seconds(), other.megabytes()]].concat());
         }
     }
-    println!("{table}");
+    report.add(table);
     let columns = ["ListObjectVersions", "ListObjectsV2", "GetObject", "PutObject"];
     let more = ["other calls", "throttled", "s", "memory, MB"];
-    let mut table = Table::new(&[&["command"][..], &columns, &more].concat());
+    let mut table = Table::new(Name::Videos, &[&["command"][..], &columns, &more].concat());
     for operation in Operation::value_variants().iter().filter(|operation| operation.is_about_objects()) {
         let size = Size { executions: 0, old: 0, ..size };
-        for measured in in_own_process(*operation, Regions::Other, size)? {
-            table.row(&[cells(&measured, &columns), vec![measured.megabytes()]].concat());
+        for command in in_each_round(*operation, Regions::Other, size)? {
+            table.row(&[command.cells(&columns), vec![command.megabytes()]].concat());
         }
     }
-    println!("{table}");
+    report.add(table);
     Ok(())
 }
 
 /// Measures `facereel view` on a bucket with 10,000 results, each of this number of pages and of objects with tracks, in its own
 /// process: first the list and its first 20 rows, then all rows.
-pub fn measure_catalogue(pages: u64, tracks: u64) -> Result<Vec<Measured>, BenchError> {
+pub fn measure_catalogue(pages: u64, tracks: u64) -> Result<Vec<Rounds>, BenchError> {
     // One of a hundred videos has no result.
     let size = Size { executions: 0, old: 0, objects: 10_101, pages, tracks };
-    in_own_process(Operation::Catalogue, Regions::Other, size)
+    in_each_round(Operation::Catalogue, Regions::Other, size)
 }
 
-/// The cells of a row: the command, its calls of these operations, all others, the throttled ones, and the seconds.
-fn cells(measured: &Measured, operations: &[&str]) -> Vec<String> {
-    let calls = |name: &str| measured.calls.get(name).copied().unwrap_or_default();
-    let all: u64 = measured.calls.values().sum();
-    let counted: Vec<_> = operations.iter().map(|name| calls(name)).collect();
-    let other = all - counted.iter().sum::<u64>();
-    let numbers = counted.into_iter().chain([other, measured.throttled]).map(|calls| calls.to_string());
-    [measured.command.clone()].into_iter().chain(numbers).chain([measured.seconds()]).collect()
+/// A command, measured in each round.
+pub struct Rounds(Vec<Measured>);
+
+impl Rounds {
+    /// The command, for the table.
+    pub fn command(&self) -> String {
+        self.0[0].command.clone()
+    }
+
+    /// The virtual time in whole seconds.
+    pub fn seconds(&self) -> String {
+        self.show(|measured| measured.seconds)
+    }
+
+    /// The peak memory in MB.
+    pub fn megabytes(&self) -> String {
+        self.show(|measured| measured.megabytes)
+    }
+
+    /// The calls of each of these operations, and all others.
+    pub fn calls(&self, operations: &[&str]) -> Vec<String> {
+        let calls = |measured: &Measured, name: &str| measured.calls.get(name).copied().unwrap_or_default();
+        let counted = operations.iter().map(|name| self.count(|measured| calls(measured, name)));
+        let others = self.count(|measured| {
+            measured.calls.values().sum::<u64>() - operations.iter().map(|name| calls(measured, name)).sum::<u64>()
+        });
+        counted.chain([others]).collect()
+    }
+
+    /// The cells of a row: the command, its calls, the throttled ones, and the seconds.
+    fn cells(&self, operations: &[&str]) -> Vec<String> {
+        let throttled = self.count(|measured| measured.throttled);
+        [vec![self.command()], self.calls(operations), vec![throttled, self.seconds()]].concat()
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a million calls")]
+    fn count(&self, count: impl Fn(&Measured) -> u64) -> String {
+        self.show(|measured| count(measured) as f64)
+    }
+
+    fn show(&self, figure: impl Fn(&Measured) -> f64) -> String {
+        self.0.iter().map(figure).collect::<Samples>().show(0)
+    }
+}
+
+/// The figures of each command in an operation.
+fn in_each_round(operation: Operation, regions: Regions, size: Size) -> Result<Vec<Rounds>, BenchError> {
+    let mut commands: Vec<Rounds> = Vec::new();
+    for _ in 0..ROUNDS {
+        let measured = in_own_process(operation, regions, size)?;
+        commands.resize_with(measured.len(), || Rounds(Vec::new()));
+        commands.iter_mut().zip(measured).for_each(|(command, measured)| command.0.push(measured));
+    }
+    Ok(commands)
 }
 
 fn in_own_process(operation: Operation, regions: Regions, size: Size) -> Result<Vec<Measured>, BenchError> {
@@ -112,11 +166,7 @@ fn in_own_process(operation: Operation, regions: Regions, size: Size) -> Result<
     if regions == Regions::Large {
         child.arg("--large");
     }
-    let output = child.stderr(std::process::Stdio::inherit()).output()?;
-    if !output.status.success() {
-        return Err(BenchError::Command(format!("{child:?}")));
-    }
-    serde_json::from_slice(&output.stdout).map_err(|error| BenchError::Failed(error.to_string()))
+    json_of(&mut child)
 }
 
 /// Measures one command in this process, and prints the figures as JSON.

@@ -3,6 +3,7 @@
 //! The measures are those of the field: switches and fragmentations of CLEAR MOT
 //! (<https://doi.org/10.1155/2008/246309>), and IDF1 (<https://arxiv.org/abs/1609.01775>).
 
+mod clips;
 mod overlap_tracker;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,7 @@ use lambdas::results::Track;
 use lambdas::tracks::{Detection, Tracker, assignment};
 use serde::Deserialize;
 
+pub use clips::{Measured, measure_clips};
 pub use overlap_tracker::overlap_tracks;
 
 /// Left, top, width and height as ratios of the frame.

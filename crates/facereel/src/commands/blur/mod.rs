@@ -24,6 +24,7 @@ use tempfile::TempDir;
 
 pub use error::BlurError;
 pub use ffmpeg::Ffmpeg;
+pub use pipeline::X264;
 pub use report::{BlurDocument, BlurReport};
 
 use crate::{

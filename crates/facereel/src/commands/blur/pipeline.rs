@@ -24,6 +24,9 @@ use super::{
     paths::{Ratios, Regions},
 };
 
+/// The options of ffmpeg for the encoder of H.264.
+pub const X264: [&str; 6] = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "18"];
+
 /// The most frames that wait before and after the hiding: enough for three processes to work at the same time. A frame of 4K has
 /// 12 MB.
 const WAITING_FRAMES: usize = 3;
@@ -176,7 +179,7 @@ impl Pipeline<'_> {
             command.args(["-c:v", "libx265", "-preset", "fast", "-crf", "20", "-tag:v", "hvc1"]);
             command.args(["-x265-params", "log-level=error"]);
         } else {
-            command.args(["-c:v", "libx264", "-preset", "veryfast", "-crf", "18"]);
+            command.args(X264);
         }
         if let Some(order) = self.source.field_order {
             command.args(["-vf", &format!("setfield={order}"), "-flags:v", "+ilme+ildct"]);
