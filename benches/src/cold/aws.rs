@@ -246,3 +246,47 @@ fn decoded(text: &str) -> String {
 fn error(status: StatusCode, code: &str) -> Response {
     (status, format!("<Error><Code>{code}</Code><Message>canned</Message></Error>")).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn world() -> World {
+        let faces = Faces { json: "[]".to_owned(), lines: Bytes::new() };
+        World { objects: BTreeMap::new(), job_tag: "tag".to_owned(), effect: None, faces }
+    }
+
+    fn request(method: Method, uri: &str, header: Option<(header::HeaderName, &str)>) -> Parts {
+        let mut request = Request::builder().method(method).uri(uri);
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
+        }
+        request.body(Body::empty()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn a_conditional_write_is_refused_if_the_object_exists() {
+        let mut world = world();
+        let put = || request(Method::PUT, "/results/queue/lease", Some((header::IF_NONE_MATCH, "*")));
+        assert_eq!(world.s3(&put(), Bytes::from("one")).status(), StatusCode::OK);
+        assert_eq!(world.s3(&put(), Bytes::from("two")).status(), StatusCode::PRECONDITION_FAILED);
+        assert_eq!(world.objects["results/queue/lease"], "one");
+    }
+
+    #[tokio::test]
+    async fn a_listing_has_the_keys_under_the_prefix() {
+        let mut world = world();
+        for key in ["a/1", "a/2", "b/1"] {
+            world.s3(&request(Method::PUT, &format!("/results/{key}"), None), Bytes::new());
+        }
+        let listing = request(Method::GET, "/results/?list-type=2&prefix=a%2F&max-keys=1", None);
+        let body = to_bytes(world.s3(&listing, Bytes::new()).into_body(), usize::MAX).await.unwrap();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        assert!(body.contains("<Key>a/1</Key>") && !body.contains("a/2") && !body.contains("b/1"), "{body}");
+    }
+
+    #[test]
+    fn an_unknown_operation_is_refused() {
+        assert!(world().json("DeleteFaces", &json!({}), Instant::now()).is_none());
+    }
+}

@@ -25,7 +25,7 @@ use crate::{
     function::{FirstInvocation, Function, Limit, Program},
     packages::Packages,
     python::Python,
-    report::Report,
+    report::{Goal, Report},
     samples::{Samples, ms},
     table::{Name, Table},
 };
@@ -154,6 +154,13 @@ pub async fn measure(
     if !shares.is_empty() {
         report.add(shared(&candidates));
         report.add(sizes(&candidates));
+        let results = |candidate: &Candidate| Some(candidate.from_start.get(&candidate.memory_mb)?.first.clone());
+        let figures: Vec<_> = candidates
+            .iter()
+            .filter(|candidate| Deployed::ALL.iter().any(|function| function.name() == candidate.label))
+            .filter_map(|candidate| Some((&candidate.label, results(candidate)?)))
+            .collect();
+        report.goal(Goal::at_most("first invocation, with Lambda's share, ms: at most 100", 100.0, 0, &figures));
     }
     Ok(())
 }

@@ -37,8 +37,7 @@ pub struct Certificates {
 }
 
 /// The addresses of the servers: the TLS library of the functions keeps sessions by host name or address, without the port.
-pub const ADDRESSES: [Ipv4Addr; 3] =
-    [Ipv4Addr::new(127, 0, 0, 1), Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
+pub const ADDRESSES: [Ipv4Addr; 3] = [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
 
 impl Certificates {
     /// Makes the certificates.
@@ -120,7 +119,7 @@ impl Traffic {
     }
 }
 
-/// A listener for axum. Handshakes run at the same time, and end even if no one accepts the connection.
+/// A listener for axum. The handshakes of several connections run at the same time.
 pub struct Listener {
     address: SocketAddr,
     connections: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
@@ -169,5 +168,52 @@ impl axum::serve::Listener for Listener {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok(self.address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{
+        ClientConfig, RootCertStore,
+        pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+    };
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio_rustls::TlsConnector;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_trusts_the_chain_and_resumes_only_at_the_same_address() {
+        let certificates = Certificates::make().unwrap();
+        let mut roots = RootCertStore::empty();
+        for root in CertificateDer::pem_slice_iter(certificates.roots.as_bytes()) {
+            roots.add(root.unwrap()).unwrap();
+        }
+        assert_eq!(roots.len(), 6);
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let client = TlsConnector::from(Arc::new(client.with_root_certificates(roots).with_no_client_auth()));
+        let traffic = Arc::new(Traffic::default());
+        for address in &ADDRESSES[..2] {
+            let mut listener = Listener::bind(*address, &certificates, traffic.clone()).await.unwrap();
+            for _ in 0..2 {
+                let server = listener.address;
+                let connect = async {
+                    let stream = TcpStream::connect(server).await.unwrap();
+                    let mut stream =
+                        client.connect(ServerName::from(std::net::IpAddr::from(*address)), stream).await.unwrap();
+                    // What resumes the session comes before the first byte.
+                    stream.read_u8().await.unwrap();
+                };
+                let accept = async {
+                    let (mut stream, _) = axum::serve::Listener::accept(&mut listener).await;
+                    stream.write_all(b"x").await.unwrap();
+                    stream.flush().await.unwrap();
+                    stream
+                };
+                tokio::join!(connect, accept);
+            }
+        }
+        assert_eq!((traffic.full_handshakes.load(Relaxed), traffic.resumed_handshakes.load(Relaxed)), (2, 2));
     }
 }
