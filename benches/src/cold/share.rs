@@ -29,14 +29,15 @@ impl Share {
     pub fn of_memory(memory_mb: u32) -> Result<Self, BenchError> {
         let quota_us = PERIOD_US * memory_mb / MB_PER_PROCESSOR;
         let name = format!("facereel-bench-{}-{memory_mb}", std::process::id());
-        let (first, second) = (Path::new("/sys/fs/cgroup/cpu"), Path::new("/sys/fs/cgroup"));
-        let made = if first.join("cpu.cfs_quota_us").exists() || first.join("cpu.shares").exists() {
+        // Version 1 of control groups has a directory for each controller.
+        let (version_1, version_2) = (Path::new("/sys/fs/cgroup/cpu"), Path::new("/sys/fs/cgroup"));
+        let made = if version_1.exists() {
             Self::make(
-                &first.join(name),
+                &version_1.join(name),
                 &[("cpu.cfs_period_us", PERIOD_US.to_string()), ("cpu.cfs_quota_us", quota_us.to_string())],
             )
         } else {
-            Self::make(&second.join(name), &[("cpu.max", format!("{quota_us} {PERIOD_US}"))])
+            Self::make(&version_2.join(name), &[("cpu.max", format!("{quota_us} {PERIOD_US}"))])
         };
         made.map_err(BenchError::NoControlGroup)
     }
