@@ -26,7 +26,7 @@ locals {
     inspect-video = {
       description = "Checks that the object is a video that Rekognition accepts, and returns its version, ETag and size"
       timeout     = 180
-      memory      = 256 # Reads the first bytes of the object; with half the memory, a first invocation takes two to four times as long.
+      memory      = 256 # Reads the first bytes of the object; with half the memory, a first invocation takes about twice as long.
       environment = {}
     }
     start-detection = {
