@@ -21,10 +21,10 @@ use crate::{
 };
 
 /// The part of each clip that is blurred.
-const LENGTH: Duration = Duration::from_secs(20);
+const LENGTH: Duration = Duration::from_secs(10);
 
 /// The number of rounds, each of both clips with both programs.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 
 /// Adds both tables.
 pub async fn measure(root: &Path, python: &Python, report: &mut Report) -> Result<(), BenchError> {

@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use crate::{BenchError, report::Report};
@@ -93,7 +93,7 @@ fn markers(name: &str) -> [String; 2] {
 
 /// The standard output of a command, without the last line's end.
 fn output(command: &mut Command) -> Result<String, BenchError> {
-    let output = command.output()?;
+    let output = command.stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         return Err(BenchError::Command(format!("{command:?}")));
     }

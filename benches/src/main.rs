@@ -168,12 +168,12 @@ impl Bench {
             ("startup", 1, Self::Startup { rounds: ROUNDS }),
             ("cold", 3, Self::Cold { rounds: COLD_ROUNDS, compare: None }),
             ("size", 0, Self::Size),
-            ("page", 5, Self::Page),
-            ("tracks", 1, Self::Tracks),
-            ("pagination", 17, Self::Pagination { pages: pagination::LENGTHS.into() }),
-            ("simulation", 1, Self::Simulation),
-            ("run", 4, Self::Run),
-            ("blur", 10, Self::Blur),
+            ("page", 3, Self::Page),
+            ("tracks", 2, Self::Tracks),
+            ("pagination", 16, Self::Pagination { pages: pagination::LENGTHS.into() }),
+            ("simulation", 3, Self::Simulation),
+            ("run", 3, Self::Run),
+            ("blur", 7, Self::Blur),
             ("operations", 1, Self::Operations { size: Size::default() }),
             ("catalogue", 1, Self::Catalogue),
         ]
@@ -242,7 +242,7 @@ async fn all(root: &Path) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// Builds and installs everything that is measured or needed, so that no build runs beside a measurement.
+/// Builds, installs and makes everything that is measured or needed, so that no build runs beside a measurement.
 async fn build(root: &Path) -> Result<(), BenchError> {
     if cfg!(debug_assertions) {
         return Err(BenchError::NotRelease);
@@ -253,7 +253,10 @@ async fn build(root: &Path) -> Result<(), BenchError> {
         return Err(BenchError::Outdated);
     }
     Packages::build(root)?;
-    Python::install(root)?;
+    let python = Python::install(root)?;
+    for clip in run::CLIPS {
+        run::clip(root, &python, clip)?;
+    }
     tests::workflow::model().await;
     Ok(())
 }

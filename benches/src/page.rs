@@ -22,7 +22,7 @@ const PAGES: u32 = 100;
 const LENGTHS: [usize; 3] = [1, 10, 100];
 
 /// The number of rounds, each of all programs.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 
 /// A program with the attributes of its faces, and its measurements.
 struct Pages<'a> {

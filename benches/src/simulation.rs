@@ -1,6 +1,6 @@
 //! The time and the number of calls for a video and for many clips, with the real state machine and functions, in virtual time.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, thread};
 
 use simulation::{Content, Kind, Ms, Run, SECOND, Scenario, Upload};
 
@@ -72,10 +72,10 @@ fn pagination() -> Result<Vec<(u32, [Samples; QUOTAS.len()])>, BenchError> {
     for pages in LENGTHS {
         let mut times = <[Samples; QUOTAS.len()]>::default();
         for ((_, quota), times) in QUOTAS.iter().zip(&mut times) {
-            for seed in 0..SEEDS {
+            *times = with_each_seed(|seed| {
                 let run = one_video(pages as usize, *quota, seed)?;
-                times.push((run.makespan - run.jobs[0].started - JOB) as f64 / 1e3);
-            }
+                Ok((run.makespan - run.jobs[0].started - JOB) as f64 / 1e3)
+            })?;
         }
         measured.push((pages, times));
     }
@@ -90,18 +90,18 @@ fn short_clips() -> Result<Table, BenchError> {
     let headings = ["job, s", "slots", "Get calls a second", "ideal, s", "makespan, s", "x ideal"];
     let mut table = Table::with_texts(Name::ShortClips, &headings, &[]);
     for (job_s, slots, gets_per_second) in BURSTS {
-        let (mut makespans, mut ideal) = (Samples::default(), 0.0);
-        for seed in 1..=SEEDS {
-            let mut scenario =
-                Scenario { slots: slots as usize, gets_per_second, ..Scenario::burst(seed, CLIPS.into()) };
+        let scenario =
+            |seed| Scenario { slots: slots as usize, gets_per_second, ..Scenario::burst(seed, CLIPS.into()) };
+        let (clips, job) = (f64::from(CLIPS), f64::from(job_s));
+        let calls = (clips / scenario(0).starts_per_second).max(2.0 * clips / gets_per_second);
+        let ideal = (clips * job / f64::from(slots)).max(calls + job);
+        let makespans = with_each_seed(|seed| {
+            let mut scenario = scenario(seed);
             for upload in &mut scenario.uploads {
                 upload.content.job_ms = Ms::from(job_s) * SECOND;
             }
-            let (clips, job) = (f64::from(CLIPS), f64::from(job_s));
-            let calls = (clips / scenario.starts_per_second).max(2.0 * clips / gets_per_second);
-            ideal = (clips * job / f64::from(slots)).max(calls + job);
-            makespans.push(run(&scenario)?.makespan as f64 / 1e3);
-        }
+            Ok(run(&scenario)?.makespan as f64 / 1e3)
+        })?;
         table.row(&[
             job_s.to_string(),
             slots.to_string(),
@@ -166,6 +166,15 @@ fn one_video(pages: usize, gets_per_second: f64, seed: u64) -> Result<Run, Bench
         get_ms: Some(LATENCY_MS.into()),
         faces_per_page: FACES_PER_PAGE,
         ..Scenario::fault_free(seed)
+    })
+}
+
+/// Measures with each seed, at the same time: virtual time does not depend on what else runs.
+fn with_each_seed(measure: impl Fn(u64) -> Result<f64, BenchError> + Sync) -> Result<Samples, BenchError> {
+    let measure = &measure;
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..SEEDS).map(|seed| scope.spawn(move || measure(seed))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("the scenario is simulated")).collect()
     })
 }
 
