@@ -166,7 +166,7 @@ impl Bench {
     fn all() -> [(&'static str, u64, Self); 11] {
         [
             ("startup", 1, Self::Startup { rounds: ROUNDS }),
-            ("cold", 3, Self::Cold { rounds: COLD_ROUNDS, compare: None }),
+            ("cold", 4, Self::Cold { rounds: COLD_ROUNDS, compare: None }),
             ("size", 0, Self::Size),
             ("page", 3, Self::Page),
             ("tracks", 2, Self::Tracks),
