@@ -26,13 +26,13 @@ locals {
     inspect-video = {
       description = "Checks that the object is a video that Rekognition accepts, and returns its version, ETag and size"
       timeout     = 180
-      memory      = 256 # Reads the first bytes of the object; with less memory every TLS handshake is slower.
+      memory      = 256 # Reads the first bytes of the object; with half the memory, a first invocation takes about twice as long.
       environment = {}
     }
     start-detection = {
       description = "Stores the task token, adds the video to the queue and starts Rekognition jobs while job slots are free"
       timeout     = 600
-      memory      = 256 # Uses 10 MB and mostly waits for AWS; with less memory every TLS handshake is slower.
+      memory      = 256 # Uses 10 MB and mostly waits for AWS; as for inspect-video.
       environment = {
         RESULTS_BUCKET       = local.results_bucket
         COMPLETION_TOPIC_ARN = aws_sns_topic.completions.arn

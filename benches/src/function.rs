@@ -6,7 +6,7 @@ use std::{
     net::Ipv4Addr,
     path::PathBuf,
     process::Stdio,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -20,16 +20,20 @@ use axum::{
 };
 use serde_json::Value;
 use tokio::{
+    io::AsyncWriteExt as _,
     net::TcpListener,
     process::{Child, Command},
     sync::{Mutex, mpsc},
     task::JoinHandle,
 };
 
-use crate::{BenchError, packages::Packages, python::Python};
+use crate::{BenchError, cold::Share, packages::Packages, python::Python};
 
 /// The timeout of an invocation. Every measured invocation is shorter.
 const INVOCATION_TIMEOUT: Duration = Duration::from_mins(15);
+
+/// More than the time in which a shell starts.
+const SHELL_START: Duration = Duration::from_millis(20);
 
 /// The program that is run.
 #[derive(Debug, Clone)]
@@ -38,7 +42,7 @@ pub struct Program {
     pub name: &'static str,
     command: PathBuf,
     arguments: Vec<OsString>,
-    environment: Option<(&'static str, &'static str)>,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Program {
@@ -54,18 +58,24 @@ impl Program {
 
     /// list-pages with the root certificates of this machine instead of Amazon's.
     pub fn with_the_machines_roots(packages: &Packages) -> Result<Self, BenchError> {
-        let environment = Some(("SSL_CERT_DIR", "/etc/ssl/certs"));
-        Ok(Self { name: "list-pages, the machine's roots", environment, ..Self::packaged(packages, "list-pages")? })
+        let program = Self::packaged(packages, "list-pages")?.with([("SSL_CERT_DIR", "/etc/ssl/certs".to_owned())]);
+        Ok(Self { name: "list-pages, the machine's roots", ..program })
     }
 
     fn at(name: &'static str, command: PathBuf) -> Self {
-        Self { name, command, arguments: Vec::new(), environment: None }
+        Self { name, command, arguments: Vec::new(), environment: Vec::new() }
     }
 
     /// The Python handler, under AWS's own Runtime API client for Python.
     pub fn peer(python: &Python) -> Self {
         let arguments = ["-m", "awslambdaric", "handler.handler"].map(OsString::from).into();
-        Self { name: "Python", command: python.command.clone(), arguments, environment: None }
+        Self { name: "Python", command: python.command.clone(), arguments, environment: Vec::new() }
+    }
+
+    /// The program with more environment variables.
+    pub fn with(mut self, variables: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        self.environment.extend(variables);
+        self
     }
 }
 
@@ -75,36 +85,83 @@ pub struct Function {
     pid: u32,
     api: JoinHandle<()>,
     events: mpsc::UnboundedSender<Value>,
-    answers: mpsc::UnboundedReceiver<Result<Value, String>>,
-    /// From the spawn to the first call of `/next`.
+    answers: mpsc::UnboundedReceiver<(Instant, Result<Value, String>)>,
+    /// When it was started.
+    pub started: Instant,
+    /// From its start to the first call of `/next`.
     pub started_in: Duration,
+    /// Processor time of the process before the start.
+    shell_time: Duration,
+}
+
+/// How a first invocation is measured.
+pub struct FirstInvocation<'a> {
+    /// The event, which waits for the first call of `/next`.
+    pub event: Value,
+    /// The limit of the processor time.
+    pub limit: Limit<'a>,
+}
+
+/// When the processor time of a function is limited.
+#[derive(Clone, Copy)]
+pub enum Limit<'a> {
+    /// Never.
+    None,
+    /// From its start.
+    Start(&'a Arc<Share>),
+    /// From the first call of `/next`.
+    Next(&'a Arc<Share>),
 }
 
 struct RuntimeApi {
     asked: mpsc::UnboundedSender<Instant>,
     events: Mutex<mpsc::UnboundedReceiver<Value>>,
-    answers: mpsc::UnboundedSender<Result<Value, String>>,
+    answers: mpsc::UnboundedSender<(Instant, Result<Value, String>)>,
+    /// The limit that begins with the first call of `/next`, and the process.
+    limit: OnceLock<(Arc<Share>, u32)>,
 }
 
 impl Function {
     /// Starts the program and waits until it asks for its first event. `services` is its endpoint for AWS.
     pub async fn start(program: &Program, services: &str) -> Result<Self, BenchError> {
+        let mut command = Command::new(&program.command);
+        command.args(&program.arguments).stdin(Stdio::inherit());
+        let variables = [("AWS_ENDPOINT_URL", services.to_owned())];
+        Self::spawn(program, command, variables, None).await
+    }
+
+    /// Starts the program with its first event waiting, and waits until it has asked for it.
+    ///
+    /// A shell waits in the process until the limit is set, and then executes the program in its place.
+    pub async fn start_cold(program: &Program, first: FirstInvocation<'_>) -> Result<Self, BenchError> {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "read -r _ && exec \"$@\"", "sh"]).arg(&program.command).args(&program.arguments);
+        command.stdin(Stdio::piped());
+        Self::spawn(program, command, [], Some(first)).await
+    }
+
+    async fn spawn(
+        program: &Program,
+        mut command: Command,
+        variables: impl IntoIterator<Item = (&'static str, String)>,
+        first: Option<FirstInvocation<'_>>,
+    ) -> Result<Self, BenchError> {
         let (asked, mut first_ask) = mpsc::unbounded_channel();
         let (events, incoming) = mpsc::unbounded_channel();
         let (sender, answers) = mpsc::unbounded_channel();
-        let shared = Arc::new(RuntimeApi { asked, events: Mutex::new(incoming), answers: sender });
+        let events_of_api = Mutex::new(incoming);
+        let shared = Arc::new(RuntimeApi { asked, events: events_of_api, answers: sender, limit: OnceLock::new() });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?.to_string();
         let router = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
             .route("/2018-06-01/runtime/invocation/{id}/{outcome}", post(ended))
             .layer(DefaultBodyLimit::disable())
-            .with_state(shared);
+            .with_state(shared.clone());
         let api = tokio::spawn(async move { axum::serve(listener, router).await.unwrap_or_default() });
 
-        let spawned = Instant::now();
-        let mut child = Command::new(&program.command)
-            .args(&program.arguments)
+        let mut started = Instant::now();
+        let mut child = command
             .env_clear()
             .envs([
                 ("AWS_LAMBDA_RUNTIME_API", address.as_str()),
@@ -117,7 +174,6 @@ impl Function {
                 ("AWS_SECRET_ACCESS_KEY", "bench"),
                 ("AWS_REGION", "us-east-1"),
                 ("AWS_DEFAULT_REGION", "us-east-1"),
-                ("AWS_ENDPOINT_URL", services),
                 ("RESULTS_BUCKET", "results"),
                 ("COMPLETION_TOPIC_ARN", "arn:aws:sns:us-east-1:123456789012:completions"),
                 ("PUBLISH_ROLE_ARN", "arn:aws:iam::123456789012:role/publish"),
@@ -126,29 +182,51 @@ impl Function {
                 ("PYTHONPYCACHEPREFIX", concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench/pycache")),
                 ("HOME", "/nonexistent"),
             ])
-            .envs(program.environment)
+            .envs(variables)
+            .envs(program.environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()?;
+        let pid = child.id().ok_or(BenchError::Ended(program.name))?;
+        let mut shell_time = Duration::ZERO;
+        if let Some(FirstInvocation { event, limit }) = first {
+            events.send(event).ok();
+            // The shell has to have reached its `read`.
+            tokio::time::sleep(SHELL_START).await;
+            match limit {
+                Limit::None => {}
+                Limit::Start(share) => share.limit(pid)?,
+                Limit::Next(share) => shared.limit.set((share.clone(), pid)).unwrap_or_default(),
+            }
+            shell_time = thread_time(pid)?;
+            let mut go = child.stdin.take().ok_or(BenchError::Ended(program.name))?;
+            started = Instant::now();
+            go.write_all(b"\n").await?;
+        }
         let asked = tokio::select! {
             asked = first_ask.recv() => asked,
             _ = child.wait() => None,
         };
         let asked = asked.ok_or(BenchError::Ended(program.name))?;
-        let pid = child.id().ok_or(BenchError::Ended(program.name))?;
-        Ok(Self { child, pid, api, events, answers, started_in: asked - spawned })
+        Ok(Self { child, pid, api, events, answers, started, started_in: asked - started, shell_time })
     }
 
     /// Sends it an event and waits for its result.
     pub async fn invoke(&mut self, event: Value) -> Result<Value, BenchError> {
         self.events.send(event).map_err(|_| BenchError::Failed("the Runtime API has ended".to_owned()))?;
+        Ok(self.answer().await?.1)
+    }
+
+    /// Waits for the result of an event that was sent; returns it with the time when it arrived.
+    pub async fn answer(&mut self) -> Result<(Instant, Value), BenchError> {
         let answer = tokio::select! {
             answer = self.answers.recv() => answer,
             _ = self.child.wait() => None,
             () = tokio::time::sleep(INVOCATION_TIMEOUT) => None,
         };
-        answer.unwrap_or_else(|| Err("the function has ended".to_owned())).map_err(BenchError::Failed)
+        let (arrived, answer) = answer.ok_or_else(|| BenchError::Failed("the function has ended".to_owned()))?;
+        Ok((arrived, answer.map_err(BenchError::Failed)?))
     }
 
     /// Ends the process and waits for its end, which takes processor time that would be measured in the next start.
@@ -156,14 +234,9 @@ impl Function {
         Ok(self.child.kill().await?)
     }
 
-    /// Processor time of all its running threads so far: exact, for a function that has just started.
+    /// Processor time of all its running threads since its start: exact, for a function whose threads have not ended.
     pub fn thread_time(&self) -> Result<Duration, BenchError> {
-        let mut total = 0;
-        for thread in fs::read_dir(format!("/proc/{}/task", self.pid))? {
-            let waited_and_run = fs::read_to_string(thread?.path().join("schedstat"))?;
-            total += waited_and_run.split(' ').next().and_then(|run| run.parse().ok()).unwrap_or(0);
-        }
-        Ok(Duration::from_nanos(total))
+        Ok(thread_time(self.pid)?.saturating_sub(self.shell_time))
     }
 
     /// User and system time so far, ended threads included, in steps of 10 ms.
@@ -176,6 +249,16 @@ impl Function {
     pub fn peak_mb(&self) -> Result<f64, BenchError> {
         peak_mb_of(&self.pid.to_string())
     }
+}
+
+/// Processor time of all running threads of a process.
+fn thread_time(pid: u32) -> Result<Duration, BenchError> {
+    let mut total = 0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let run_and_waited = fs::read_to_string(thread?.path().join("schedstat"))?;
+        total += run_and_waited.split(' ').next().and_then(|run| run.parse().ok()).unwrap_or(0);
+    }
+    Ok(Duration::from_nanos(total))
 }
 
 /// The peak memory of a process so far, in MB of 10^6 bytes. `process` is its id, or `self`.
@@ -215,6 +298,11 @@ pub fn peak_kib(status: &str) -> Option<u32> {
 
 async fn next(State(api): State<Arc<RuntimeApi>>) -> Response {
     api.asked.send(Instant::now()).ok();
+    if let Some((share, pid)) = api.limit.get()
+        && let Err(error) = share.limit(*pid)
+    {
+        eprintln!("warning: the processor time was not limited: {error}");
+    }
     match api.events.lock().await.recv().await {
         Some(event) => (
             [
@@ -235,11 +323,12 @@ async fn ended(
     UrlPath((_, outcome)): UrlPath<(String, String)>,
     body: Bytes,
 ) -> StatusCode {
+    let arrived = Instant::now();
     let answer = match serde_json::from_slice(&body) {
         Ok(answer) if outcome == "response" => Ok(answer),
         _ => Err(String::from_utf8_lossy(&body).into_owned()),
     };
-    api.answers.send(answer).ok();
+    api.answers.send((arrived, answer)).ok();
     StatusCode::ACCEPTED
 }
 

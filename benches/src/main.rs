@@ -5,6 +5,7 @@
 
 mod blur;
 mod catalogue;
+mod cold;
 mod document;
 mod function;
 mod operations;
@@ -46,6 +47,9 @@ use crate::{
 /// The default number of rounds of start-ups.
 const ROUNDS: usize = 51;
 
+/// The default number of rounds of first invocations.
+const COLD_ROUNDS: usize = 21;
+
 /// Why the figures could not be measured.
 #[derive(Debug, thiserror::Error)]
 enum BenchError {
@@ -63,6 +67,12 @@ enum BenchError {
     Failed(String),
     #[error("/proc/<pid>/{0} does not have the format of Linux")]
     Unreadable(&'static str),
+    #[error("no certificate could be made: {0}")]
+    Certificate(#[from] rcgen::Error),
+    #[error("the TLS server could not be configured: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("no control group for processor time could be made, which needs root and the controller `cpu`: {0}")]
+    NoControlGroup(io::Error),
     #[error("`{0}` failed; its output is above")]
     Command(String),
     #[error(
@@ -115,6 +125,15 @@ enum Bench {
         #[arg(long, default_value_t = ROUNDS)]
         rounds: usize,
     },
+    /// Measure the first invocation of each function, from its start to its result, with TLS.
+    Cold {
+        /// The number of rounds, each of all functions in turn.
+        #[arg(long, default_value_t = COLD_ROUNDS)]
+        rounds: usize,
+        /// A directory with the packages of another build, which is measured in the same rounds.
+        #[arg(long, value_name = "DIR")]
+        compare: Option<PathBuf>,
+    },
     /// Show the sizes of the deployment packages.
     Size,
     /// Measure processor time and memory for pages of 1000 faces.
@@ -144,9 +163,10 @@ enum Bench {
 
 impl Bench {
     /// Those of `bench all`: the name, and the minutes that it takes on two cores.
-    fn all() -> [(&'static str, u64, Self); 10] {
+    fn all() -> [(&'static str, u64, Self); 11] {
         [
             ("startup", 1, Self::Startup { rounds: ROUNDS }),
+            ("cold", 4, Self::Cold { rounds: COLD_ROUNDS, compare: None }),
             ("size", 0, Self::Size),
             ("page", 3, Self::Page),
             ("tracks", 2, Self::Tracks),
@@ -164,6 +184,10 @@ impl Bench {
         let python = || Python::install(root);
         match self {
             Self::Startup { rounds } => startup::measure(rounds, &packages()?, &python()?, report).await,
+            Self::Cold { rounds, compare } => {
+                let packages = Packages::functions(root)?;
+                cold::measure(rounds, root, &packages, compare.as_deref(), &python()?, report).await
+            }
             Self::Size => size::measure(&packages()?, report),
             Self::Page => page::measure(&packages()?, &python()?, report).await,
             Self::Tracks => tracks::measure(&packages()?, report),

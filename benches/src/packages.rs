@@ -14,6 +14,7 @@ use crate::{BenchError, cargo, run_to_end};
 const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
 
 /// The packages of all functions, and other programs in the same profile.
+#[derive(Debug, Clone)]
 pub struct Packages {
     /// The directory of the packages.
     pub zips: PathBuf,
@@ -27,10 +28,16 @@ pub struct Packages {
 impl Packages {
     /// Builds what is not built yet. The first build takes minutes.
     pub fn build(root: &Path) -> Result<Self, BenchError> {
-        run_to_end(Command::new(root.join("scripts/build-lambdas")).arg(ARCHITECTURE))?;
+        let packages = Self::functions(root)?;
         let build = ["build", "--locked", "--profile", "lambda", "--package", "benches"];
         let programs = ["--bin", "hello", "--bin", "track-cost"];
         run_to_end(Command::new(cargo()).current_dir(root).args(build).args(programs))?;
+        Ok(packages)
+    }
+
+    /// Builds only the packages.
+    pub fn functions(root: &Path) -> Result<Self, BenchError> {
+        run_to_end(Command::new(root.join("scripts/build-lambdas")).arg(ARCHITECTURE))?;
         let target = root.join("target");
         let unpacked = target.join("bench/functions");
         fs::create_dir_all(&unpacked)?;
@@ -41,6 +48,13 @@ impl Packages {
             track_cost: binaries.join("track-cost"),
             unpacked,
         })
+    }
+
+    /// The packages of another build, in `zips`.
+    pub fn of_another_build(&self, zips: &Path) -> Result<Self, BenchError> {
+        let unpacked = self.unpacked.join("another-build");
+        fs::create_dir_all(&unpacked)?;
+        Ok(Self { zips: zips.to_owned(), unpacked, ..self.clone() })
     }
 
     /// Unpacks the binary of a function, as Lambda does, and returns its path.

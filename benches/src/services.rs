@@ -57,9 +57,11 @@ struct Canned {
 }
 
 /// The same faces as in Rekognition's response and as in the object in S3.
-struct Faces {
-    json: String,
-    lines: Bytes,
+pub struct Faces {
+    /// The array in the response.
+    pub json: String,
+    /// The lines of the object.
+    pub lines: Bytes,
 }
 
 impl Canned {
@@ -105,17 +107,22 @@ async fn answer(State(canned): State<Arc<Canned>>, request: Request) -> Response
 /// The page that `request` asks for; `None` for an unknown job. A page's token is its number.
 fn page(canned: &Canned, request: &Value) -> Option<String> {
     let job_id = request["JobId"].as_str()?;
+    page_of(job_id, request["NextToken"].as_str(), "", &canned.of(job_id).json)
+}
+
+/// The answer of `GetFaceDetection` for the page of this token; `None` for an unknown job. `members` are members of the answer,
+/// each with a comma, and `faces` is the array of the page's faces.
+pub fn page_of(job_id: &str, token: Option<&str>, members: &str, faces: &str) -> Option<String> {
     let pages: usize = job_id.split_once('-')?.1.parse().ok()?;
-    let next = request["NextToken"].as_str().map_or(Some(0), |token| token.parse::<usize>().ok())? + 1;
+    let next = token.map_or(Some(0), |token| token.parse::<usize>().ok())? + 1;
     let token = if next < pages { format!("\"NextToken\":\"{next}\",") } else { String::new() };
-    let faces = &canned.of(job_id).json;
     Some(format!(
-        r#"{{"JobStatus":"SUCCEEDED","VideoMetadata":{{"Codec":"h264","DurationMillis":60000,"Format":"QuickTime / MOV","FrameRate":30.0,"FrameHeight":1080,"FrameWidth":1920}},{token}"Faces":{faces}}}"#
+        r#"{{"JobStatus":"SUCCEEDED",{members}"VideoMetadata":{{"Codec":"h264","DurationMillis":60000,"Format":"QuickTime / MOV","FrameRate":30.0,"FrameHeight":1080,"FrameWidth":1920}},{token}"Faces":{faces}}}"#
     ))
 }
 
 /// A page's faces.
-fn faces(attributes: Attributes) -> Faces {
+pub fn faces(attributes: Attributes) -> Faces {
     let faces: Vec<String> = (0..FACES_PER_PAGE).map(|index| face(attributes, index).to_string()).collect();
     Faces { json: format!("[{}]", faces.join(",")), lines: (faces.join("\n") + "\n").into() }
 }

@@ -10,6 +10,9 @@ use strum::{EnumIter, IntoStaticStr};
 pub enum Name {
     Goals,
     Startup,
+    FirstInvocation,
+    FirstInvocationAtShare,
+    MemorySizes,
     Size,
     PageTime,
     PageMemory,
