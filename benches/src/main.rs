@@ -172,7 +172,7 @@ impl Bench {
             ("tracks", 2, Self::Tracks),
             ("pagination", 16, Self::Pagination { pages: pagination::LENGTHS.into() }),
             ("simulation", 3, Self::Simulation),
-            ("run", 9, Self::Run),
+            ("run", 6, Self::Run),
             ("blur", 7, Self::Blur),
             ("operations", 1, Self::Operations { size: Size::default() }),
             ("catalogue", 1, Self::Catalogue),

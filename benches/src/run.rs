@@ -27,7 +27,7 @@ pub const LENGTH: Duration = Duration::from_mins(1);
 pub const CLIPS: [(&str, &str, &str); 2] = [("720p", "1280:720", "5M"), ("1080p", "1920:1080", "8M")];
 
 /// The number of rounds, each of all clips.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 
 /// The built command.
 pub fn command() -> Result<PathBuf, BenchError> {
