@@ -22,7 +22,7 @@ pub const LATENCY_MS: u32 = 300;
 /// The numbers of pages.
 pub const LENGTHS: [u32; 4] = [1, 10, 100, 1000];
 
-/// The number of rounds, of three runs at the same time each. They do not disturb each other, because they mostly wait for a call.
+/// The number of rounds, each of three runs of both programs at the same time: they mostly wait for a call.
 fn rounds(pages: u32) -> usize {
     if pages >= 1000 { 1 } else { 2 }
 }
@@ -42,8 +42,10 @@ pub async fn measure(lengths: &[u32], python: &Python, report: &mut Report) -> R
         let (mut loops, mut walks) = (Vec::new(), Vec::new());
         for _ in 0..rounds(pages) {
             let python = || python_loop(&peer, &services, pages);
-            loops.extend(<[f64; 3]>::from(tokio::try_join!(python(), python(), python())?));
-            walks.extend(<[f64; 3]>::from(tokio::join!(walk(pages), walk(pages), walk(pages))));
+            let walk = async || Ok::<_, BenchError>(walk(pages).await);
+            let measured = tokio::try_join!(python(), python(), python(), walk(), walk(), walk())?;
+            loops.extend([measured.0, measured.1, measured.2]);
+            walks.extend([measured.3, measured.4, measured.5]);
         }
         let limit = limit(pages);
         let cells =
