@@ -29,7 +29,7 @@ impl Packages {
     /// Builds what is not built yet. The first build takes minutes.
     pub fn build(root: &Path) -> Result<Self, BenchError> {
         let packages = Self::functions(root)?;
-        let build = ["build", "--locked", "--profile", "lambda", "--package", "benches"];
+        let build = ["build", "--locked", "--profile", "lambda", "--package", "bench-programs"];
         let programs = ["--bin", "hello", "--bin", "track-cost"];
         run_to_end(Command::new(cargo()).current_dir(root).args(build).args(programs))?;
         Ok(packages)
