@@ -48,7 +48,7 @@ use crate::{
 const ROUNDS: usize = 51;
 
 /// The default number of rounds of first invocations.
-const COLD_ROUNDS: usize = 21;
+const COLD_ROUNDS: usize = 11;
 
 /// Why the figures could not be measured.
 #[derive(Debug, thiserror::Error)]
@@ -170,12 +170,12 @@ impl Bench {
             ("size", 0, Self::Size),
             ("page", 3, Self::Page),
             ("tracks", 2, Self::Tracks),
-            ("pagination", 9, Self::Pagination { pages: pagination::LENGTHS.into() }),
+            ("run", 5, Self::Run),
             ("simulation", 3, Self::Simulation),
-            ("run", 6, Self::Run),
-            ("blur", 7, Self::Blur),
             ("operations", 1, Self::Operations { size: Size::default() }),
             ("catalogue", 1, Self::Catalogue),
+            ("pagination", 3, Self::Pagination { pages: pagination::SHORT.into() }),
+            ("blur", 7, Self::Blur),
         ]
     }
 
