@@ -107,8 +107,7 @@ pub async fn measure(packages: &Packages, python: &Python, report: &mut Report) 
     Ok(())
 }
 
-/// Has a function process this number of pages: Python and list-pages in one invocation, fetch-page in one invocation per page,
-/// as in the Map.
+/// Has a function process this number of pages: Python in one invocation, the functions as in the Map.
 async fn call(
     program: &Program,
     function: &mut Function,
@@ -118,9 +117,16 @@ async fn call(
     let job_id = job_id(attributes, pages);
     match program.name {
         "list-pages" => {
-            let window =
-                function.invoke(json!({ "execution_name": "e", "job": job(&job_id), "from": { "index": 0 } })).await?;
-            expect(&window, "/listed", pages)
+            // One invocation for each window, as in the Map.
+            let mut from = json!({ "index": 0 });
+            loop {
+                let request = json!({ "execution_name": "e", "job": job(&job_id), "from": from });
+                let window = function.invoke(request).await?;
+                match &window["next"] {
+                    Value::Null => return expect(&window, "/listed", pages),
+                    next => from = next.clone(),
+                }
+            }
         }
         "fetch-page" => {
             for index in 0..pages {
