@@ -50,7 +50,7 @@ impl Samples {
     /// # Panics
     /// Without a value.
     pub fn median(&self) -> f64 {
-        at(&self.sorted(), 2, 4)
+        at(&self.sorted(), 2)
     }
 
     /// The median, and in parentheses the lowest and the highest value, or the quartiles if there are enough values. Only the median, if
@@ -58,7 +58,7 @@ impl Samples {
     pub fn show(&self, decimals: usize) -> String {
         let sorted = self.sorted();
         let (low, high) = if sorted.len() < ENOUGH_FOR_QUARTILES { (0, 4) } else { (1, 3) };
-        let [low, median, high] = [low, 2, high].map(|quarter| format!("{:.decimals$}", at(&sorted, quarter, 4)));
+        let [low, median, high] = [low, 2, high].map(|quarter| format!("{:.decimals$}", at(&sorted, quarter)));
         if low == high { median } else { format!("{median} ({low}–{high})") }
     }
 
@@ -69,9 +69,9 @@ impl Samples {
     }
 }
 
-/// The value at this part of sorted values; 0 of 4 is the lowest and 4 of 4 the highest.
-fn at(sorted: &[f64], part: usize, of: usize) -> f64 {
-    sorted[(sorted.len() - 1) * part / of]
+/// The value at this quarter of sorted values: 0 is the lowest and 4 the highest.
+fn at(sorted: &[f64], quarter: usize) -> f64 {
+    sorted[(sorted.len() - 1) * quarter / 4]
 }
 
 impl FromIterator<f64> for Samples {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use lambdas::functions::Function as Deployed;
+
 use crate::{
     BenchError,
     function::{Function, Program},
@@ -12,17 +14,6 @@ use crate::{
     services::Services,
     table::{Name, Table},
 };
-
-/// The functions of the workflow.
-const FUNCTIONS: [&str; 7] = [
-    "inspect-video",
-    "start-detection",
-    "resume-execution",
-    "start-waiting-jobs",
-    "list-pages",
-    "fetch-page",
-    "summarize",
-];
 
 /// A program, and the measurements of its starts.
 struct Starts {
@@ -55,8 +46,8 @@ pub async fn measure(
 ) -> Result<(), BenchError> {
     let services = Services::start(Duration::ZERO).await?;
     let mut programs = vec![Starts::of(Program::hello(packages))];
-    for name in FUNCTIONS {
-        programs.push(Starts::of(Program::packaged(packages, name)?));
+    for function in Deployed::ALL {
+        programs.push(Starts::of(Program::packaged(packages, function.name())?));
     }
     programs.push(Starts::of(Program::with_the_machines_roots(packages)?));
     let mut peer = Starts::of(Program::peer(python));
@@ -89,7 +80,7 @@ pub async fn measure(
         ]);
     }
     report.add(table);
-    let functions = || programs[1..].iter().take(FUNCTIONS.len());
+    let functions = || programs[1..].iter().take(Deployed::ALL.len());
     let ratios: Vec<_> = functions().map(|starts| (starts.program.name, starts.wall_ms.over(&hello.wall_ms))).collect();
     report.goal(Goal::at_most("start-up, x hello world: at most 1.5", 1.5, 2, &ratios));
     let ratios: Vec<_> =

@@ -90,8 +90,7 @@ impl CenterFace {
     /// The faces of one picture, ordered by score, the highest first.
     pub(super) fn detect(&self, frame: &Frame) -> Result<Vec<Face>, Box<dyn std::error::Error + Send + Sync>> {
         let fit = Fit::new(frame.width, frame.height);
-        let outputs = self.network.run(&fit.input(frame), fit.padded_height, fit.padded_width)?;
-        let [heat, size, offset, points] = outputs;
+        let [heat, size, offset, points] = self.network.run(&fit.input(frame), fit.padded_height, fit.padded_width)?;
         let maps = Maps { columns: fit.padded_width / 4, heat, size, offset, points };
         Ok(suppress(maps.faces()).into_iter().map(|face| fit.to_frame(face)).collect())
     }

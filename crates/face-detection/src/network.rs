@@ -1,7 +1,7 @@
 //! The forward pass of the `CenterFace` network.
 //!
 //! The inference engine computes everything except for the depthwise convolutions, for which it has only a scalar loop: they would
-//! take half of the processor time, for a fourteenth of the multiplications. So the network is run in stages, each up to the
+//! take half of the processor time, for a fifteenth of the multiplications. So the network is run in stages, each up to the
 //! input of the next depthwise convolution, which is computed here.
 
 use std::num::NonZero;
@@ -120,7 +120,11 @@ impl Network {
             values.retain(|(id, _)| stage.kept.contains(id));
             values.push((stage.output, stage.convolution.run(&input, height, width)?));
         }
-        let values = values.into_iter().map(|(id, value)| (id, value.into())).collect();
+        self.outputs_from(values.into_iter().map(|(id, value)| (id, value.into())).collect())
+    }
+
+    /// Runs the engine from these values to the outputs.
+    fn outputs_from(&self, values: Vec<(NodeId, ValueOrView)>) -> Result<[Vec<f32>; 4], Error> {
         let outputs = self.model.run_n(values, self.outputs, Some(self.options.clone()))?;
         let [heat, size, offset, landmarks] = outputs.map(|output| output.into_shape_vec::<f32, 4>());
         Ok([heat?.1, size?.1, offset?.1, landmarks?.1])
@@ -130,9 +134,7 @@ impl Network {
     #[cfg(test)]
     pub(super) fn run_by_engine(&self, picture: &[f32], height: usize, width: usize) -> Result<[Vec<f32>; 4], Error> {
         let picture = ValueView::from_shape([1, 3, height, width], picture)?;
-        let outputs = self.model.run_n(vec![(self.model.input_ids()[0], picture.into())], self.outputs, None)?;
-        let [heat, size, offset, landmarks] = outputs.map(|output| output.into_shape_vec::<f32, 4>());
-        Ok([heat?.1, size?.1, offset?.1, landmarks?.1])
+        self.outputs_from(vec![(self.model.input_ids()[0], picture.into())])
     }
 }
 

@@ -16,8 +16,8 @@ use crate::{ffmpeg, h264};
 
 /// The maximum number of decoded frames that wait for the network: enough to keep the threads busy with little memory.
 const WAITING_FRAMES: usize = 2;
-/// The number of frames that the network processes at the same time, each with about 60 MB of intermediate values: while one of them
-/// is in a part that has only one thread, the other one uses the remaining processors.
+/// The number of frames that the network processes at the same time: while one of them is in a part that has only one thread, the
+/// other one uses the remaining processors.
 const DETECTING: usize = 2;
 
 /// Takes a decoded frame with its time in milliseconds, from any thread, and returns whether to continue.
