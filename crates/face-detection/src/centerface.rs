@@ -6,7 +6,7 @@ use rten::ModelOptions;
 
 use crate::frame::Frame;
 use crate::model::{self, SHA256};
-use crate::network::Network;
+use crate::network::{Network, Worker};
 
 /// Faces below this score, of at most 1.0, are not reported.
 const THRESHOLD: f32 = 0.5;
@@ -88,9 +88,14 @@ impl CenterFace {
     }
 
     /// The faces of one picture, ordered by score, the highest first.
-    pub(super) fn detect(&self, frame: &Frame) -> Result<Vec<Face>, Box<dyn std::error::Error + Send + Sync>> {
+    pub(super) fn detect(
+        &self,
+        worker: &Worker,
+        frame: &Frame,
+    ) -> Result<Vec<Face>, Box<dyn std::error::Error + Send + Sync>> {
         let fit = Fit::new(frame.width, frame.height);
-        let [heat, size, offset, points] = self.network.run(&fit.input(frame), fit.padded_height, fit.padded_width)?;
+        let input = fit.input(frame);
+        let [heat, size, offset, points] = self.network.run(worker, &input, fit.padded_height, fit.padded_width)?;
         let maps = Maps { columns: fit.padded_width / 4, heat, size, offset, points };
         Ok(suppress(maps.faces()).into_iter().map(|face| fit.to_frame(face)).collect())
     }

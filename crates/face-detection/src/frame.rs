@@ -149,20 +149,18 @@ impl Plane {
     /// Resamples with a triangle filter that widens with the reduction, so that every source pixel counts.
     fn scaled(&self, width: usize, height: usize) -> Vec<f32> {
         let (across, down) = (taps(self.width, width), taps(self.height, height));
-        let mut narrow = Vec::with_capacity(width * self.height);
-        for row in 0..self.height {
-            let row = self.row(row);
-            narrow.extend(across.iter().map(|(start, weights)| {
-                weights.iter().zip(&row[*start..]).map(|(weight, sample)| weight * f32::from(*sample)).sum::<f32>()
-            }));
-        }
-        let mut scaled = vec![0.0; width * height];
-        for (target, (start, weights)) in scaled.chunks_exact_mut(width).zip(&down) {
-            for (weight, source) in weights.iter().zip(narrow[start * width..].chunks_exact(width)) {
-                for (sum, sample) in target.iter_mut().zip(source) {
-                    *sum += weight * sample;
+        let mut scaled = Vec::with_capacity(width * height);
+        let mut low = vec![0.0; self.width];
+        for (start, weights) in &down {
+            low.fill(0.0);
+            for (row, weight) in (*start..).zip(weights) {
+                for (sum, sample) in low.iter_mut().zip(self.row(row)) {
+                    *sum += weight * f32::from(*sample);
                 }
             }
+            scaled.extend(across.iter().map(|(start, weights)| {
+                weights.iter().zip(&low[*start..]).map(|(weight, sample)| weight * sample).sum::<f32>()
+            }));
         }
         scaled
     }

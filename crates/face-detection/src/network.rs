@@ -1,78 +1,60 @@
 //! The forward pass of the `CenterFace` network.
 //!
-//! The inference engine computes everything except for the depthwise convolutions, for which it has only a scalar loop: they would
-//! take half of the processor time, for a fifteenth of the multiplications. So the network is run in stages, each up to the
-//! input of the next depthwise convolution, which is computed here.
+//! The inference engine writes all intermediate values to memory, and has only a scalar loop for depthwise convolutions. So the backbone,
+//! which is nearly all of the network, is computed here, with the engine's matrix multiplication: a band of rows at a time, whose
+//! intermediate values stay in the processor's cache. The engine computes the first convolution, and what follows the backbone.
+//!
+//! Each picture is computed by one thread. Several threads compute different pictures.
 
-use std::num::NonZero;
+use std::mem;
+use std::ops::Range;
 use std::sync::Arc;
-use std::thread::available_parallelism;
 
-use rten::{Model, NodeId, RunError, RunOptions, ThreadPool, Value, ValueOrView, ValueView};
+use rten::{Model, NodeId, RunError, RunOptions, ThreadPool, ValueOrView, ValueView};
+use rten_gemm::{BiasVector, GemmExecutor, GemmInputA, GemmInputB, GemmOptions, PackedAMatrix};
+use rten_simd::{Isa, SimdOp};
+use rten_tensor::NdTensorView;
+use rten_tensor::prelude::*;
 
 use crate::centerface::LoadError;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// Names of a depthwise convolution in the model file: its input, its weights, its biases, and its output after the rectifier.
-struct Names {
-    input: &'static str,
-    weights: &'static str,
-    biases: &'static str,
-    output: &'static str,
-    stride: usize,
-    /// Values from before it, other than its input, that later stages need.
-    kept: &'static [&'static str],
-}
-
-const fn names(
-    [input, weights, biases, output]: [&'static str; 4],
-    stride: usize,
-    kept: &'static [&'static str],
-) -> Names {
-    Names { input, weights, biases, output, stride, kept }
-}
-
-/// The depthwise convolutions, in order. All have 3 x 3 weights and a padding of one. Their names are those of the only file that
+/// The strides of the blocks of the backbone, which is [`MobileNetV2`](https://arxiv.org/abs/1801.04381).
+const STRIDES: [usize; 17] = [1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1];
+/// In the model file, the weights of the convolutions up to the end of the backbone have a number as their name: this one, and every fourth
+/// after it. The biases have the number after the next. They are the names in the only file that
 /// [`CenterFace::load`](crate::CenterFace::load) accepts.
-const DEPTHWISE: [Names; 17] = [
-    names(["365", "546", "548", "368"], 1, &[]),
-    names(["373", "558", "560", "376"], 2, &[]),
-    names(["381", "570", "572", "384"], 1, &["377"]),
-    names(["390", "582", "584", "393"], 2, &["387"]),
-    names(["398", "594", "596", "401"], 1, &["387", "394"]),
-    names(["407", "606", "608", "410"], 1, &["387", "404"]),
-    names(["416", "618", "620", "419"], 2, &["387", "413"]),
-    names(["424", "630", "632", "427"], 1, &["387", "413", "420"]),
-    names(["433", "642", "644", "436"], 1, &["387", "413", "430"]),
-    names(["442", "654", "656", "445"], 1, &["387", "413", "439"]),
-    names(["451", "666", "668", "454"], 1, &["387", "413"]),
-    names(["459", "678", "680", "462"], 1, &["387", "413", "455"]),
-    names(["468", "690", "692", "471"], 1, &["387", "413", "465"]),
-    names(["477", "702", "704", "480"], 2, &["387", "413", "474"]),
-    names(["485", "714", "716", "488"], 1, &["387", "413", "474", "481"]),
-    names(["494", "726", "728", "497"], 1, &["387", "413", "474", "491"]),
-    names(["503", "738", "740", "506"], 1, &["387", "413", "474"]),
-];
-
+const FIRST_WEIGHTS: usize = 542;
+/// The name of the input of the backbone: the output of the first convolution, before its rectifier.
+const FIRST_OUTPUT: &str = "363";
+/// The blocks whose outputs the rest of the network needs, and the names of these.
+const FEATURES: [(usize, &str); 4] = [(2, "387"), (5, "413"), (12, "474"), (16, "507")];
 /// The names of the outputs: heat, size, offset and landmarks.
 const OUTPUTS: [&str; 4] = ["537", "538", "539", "540"];
+/// The number of expanded values in a band: 512 kB, which fit into the second cache of most processors.
+const BAND_VALUES: usize = 128 * 1024;
 
 /// The network, which several threads can run at the same time.
 pub(super) struct Network {
     model: Model,
-    stages: Vec<Stage>,
+    first_output: NodeId,
+    blocks: Vec<Block>,
+    features: [NodeId; 4],
     outputs: [NodeId; 4],
-    /// With a thread for each logical processor; the engine's own pool has one for each core.
-    options: RunOptions,
 }
 
-/// A depthwise convolution, and what the engine computes before it.
-struct Stage {
-    input: NodeId,
-    output: NodeId,
-    kept: Vec<NodeId>,
-    convolution: Depthwise,
+/// What each thread needs to run the network: the engine and its matrix multiplication use all threads of a pool, and this pool has one.
+pub(super) struct Worker(Arc<ThreadPool>);
+
+impl Worker {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(ThreadPool::with_num_threads(1)))
+    }
+
+    fn options(&self) -> RunOptions {
+        RunOptions::default().with_thread_pool(Some(Arc::clone(&self.0)))
+    }
 }
 
 impl Network {
@@ -81,51 +63,81 @@ impl Network {
     /// # Errors
     /// [`LoadError::Engine`], when the engine has none of the names above.
     pub(super) fn new(model: Model) -> Result<Self, LoadError> {
-        let node = |name| model.node_id(name).map_err(engine);
-        let constant = |name| -> Result<Vec<f32>, LoadError> {
-            let [value] = model.run_n(Vec::new(), [node(name)?], None).map_err(engine)?;
-            Ok(value.into_tensor::<f32>().ok_or_else(|| LoadError::Engine(name.into()))?.into_data())
+        let node = |name: &str| model.node_id(name).map_err(engine);
+        let constant = |number: usize| -> Result<Vec<f32>, LoadError> {
+            let [value] = model.run_n(Vec::new(), [node(&number.to_string())?], None).map_err(engine)?;
+            Ok(value.into_tensor::<f32>().ok_or_else(|| LoadError::Engine("weights are missing".into()))?.into_data())
         };
-        let stages = DEPTHWISE.iter().map(|names| {
-            let weights = constant(names.weights)?.as_chunks().0.to_vec();
-            let convolution = Depthwise { weights, biases: constant(names.biases)?, stride: names.stride };
-            let kept = names.kept.iter().copied().map(node).collect::<Result<_, _>>()?;
-            Ok(Stage { input: node(names.input)?, output: node(names.output)?, kept, convolution })
+        let multiplication = GemmExecutor::new();
+        let pointwise = |number| -> Result<Pointwise, LoadError> {
+            let (weights, biases) = (constant(number)?, constant(number + 2)?);
+            let matrix = NdTensorView::from_data([biases.len(), weights.len() / biases.len()], &weights[..]);
+            Ok(Pointwise { weights: multiplication.prepack_a(matrix), biases })
+        };
+        let depthwise = |number, stride| -> Result<Depthwise, LoadError> {
+            Ok(Depthwise { weights: constant(number)?.as_chunks().0.to_vec(), biases: constant(number + 2)?, stride })
+        };
+        let blocks = (FIRST_WEIGHTS..).step_by(12).zip(STRIDES).map(|(number, stride)| {
+            // The first block follows the first convolution, and has no expansion.
+            let expansion = (number != FIRST_WEIGHTS).then(|| pointwise(number)).transpose()?;
+            Ok(Block { expansion, depthwise: depthwise(number + 4, stride)?, projection: pointwise(number + 8)? })
         });
-        let stages = stages.collect::<Result<_, LoadError>>()?;
+        let blocks = blocks.collect::<Result<_, LoadError>>()?;
+        let [quarter, eighth, sixteenth, last] = FEATURES.map(|(_, name)| node(name));
+        let features = [quarter?, eighth?, sixteenth?, last?];
         let [heat, size, offset, landmarks] = OUTPUTS.map(node);
         let outputs = [heat?, size?, offset?, landmarks?];
-        let threads = ThreadPool::with_num_threads(available_parallelism().map_or(1, NonZero::get));
-        let options = RunOptions::default().with_thread_pool(Some(Arc::new(threads)));
-        Ok(Self { model, stages, outputs, options })
+        let first_output = node(FIRST_OUTPUT)?;
+        Ok(Self { model, first_output, blocks, features, outputs })
     }
 
     /// Heat, size, offset and landmarks of a picture, each channel row by row.
     ///
     /// `picture` has red, green and blue planes of `height` x `width`, both multiples of 32.
-    pub(super) fn run(&self, picture: &[f32], height: usize, width: usize) -> Result<[Vec<f32>; 4], Error> {
+    pub(super) fn run(
+        &self,
+        worker: &Worker,
+        picture: &[f32],
+        height: usize,
+        width: usize,
+    ) -> Result<[Vec<f32>; 4], Error> {
+        let picture = self.input(picture, height, width)?;
+        let [input] = self.model.run_n(vec![picture], [self.first_output], Some(worker.options()))?;
+        let ([_, channels, height, width], values) = input.into_shape_vec()?;
+        let features = worker.0.run(|| self.backbone(Planes { channels, height, width, values }))?;
         let mut values = Vec::new();
-        let mut picture =
-            Some((self.model.input_ids()[0], ValueView::from_shape([1, 3, height, width], picture)?.into()));
-        for stage in &self.stages {
-            let is_new = |id: &&NodeId| values.iter().all(|(known, _)| known != *id);
-            let wanted: Vec<NodeId> =
-                [&stage.input].into_iter().chain(stage.kept.iter().filter(is_new)).copied().collect();
-            let known = values.iter().map(|(id, value): &(NodeId, Value)| (*id, ValueOrView::View(value.as_view())));
-            let computed =
-                self.model.run(known.chain(picture.take()).collect(), &wanted, Some(self.options.clone()))?;
-            values.extend(wanted.into_iter().zip(computed));
-            let input = values.iter().position(|(id, _)| *id == stage.input).map(|at| values.swap_remove(at).1);
-            let ([_, _, height, width], input) = input.ok_or("no input")?.into_shape_vec::<f32, 4>()?;
-            values.retain(|(id, _)| stage.kept.contains(id));
-            values.push((stage.output, stage.convolution.run(&input, height, width)?));
+        for (id, planes) in self.features.iter().zip(&features) {
+            let shape = [1, planes.channels, planes.height, planes.width];
+            values.push((*id, ValueView::from_shape(shape, &planes.values[..])?.into()));
         }
-        self.outputs_from(values.into_iter().map(|(id, value)| (id, value.into())).collect())
+        self.outputs_from(values, worker)
+    }
+
+    /// The outputs of the blocks of [`FEATURES`].
+    fn backbone(&self, input: Planes) -> Result<Vec<Planes>, Error> {
+        let multiplication = GemmExecutor::new();
+        let mut band = Band::default();
+        let mut features = Vec::new();
+        let mut planes = input;
+        for (number, block) in self.blocks.iter().enumerate() {
+            let output = block.run(&planes, &multiplication, &mut band)?;
+            let input = mem::replace(&mut planes, output);
+            if FEATURES.iter().any(|(feature, _)| feature + 1 == number) {
+                features.push(input);
+            }
+        }
+        features.push(planes);
+        Ok(features)
+    }
+
+    fn input<'a>(&self, picture: &'a [f32], height: usize, width: usize) -> Result<(NodeId, ValueOrView<'a>), Error> {
+        let picture = ValueView::from_shape([1, 3, height, width], picture)?;
+        Ok((self.model.input_ids()[0], picture.into()))
     }
 
     /// Runs the engine from these values to the outputs.
-    fn outputs_from(&self, values: Vec<(NodeId, ValueOrView)>) -> Result<[Vec<f32>; 4], Error> {
-        let outputs = self.model.run_n(values, self.outputs, Some(self.options.clone()))?;
+    fn outputs_from(&self, values: Vec<(NodeId, ValueOrView)>, worker: &Worker) -> Result<[Vec<f32>; 4], Error> {
+        let outputs = self.model.run_n(values, self.outputs, Some(worker.options()))?;
         let [heat, size, offset, landmarks] = outputs.map(|output| output.into_shape_vec::<f32, 4>());
         Ok([heat?.1, size?.1, offset?.1, landmarks?.1])
     }
@@ -133,8 +145,7 @@ impl Network {
     /// The same outputs, computed by the engine alone.
     #[cfg(test)]
     pub(super) fn run_by_engine(&self, picture: &[f32], height: usize, width: usize) -> Result<[Vec<f32>; 4], Error> {
-        let picture = ValueView::from_shape([1, 3, height, width], picture)?;
-        self.outputs_from(vec![(self.model.input_ids()[0], picture.into())])
+        self.outputs_from(vec![self.input(picture, height, width)?], &Worker::new())
     }
 }
 
@@ -142,7 +153,105 @@ fn engine(error: RunError) -> LoadError {
     LoadError::Engine(error.into())
 }
 
-/// A convolution of each channel with its own 3 x 3 weights, a padding of one, and then the rectifier.
+/// The values of a picture: channel by channel, each row by row.
+struct Planes {
+    channels: usize,
+    height: usize,
+    width: usize,
+    values: Vec<f32>,
+}
+
+/// The intermediate values of a band of rows, in memory that all bands use.
+#[derive(Default)]
+struct Band {
+    expanded: Vec<f32>,
+    padded: Vec<f32>,
+    filtered: Vec<f32>,
+    projected: Vec<f32>,
+}
+
+/// An inverted residual block: it expands its input to many channels, filters each of them, and projects them to few channels. If the
+/// output has the shape of the input, the input is added.
+struct Block {
+    expansion: Option<Pointwise>,
+    depthwise: Depthwise,
+    projection: Pointwise,
+}
+
+impl Block {
+    /// The output for an input whose height and width are even, if the stride is 2.
+    fn run(&self, input: &Planes, multiplication: &GemmExecutor, band: &mut Band) -> Result<Planes, Error> {
+        let stride = self.depthwise.stride;
+        let (channels, height, width) = (self.projection.biases.len(), input.height / stride, input.width / stride);
+        let is_added = channels == input.channels && stride == 1;
+        let mut values = vec![0.0; channels * height * width];
+        let rows_of_band = (BAND_VALUES / (self.depthwise.biases.len() * input.width)).saturating_sub(2) / stride;
+        for first in (0..height).step_by(rows_of_band.max(1)) {
+            let rows = first..height.min(first + rows_of_band.max(1));
+            self.run_band(input, rows.clone(), multiplication, band)?;
+            for (channel, projected) in band.projected.chunks_exact(rows.len() * width).enumerate() {
+                let at = (channel * height + rows.start) * width..(channel * height + rows.end) * width;
+                values[at.clone()].copy_from_slice(projected);
+                if is_added {
+                    for (sum, value) in values[at.clone()].iter_mut().zip(&input.values[at]) {
+                        *sum += value;
+                    }
+                }
+            }
+        }
+        Ok(Planes { channels, height, width, values })
+    }
+
+    /// Computes `rows` of the output into `band.projected`, without the addition of the input.
+    fn run_band(
+        &self,
+        input: &Planes,
+        rows: Range<usize>,
+        multiplication: &GemmExecutor,
+        band: &mut Band,
+    ) -> Result<(), Error> {
+        let stride = self.depthwise.stride;
+        let seen = (rows.start * stride).saturating_sub(1)..input.height.min((rows.end - 1) * stride + 2);
+        let plane = input.height * input.width;
+        let below = &input.values[seen.start * input.width..];
+        let source = match &self.expansion {
+            None => Source { values: below, plane, rows: seen.len(), width: input.width },
+            Some(expansion) => {
+                let shape = [input.channels, seen.len() * input.width];
+                let matrix = NdTensorView::from_data_with_strides(shape, below, [plane, 1])?;
+                expansion.run(matrix, multiplication, &mut band.expanded)?;
+                Source { values: &band.expanded, plane: shape[1], rows: seen.len(), width: input.width }
+            }
+        };
+        let Band { padded, filtered, .. } = band;
+        Filter { depthwise: &self.depthwise, source, rows: rows.clone(), padded, filtered }.dispatch();
+        let matrix = [self.depthwise.biases.len(), rows.len() * input.width / stride];
+        self.projection.run(NdTensorView::from_data(matrix, &filtered[..]), multiplication, &mut band.projected)
+    }
+}
+
+/// A convolution with 1 x 1 weights, which is a multiplication of matrices.
+struct Pointwise {
+    weights: PackedAMatrix<f32>,
+    biases: Vec<f32>,
+}
+
+impl Pointwise {
+    /// Computes the output of `input`, which has a row for each channel.
+    fn run(
+        &self,
+        input: NdTensorView<f32, 2>,
+        multiplication: &GemmExecutor,
+        output: &mut Vec<f32>,
+    ) -> Result<(), Error> {
+        output.resize(self.biases.len() * input.size(1), 0.0);
+        let options = GemmOptions { bias: Some(BiasVector::Column(&self.biases)), ..GemmOptions::default() };
+        let (weights, input) = (GemmInputA::Packed(&self.weights), GemmInputB::Unpacked(input));
+        Ok(multiplication.gemm(output, weights, input, options)?)
+    }
+}
+
+/// A convolution of each channel with its own 3 x 3 weights and a padding of one, between two rectifiers.
 struct Depthwise {
     weights: Vec<[f32; 9]>,
     biases: Vec<f32>,
@@ -150,38 +259,65 @@ struct Depthwise {
     stride: usize,
 }
 
-impl Depthwise {
-    /// The convolution of all channels of `height` x `width`, which are even if the stride is 2.
-    fn run(&self, input: &[f32], height: usize, width: usize) -> Result<Value, Error> {
-        let (rows, columns) = (height / self.stride, width / self.stride);
-        let mut output = Vec::with_capacity(self.biases.len() * rows * columns);
-        let padded_width = width + 2;
-        // The plane with its padding, so that the loops below have no special cases.
-        let mut padded = vec![0.0; (height + 2) * padded_width];
-        for ((plane, weights), bias) in input.chunks_exact(height * width).zip(&self.weights).zip(&self.biases) {
-            for (row, padded) in plane.chunks_exact(width).zip(padded.chunks_exact_mut(padded_width).skip(1)) {
-                padded[1..=width].copy_from_slice(row);
-            }
-            for row in 0..rows {
-                let at = output.len();
-                output.resize(at + columns, *bias);
-                let output = &mut output[at..];
-                for (near, weights) in padded[row * self.stride * padded_width..]
-                    .chunks_exact(padded_width)
-                    .zip(weights.as_chunks::<3>().0)
-                {
-                    add(output, near, *weights, self.stride);
+/// Some rows of every channel.
+struct Source<'a> {
+    values: &'a [f32],
+    /// The number of values from one channel to the next.
+    plane: usize,
+    rows: usize,
+    width: usize,
+}
+
+/// A depthwise convolution that computes `rows` of the output into `filtered`. The compiler makes one version for each set of vector
+/// instructions.
+struct Filter<'a> {
+    depthwise: &'a Depthwise,
+    /// The rows that contribute to `rows`.
+    source: Source<'a>,
+    rows: Range<usize>,
+    /// One channel with its padding, so that the loops have no special cases.
+    padded: &'a mut Vec<f32>,
+    filtered: &'a mut Vec<f32>,
+}
+
+impl SimdOp for Filter<'_> {
+    type Output = ();
+
+    #[expect(clippy::inline_always, reason = "only what is inlined is compiled for the instruction set")]
+    #[inline(always)]
+    fn eval<I: Isa>(self, _: I) {
+        let Self { depthwise: Depthwise { weights, biases, stride }, source, rows, padded, filtered } = self;
+        let columns = source.width / stride;
+        let padded_width = source.width + 2;
+        padded.clear();
+        padded.resize((rows.len() * stride + 2) * padded_width, 0.0);
+        filtered.resize(biases.len() * rows.len() * columns, 0.0);
+        let above = usize::from(rows.start == 0);
+        let channels = source.values.chunks(source.plane).zip(weights).zip(biases);
+        for (((plane, weights), bias), filtered) in channels.zip(filtered.chunks_exact_mut(rows.len() * columns)) {
+            let plane = plane[..source.rows * source.width].chunks_exact(source.width);
+            for (row, padded) in plane.zip(padded.chunks_exact_mut(padded_width).skip(above)) {
+                for (padded, value) in padded[1..=source.width].iter_mut().zip(row) {
+                    *padded = value.max(0.0);
                 }
-                for sum in output {
+            }
+            for (row, sums) in filtered.chunks_exact_mut(columns).enumerate() {
+                sums.fill(*bias);
+                let near = padded[row * stride * padded_width..].chunks_exact(padded_width);
+                for (near, weights) in near.zip(weights.as_chunks::<3>().0) {
+                    add(sums, near, *weights, *stride);
+                }
+                for sum in sums {
                     *sum = sum.max(0.0);
                 }
             }
         }
-        Ok(Value::from_shape([1, self.biases.len(), rows, columns], output)?)
     }
 }
 
 /// Adds the products of a padded row to `sums`. The loops are written so that the compiler uses vector instructions.
+#[expect(clippy::inline_always, reason = "only what is inlined is compiled for the instruction set")]
+#[inline(always)]
 fn add(sums: &mut [f32], row: &[f32], [left, middle, right]: [f32; 3], stride: usize) {
     if stride == 1 {
         for (((sum, a), b), c) in sums.iter_mut().zip(row).zip(&row[1..]).zip(&row[2..]) {
@@ -205,28 +341,45 @@ mod tests {
     }
 
     #[test]
-    fn a_depthwise_convolution_is_the_sum_over_the_neighbours() {
+    fn bands_of_a_block_are_the_sums_over_the_neighbours() {
         let (height, width, channels) = (4, 6, 2);
         let input: Vec<f32> = (0..channels * height * width).map(|at| number(7 * at, 11)).collect();
+        let input = Planes { channels, height, width, values: input };
         let weights: Vec<[f32; 9]> =
             (0..channels).map(|channel| std::array::from_fn(|at| number(at + channel, 5))).collect();
         let biases = vec![0.5, -1.5];
-        for stride in [1, 2] {
-            let convolution = Depthwise { weights: weights.clone(), biases: biases.clone(), stride };
-            let output = convolution.run(&input, height, width).unwrap();
-            let ([_, _, rows, columns], output) = output.into_shape_vec::<f32, 4>().unwrap();
-            assert_eq!((rows, columns), (height / stride, width / stride));
-            for (at, found) in output.iter().enumerate() {
-                let (channel, row, column) = (at / (rows * columns), at / columns % rows, at % columns);
-                let mut sum = biases[channel];
-                for (tap, weight) in weights[channel].iter().enumerate() {
-                    let (y, x) = (row * stride + tap / 3, column * stride + tap % 3);
-                    if (1..=height).contains(&y) && (1..=width).contains(&x) {
-                        sum += weight * input[(channel * height + y - 1) * width + x - 1];
+        for (stride, rows_of_band) in [(1, 1), (1, 3), (1, 4), (2, 1), (2, 2)] {
+            let depthwise = Depthwise { weights: weights.clone(), biases: biases.clone(), stride };
+            let block = block_of(depthwise);
+            let mut band = Band::default();
+            let columns = width / stride;
+            for first in (0..height / stride).step_by(rows_of_band) {
+                let rows = first..(height / stride).min(first + rows_of_band);
+                block.run_band(&input, rows.clone(), &GemmExecutor::new(), &mut band).unwrap();
+                for (at, found) in band.projected.iter().enumerate() {
+                    let (channel, column) = (at / (rows.len() * columns), at % columns);
+                    let row = rows.start + at / columns % rows.len();
+                    let mut sum = biases[channel];
+                    for (tap, weight) in weights[channel].iter().enumerate() {
+                        let (y, x) = (row * stride + tap / 3, column * stride + tap % 3);
+                        if (1..=height).contains(&y) && (1..=width).contains(&x) {
+                            sum += weight * input.values[(channel * height + y - 1) * width + x - 1].max(0.0);
+                        }
                     }
+                    let expected = sum.max(0.0);
+                    assert!(
+                        (found - expected).abs() < 1e-4,
+                        "stride {stride}, {rows:?}, {at}: {found} is not {expected}"
+                    );
                 }
-                assert!((found - sum.max(0.0)).abs() < 1e-4, "stride {stride}, {at}: {found} is not {sum}");
             }
         }
+    }
+
+    /// A block that neither expands nor projects.
+    fn block_of(depthwise: Depthwise) -> Block {
+        let identity = NdTensorView::from_data([2, 2], &[1.0, 0.0, 0.0, 1.0][..]);
+        let projection = Pointwise { weights: GemmExecutor::new().prepack_a(identity), biases: vec![0.0; 2] };
+        Block { expansion: None, depthwise, projection }
     }
 }

@@ -1,14 +1,16 @@
 //! From a file to its faces: some threads decode, while others detect faces, each in its own frame.
 
+use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::mpsc::{channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, available_parallelism};
 
 use crate::centerface::{CenterFace, Face};
 use crate::container::{Movie, Sample, VideoTrack};
 use crate::frame::{Crop, Frame};
+use crate::network::Worker;
 use crate::{
     Analysis, AnalyzeError, BoundingBox, Continue, Detector, FaceDetail, FaceDetection, Landmark, VideoMetadata,
 };
@@ -16,9 +18,8 @@ use crate::{ffmpeg, h264};
 
 /// The maximum number of decoded frames that wait for the network: enough to keep the threads busy with little memory.
 const WAITING_FRAMES: usize = 2;
-/// The number of frames that the network processes at the same time: while one of them is in a part that has only one thread, the
-/// other one uses the remaining processors.
-const DETECTING: usize = 2;
+/// The maximum number of threads that detect faces, each in a separate frame: about 25 MB each.
+const MAX_DETECTING: usize = 8;
 
 /// Takes a decoded frame with its time in milliseconds, from any thread, and returns whether to continue.
 pub(super) type Sink<'a> = dyn Fn(i64, Frame) -> bool + Sync + 'a;
@@ -69,12 +70,13 @@ impl CenterFace {
         let mut faces = Vec::new();
         thread::scope(|scope| {
             let decoding = scope.spawn(move || decode(&|millis, frame| send.send((millis, frame)).is_ok()));
-            for _ in 0..DETECTING {
+            for _ in 0..available_parallelism().map_or(1, NonZero::get).min(MAX_DETECTING) {
                 let (frames, report) = (Arc::clone(&frames), report.clone());
                 scope.spawn(move || {
+                    let worker = Worker::new();
                     let next = || frames.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     while let Ok((timestamp, frame)) = next() {
-                        let found = self.describe_all(timestamp, &Frame::rotated(frame, track.rotation));
+                        let found = self.describe_all(&worker, timestamp, &Frame::rotated(frame, track.rotation));
                         if report.send(found).is_err() {
                             break;
                         }
@@ -98,8 +100,8 @@ impl CenterFace {
     }
 
     /// The faces of one frame as it is shown.
-    fn describe_all(&self, timestamp: i64, frame: &Frame) -> Result<Vec<FaceDetection>, AnalyzeError> {
-        let found = self.detect(frame).map_err(|error| AnalyzeError::Failed {
+    fn describe_all(&self, worker: &Worker, timestamp: i64, frame: &Frame) -> Result<Vec<FaceDetection>, AnalyzeError> {
+        let found = self.detect(worker, frame).map_err(|error| AnalyzeError::Failed {
             at_millis: timestamp,
             reason: format!("the face model failed: {error}"),
         })?;

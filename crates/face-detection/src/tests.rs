@@ -10,6 +10,7 @@ use super::*;
 use crate::centerface::INTERVAL_MILLIS;
 use crate::container::Movie;
 use crate::model;
+use crate::network::Worker;
 use crate::pipeline::{h264_config, sampled};
 
 fn fixture(name: &str) -> PathBuf {
@@ -203,12 +204,12 @@ fn the_index_says_how_a_video_is_shown() {
     assert_eq!(read("rotated-270.mp4"), filmed(Rotation::ThreeQuarter, 300, 200));
 }
 
-/// The depthwise convolutions are this crate's own: see `network.rs`.
+/// The backbone is this crate's own: see `network.rs`.
 #[test]
-fn the_network_in_stages_has_the_outputs_of_the_engine() {
+fn the_network_has_the_outputs_of_the_engine_alone() {
     let (height, width) = (64, 96);
     let picture: Vec<f32> = (0..3 * height * width).map(|at| f32::from(u8::try_from(at * 31 % 251).unwrap())).collect();
-    let found = detector().network.run(&picture, height, width).unwrap();
+    let found = detector().network.run(&Worker::new(), &picture, height, width).unwrap();
     let expected = detector().network.run_by_engine(&picture, height, width).unwrap();
     for (found, expected) in found.iter().zip(&expected) {
         assert_eq!(found.len(), expected.len());
