@@ -185,9 +185,10 @@ impl Block {
         let (channels, height, width) = (self.projection.biases.len(), input.height / stride, input.width / stride);
         let is_added = channels == input.channels && stride == 1;
         let mut values = vec![0.0; channels * height * width];
-        let rows_of_band = (BAND_VALUES / (self.depthwise.biases.len() * input.width)).saturating_sub(2) / stride;
-        for first in (0..height).step_by(rows_of_band.max(1)) {
-            let rows = first..height.min(first + rows_of_band.max(1));
+        let rows_of_input = BAND_VALUES / (self.depthwise.biases.len() * input.width);
+        let rows_of_band = (rows_of_input.saturating_sub(2) / stride).max(1);
+        for first in (0..height).step_by(rows_of_band) {
+            let rows = first..height.min(first + rows_of_band);
             self.run_band(input, rows.clone(), multiplication, band)?;
             for (channel, projected) in band.projected.chunks_exact(rows.len() * width).enumerate() {
                 let at = (channel * height + rows.start) * width..(channel * height + rows.end) * width;
@@ -292,6 +293,7 @@ impl SimdOp for Filter<'_> {
         padded.clear();
         padded.resize((rows.len() * stride + 2) * padded_width, 0.0);
         filtered.resize(biases.len() * rows.len() * columns, 0.0);
+        // Above the first row is a row of padding.
         let above = usize::from(rows.start == 0);
         let channels = source.values.chunks(source.plane).zip(weights).zip(biases);
         for (((plane, weights), bias), filtered) in channels.zip(filtered.chunks_exact_mut(rows.len() * columns)) {
