@@ -44,10 +44,10 @@ exports:
 bundle:
     scripts/bundle
 
-# Measure everything on a clean commit and write the tables of BENCHMARKS.md, while nothing else runs (40 min)
+# Measure everything on a clean commit and write the tables of BENCHMARKS.md, while nothing else runs (40 min with the builds)
 bench:
     cargo run --release --locked --bin bench -- all
 
-# Everything that CI checks, one after the other (24 min from a fresh clone)
+# Everything that CI checks, one after the other (25 min from a fresh clone)
 ci:
     .ci/run
