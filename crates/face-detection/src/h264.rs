@@ -86,7 +86,7 @@ fn is_slice(unit: &[u8]) -> bool {
     (SLICE..=IDR_SLICE).contains(&nal_type(unit))
 }
 
-/// The maximum number of threads that decode, each with the reference frames of its part of the video: about 65 MB at 1080p.
+/// The maximum number of threads that decode, each with the reference frames of its part of the video: about 40 MB at 1080p.
 const MAX_DECODING: usize = 4;
 
 /// Decodes the frames in `wanted` (by index, in decoding order) and passes each to `sink`, which returns whether to continue. Several
