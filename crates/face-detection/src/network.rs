@@ -6,7 +6,6 @@
 //!
 //! Each picture is computed by one thread. Several threads compute different pictures.
 
-use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -114,19 +113,17 @@ impl Network {
     }
 
     /// The outputs of the blocks of [`FEATURES`].
-    fn backbone(&self, input: Planes) -> Result<Vec<Planes>, Error> {
+    fn backbone(&self, mut planes: Planes) -> Result<Vec<Planes>, Error> {
+        // Not a part of the worker, because it cannot be sent to the pool's thread.
         let multiplication = GemmExecutor::new();
         let mut band = Band::default();
         let mut features = Vec::new();
-        let mut planes = input;
         for (number, block) in self.blocks.iter().enumerate() {
-            let output = block.run(&planes, &multiplication, &mut band)?;
-            let input = mem::replace(&mut planes, output);
-            if FEATURES.iter().any(|(feature, _)| feature + 1 == number) {
-                features.push(input);
+            planes = block.run(&planes, &multiplication, &mut band)?;
+            if FEATURES.iter().any(|(feature, _)| *feature == number) {
+                features.push(planes.clone());
             }
         }
-        features.push(planes);
         Ok(features)
     }
 
@@ -154,6 +151,7 @@ fn engine(error: RunError) -> LoadError {
 }
 
 /// The values of a picture: channel by channel, each row by row.
+#[derive(Clone)]
 struct Planes {
     channels: usize,
     height: usize,
@@ -215,15 +213,16 @@ impl Block {
         let seen = (rows.start * stride).saturating_sub(1)..input.height.min((rows.end - 1) * stride + 2);
         let plane = input.height * input.width;
         let below = &input.values[seen.start * input.width..];
-        let source = match &self.expansion {
-            None => Source { values: below, plane, rows: seen.len(), width: input.width },
+        let (values, plane) = match &self.expansion {
+            None => (below, plane),
             Some(expansion) => {
                 let shape = [input.channels, seen.len() * input.width];
                 let matrix = NdTensorView::from_data_with_strides(shape, below, [plane, 1])?;
                 expansion.run(matrix, multiplication, &mut band.expanded)?;
-                Source { values: &band.expanded, plane: shape[1], rows: seen.len(), width: input.width }
+                (&band.expanded[..], shape[1])
             }
         };
+        let source = Source { values, plane, rows: seen.len(), width: input.width };
         let Band { padded, filtered, .. } = band;
         Filter { depthwise: &self.depthwise, source, rows: rows.clone(), padded, filtered }.dispatch();
         let matrix = [self.depthwise.biases.len(), rows.len() * input.width / stride];
